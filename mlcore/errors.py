@@ -1,0 +1,72 @@
+"""Errors that a user can act on.
+
+Every error that mlcore raises on purpose derives from :class:`MlcoreError`. The command
+line turns one into a single message and its ``exit_code``, without a traceback; whatever
+else escapes is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MlcoreError(Exception):
+    """Base of all errors that name a cause and a remedy.
+
+    The message says what is wrong, the value given, where (file, row, option) and what
+    would do.
+    """
+
+    exit_code = 2
+
+
+class ConfigError(MlcoreError):
+    """An option, a configuration file or a combination of components cannot work."""
+
+
+class UnknownNameError(ConfigError):
+    """A component, option or key of that name does not exist.
+
+    Args:
+        what: What was looked up, in words: "loss", "option", "key in run.toml".
+        name: The name as given.
+        known: The names that exist.
+        hint: A further sentence, if there is more to say.
+    """
+
+    def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        self.name = name
+        self.known = tuple(known)
+        parts = [f"unknown {what} {name!r}{did_you_mean(name, self.known)}", hint]
+        super().__init__(" ".join(part for part in parts if part))
+
+
+class PluginError(MlcoreError):
+    """A plugin failed to load, broke the contract, or is asked for and not usable."""
+
+
+class DataError(MlcoreError):
+    """A file or data set is missing, malformed or implausible."""
+
+
+class NonFiniteLossError(MlcoreError):
+    """The loss or its gradient is not finite; raised before the optimizer step."""
+
+    exit_code = 1
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest known name, or the known names.
+
+    With no name near, up to twelve known names are listed, so that the message alone is
+    enough to go on.
+    """
+    names = sorted(set(known))
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    if not names:
+        return "; there are none"
+    listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"; known: {listed}"

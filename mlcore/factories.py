@@ -1,0 +1,211 @@
+"""What a plugin returns: factories, one kind for each kind of component.
+
+A factory is a description that costs nothing to make: its name, its options as a
+dataclass, what it needs, and a ``build`` function that does the importing and the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from mlcore.protocols import (
+    InfluenceFunction,
+    Loss,
+    Miner,
+    Pairs,
+    PlaceDataset,
+    Progress,
+    Triplets,
+    no_progress,
+)
+
+Need = Literal["tuples", "labels", "positions", "other-far"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildContext:
+    """What only a run knows, handed to ``build`` beside the component's own options.
+
+    Built in order data set, model, influence function, miner, loss: a field is set as
+    soon as it is known and keeps its default before.
+
+    Attributes:
+        seed: Seed of the run; components derive their own generators from it.
+        cache_dir: Folder for what can be made again (rendered or prepared data).
+        progress: Told how far long work has come.
+        embedding_dim: ``D`` of the embeddings a loss gets.
+        num_places: Number of classes of ``Batch.place_id``.
+        near_radius_m: Sampling: images within this distance may be near.
+        far_radius_m: Sampling: images beyond this distance may be far.
+        near_heading_limit_rad: Sampling: largest heading difference of near images.
+        tuples_per_batch: Sampling: tuples in one batch.
+        has_headings: Whether ``Batch.headings_rad`` is there.
+        influence: The chosen influence function, for a loss that uses one.
+    """
+
+    seed: int = 0
+    cache_dir: Path | None = None
+    progress: Progress = no_progress
+    embedding_dim: int = 0
+    num_places: int = 0
+    near_radius_m: float = 15.0
+    far_radius_m: float = 15.0
+    near_heading_limit_rad: float | None = None
+    tuples_per_batch: int = 1
+    has_headings: bool = False
+    influence: InfluenceFunction | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factory:
+    """Describes a component and builds it; plugins return the subclasses.
+
+    Attributes:
+        name: Kebab-case name on the command line; ``name`` itself is reserved.
+        summary: One line for ``mlcore list``.
+        config: A frozen, keyword-only dataclass of options. Every field has a default
+            and its docstring (an ``Attributes:`` section) says meaning and unit.
+        build: ``build(config, context)`` returns the component; imports what it needs
+            inside.
+        source: Paper or address the component comes from.
+        aliases: Further names.
+        limits: Known limits in words, by condition, such as
+            ``{"no-positive": "raises when no anchor has a positive"}``. Shown by
+            ``mlcore plugins NAME``; at run time named in the one error they lead to; a
+            declared limit that does not occur fails the conformance kit.
+    """
+
+    kind: ClassVar[str] = ""
+
+    name: str
+    summary: str
+    config: type[Any]
+    build: Callable[[Any, BuildContext], Any]
+    source: str = ""
+    aliases: tuple[str, ...] = ()
+    limits: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossFactory(Factory):
+    """Describes a loss.
+
+    Attributes:
+        uses_influence: Whether ``context.influence`` is read, so that ``--influence``
+            makes sense.
+        mining: "external" takes the tuples of a miner; "internal" mines by itself and
+            "none" takes whatever is in the batch: for both, ``--miner`` is an error.
+        accepts: What form of tuples an external miner must deliver; the engine turns
+            :class:`Triplets` into :class:`Pairs` where that is what is accepted.
+        needs: What the loss reads of the batch. "other-far" makes the sampler draw one
+            more far image a tuple.
+        normalize: Whether embeddings are L2-normalised, in training and in retrieval.
+        memory: Growth of memory with the number of images in a batch.
+    """
+
+    kind: ClassVar[str] = "loss"
+
+    build: Callable[[Any, BuildContext], Loss]
+    uses_influence: bool = False
+    mining: Literal["internal", "external", "none"] = "none"
+    accepts: type[Pairs | Triplets] | None = None
+    needs: frozenset[Need] = frozenset()
+    normalize: bool = True
+    memory: Literal["linear", "quadratic", "cubic"] = "quadratic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinerFactory(Factory):
+    """Describes a miner and the form of tuples it produces."""
+
+    kind: ClassVar[str] = "miner"
+
+    build: Callable[[Any, BuildContext], Miner]
+    produces: type[Pairs | Triplets]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfluenceFactory(Factory):
+    """Describes an influence function."""
+
+    kind: ClassVar[str] = "influence"
+
+    build: Callable[[Any, BuildContext], InfluenceFunction]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFactory(Factory):
+    """Describes an embedding model. The engine's own; not a hook.
+
+    Attributes:
+        trainable: False for a fixed baseline such as the pixels of the image.
+    """
+
+    kind: ClassVar[str] = "model"
+
+    trainable: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingRadii:
+    """Radii that suit a data set: near within the one, far beyond the other, in metres."""
+
+    near_radius_m: float = 15.0
+    far_radius_m: float = 15.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a data check found.
+
+    Attributes:
+        severity: "fault" spoils a result, "warning" may, "info" does not.
+        message: What, where and what would help.
+        count: How many files, rows or images it concerns.
+        examples: A few of their names.
+    """
+
+    severity: Literal["info", "warning", "fault"]
+    message: str
+    count: int = 1
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a data set's ``check`` or ``prepare`` has to say.
+
+    Attributes:
+        facts: Label and value pairs for the table: layout, counts, extent.
+        findings: What was found wrong or worth knowing.
+    """
+
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found that would spoil a result."""
+        return not any(finding.severity == "fault" for finding in self.findings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFactory(Factory):
+    """Describes a data set.
+
+    Attributes:
+        check: ``check(config)`` examines the files for ``mlcore data check``.
+        prepare: ``prepare(config, out, progress)`` writes what makes opening fast, for
+            ``mlcore data prepare``.
+        radii: Sampling radii that suit the data; a configuration overrides them.
+    """
+
+    kind: ClassVar[str] = "dataset"
+
+    build: Callable[[Any, BuildContext], PlaceDataset]
+    check: Callable[[Any], Report] | None = None
+    prepare: Callable[[Any, Path, Progress], Report] | None = None
+    radii: SamplingRadii = SamplingRadii()

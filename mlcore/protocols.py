@@ -1,0 +1,337 @@
+"""What flows between the engine and its plugins, and what each part must be able to do.
+
+Importing this module imports neither torch nor numpy, so that a plugin can be listed
+without them.
+
+Shapes: ``B`` images in a batch, ``D`` embedding dimensions, ``N`` images in a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+    from torch.nn import Parameter
+
+
+class Role(IntEnum):
+    """The part an image plays in its tuple (values of ``Batch.role``)."""
+
+    ANCHOR = 0
+    NEAR = 1
+    FAR = 2
+    OTHER_FAR = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Everything a loss or miner may know of a batch of images besides their embeddings.
+
+    Attributes:
+        positions_m: ``(B, 2)`` or ``(B, 3)`` float64, metres, in one frame for the data
+            set. Centre in float64 before any cast to float32.
+        headings_rad: ``(B,)`` float64, clockwise from north in (-pi, pi]; None where the
+            data set has none.
+        tuple_id: ``(B,)`` int64, the tuple each image was drawn for, from 0.
+        role: ``(B,)`` int64, values of :class:`Role`.
+        place_id: ``(B,)`` int64 in ``[0, num_places)``, the cell of a global grid over the
+            training positions: the class label of proxies and classifiers.
+        index: ``(B,)`` int64, the data set's image index.
+        extras: Further ``(B, ...)`` tensors that a data set supplies, by name.
+    """
+
+    positions_m: Tensor
+    headings_rad: Tensor | None
+    tuple_id: Tensor
+    role: Tensor
+    place_id: Tensor
+    index: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.positions_m.shape[0])
+
+    def to(self, device: object) -> Batch:
+        """Return the batch with every tensor on ``device``; nothing else changes."""
+        return self._each(lambda column: column.to(device))
+
+    def take(self, rows: Tensor | slice) -> Batch:
+        """Return the rows ``rows`` (int64 or bool tensor, or slice) as a batch."""
+        taken = {
+            name: None if value is None else value[rows] for name, value in self._columns()
+        }
+        extras = {name: value[rows] for name, value in self.extras.items()}
+        return replace(self, **taken, extras=extras)
+
+    def _columns(self) -> Iterator[tuple[str, Tensor | None]]:
+        return ((f.name, getattr(self, f.name)) for f in fields(self) if f.name != "extras")
+
+
+class Pairs(NamedTuple):
+    """Mined pairs as rows of the batch, int64; passes as PML's 4-tuple ``indices_tuple``.
+
+    ``anchors_of_positives[k]`` and ``positives[k]`` are one positive pair, likewise the
+    negatives. A pair is ordered: both orders are listed if both are meant.
+    """
+
+    anchors_of_positives: Tensor
+    positives: Tensor
+    anchors_of_negatives: Tensor
+    negatives: Tensor
+
+
+class Triplets(NamedTuple):
+    """Mined triplets as rows of the batch, int64 ``(K,)`` each; PML's 3-tuple form."""
+
+    anchors: Tensor
+    positives: Tensor
+    negatives: Tensor
+
+
+class LossOutput(NamedTuple):
+    """A loss value and what else is worth logging.
+
+    Attributes:
+        loss: Scalar tensor, differentiable with respect to the embeddings.
+        stats: Numbers (or one-element tensors, detached) for ``metrics.jsonl``, and short
+            strings that name a choice the loss made (an implementation, say).
+    """
+
+    loss: Tensor
+    stats: Mapping[str, Tensor | float | str] = {}
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """A loss: in practice a ``torch.nn.Module``, whose parameters are trained too.
+
+    It keeps no mutable statistics. A loss may also define
+    ``forward_rows(embeddings, batch, rows)``, see :class:`RowwiseLoss`.
+    """
+
+    def __call__(
+        self, embeddings: Tensor, batch: Batch, tuples: Pairs | Triplets | None = None
+    ) -> LossOutput:
+        """Return the loss of ``embeddings`` ``(B, D)``; ``tuples`` are a miner's, if any.
+
+        Must return a finite value with a finite gradient for every batch, except as the
+        factory's ``limits`` declare.
+        """
+        ...
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Return the loss's own trainable parameters (none for most)."""
+        ...
+
+
+@runtime_checkable
+class RowwiseLoss(Loss, Protocol):
+    """A loss that can compute its share of a joint batch, for several processes.
+
+    A loss without ``forward_rows`` is computed whole on every process: right as well,
+    only slower.
+    """
+
+    def forward_rows(self, embeddings: Tensor, batch: Batch, rows: slice) -> LossOutput:
+        """Return the part of the loss that belongs to ``rows`` of the joint batch.
+
+        ``embeddings`` and ``batch`` are the whole joint batch; the parts over slices that
+        partition it add up to ``self(embeddings, batch).loss``, gradients likewise.
+        """
+        ...
+
+
+@runtime_checkable
+class Miner(Protocol):
+    """Picks pairs or triplets of a batch for a loss that takes them."""
+
+    def __call__(self, embeddings: Tensor, batch: Batch) -> Pairs | Triplets:
+        """Return tuples as int64 rows of the batch; empty tensors where there are none.
+
+        ``embeddings`` is ``(B, D)``, detached.
+        """
+        ...
+
+
+@runtime_checkable
+class InfluenceFunction(Protocol):
+    """How strongly a pair attracts, by geometric distance (not Hampel's influence).
+
+    Attributes:
+        support_m: A pair attracts if and only if its distance is less than this. The
+            *loss* applies it, in float64 near the edge, so that dtype and device do not
+            matter; ``inf`` is allowed.
+        repulsion_start_m: A pair repels if its distance is greater than this, or at least
+            ``support_m``. 0 where a pair at distance 0 attracts wholly (linear, tanh);
+            negative where even coincident pairs repel a little, the image itself
+            included (sigmoid).
+    """
+
+    @property
+    def support_m(self) -> float: ...
+
+    @property
+    def repulsion_start_m(self) -> float: ...
+
+    def __call__(self, distance_m: Tensor) -> Tensor:
+        """Return the attraction weight in [0, 1], same shape and dtype, non-increasing.
+
+        Repulsion is its complement to 1.
+        """
+        ...
+
+
+@runtime_checkable
+class DeviceInfluenceFunction(InfluenceFunction, Protocol):
+    """An influence function that also runs inside the CUDA kernel and its host build."""
+
+    def device_code(self) -> DeviceCode:
+        """Return the function as C; must agree with ``__call__`` to float32 rounding."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeviceCode:
+    """A C expression of the distance, compiled into a kernel.
+
+    Attributes:
+        expression: C99 expression of ``float d`` (metres, >= 0) and the parameters' names,
+            using ``<math.h>`` float functions only; its value is the attraction weight.
+        parameters: Values of the names in ``expression``, passed as float arguments, so
+            that another value needs no new compilation.
+    """
+
+    expression: str
+    parameters: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceTable:
+    """Columns of images: NumPy arrays, possibly memory-mapped, never a list of objects.
+
+    Attributes:
+        index: ``(N,)`` int64, what the data set's ``load_image`` takes.
+        positions_m: ``(N, 2)`` or ``(N, 3)`` float64, metres.
+        headings_rad: ``(N,)`` float64, clockwise from north in (-pi, pi], or None.
+        arc_length_m: ``(N,)`` float64, distance along the traversal, or None.
+        traversal: ``(N,)`` integer codes into ``traversals``. Rows of one traversal are in
+            the order they were taken.
+        traversals: Names of the traversals.
+        condition: ``(N,)`` integer codes into ``conditions``.
+        conditions: Names of the capture conditions, such as "overcast" or "night".
+    """
+
+    index: NDArray[np.int64]
+    positions_m: NDArray[np.float64]
+    traversal: NDArray[np.integer]
+    traversals: Sequence[str]
+    condition: NDArray[np.integer]
+    conditions: Sequence[str]
+    headings_rad: NDArray[np.float64] | None = None
+    arc_length_m: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        size = len(self.index)
+        if self.positions_m.ndim != 2 or self.positions_m.shape[1] not in (2, 3):
+            raise ValueError(
+                f"positions_m must be (N, 2) or (N, 3), got {self.positions_m.shape}"
+            )
+        for name in ("positions_m", "traversal", "condition", "headings_rad", "arc_length_m"):
+            column = getattr(self, name)
+            if column is not None and len(column) != size:
+                raise ValueError(f"{name} has {len(column)} rows, index has {size}")
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, rows: NDArray[np.integer] | NDArray[np.bool_] | slice) -> PlaceTable:
+        """Return the given rows (integer or boolean array, or slice) as a table."""
+        heading, arc = self.headings_rad, self.arc_length_m
+        return replace(
+            self,
+            index=self.index[rows],
+            positions_m=self.positions_m[rows],
+            traversal=self.traversal[rows],
+            condition=self.condition[rows],
+            headings_rad=None if heading is None else heading[rows],
+            arc_length_m=None if arc is None else arc[rows],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """One region of a data set: what is searched, and what is looked for.
+
+    In training, both take part: references are the traversal whose locations one epoch
+    visits, queries the other traversals of the same region (possibly none).
+    """
+
+    references: PlaceTable
+    queries: PlaceTable
+
+
+class PlaceDataset(Protocol):
+    """A data set of images with positions.
+
+    Opening is cheap (no image is decoded, no tree is built), and an instance can be
+    pickled to data-loading workers.
+
+    Attributes:
+        train: What is learned from, disjoint in space from the others.
+        validation: What settings are chosen on; may have no queries.
+        test: What results are reported on.
+        fingerprint: Short string that changes when the images or positions change.
+        notes: What was found and what was left out, by name and why: shown to the user.
+    """
+
+    @property
+    def train(self) -> Split: ...
+    @property
+    def validation(self) -> Split: ...
+    @property
+    def test(self) -> Split: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+    def load_image(self, index: int) -> Tensor:
+        """Return image ``index`` as uint8 ``(3, H, W)``, RGB.
+
+        Raises:
+            DataError: The image is missing or cannot be decoded; the message names it.
+        """
+        ...
+
+    def image_name(self, index: int) -> str:
+        """Return what a person would call image ``index``: its path, as a rule."""
+        ...
+
+
+@runtime_checkable
+class SuppliesExtras(Protocol):
+    """A data set that supplies ``Batch.extras``."""
+
+    def extras(self, index: NDArray[np.int64]) -> Mapping[str, NDArray[np.generic]]:
+        """Return arrays whose first axis runs over ``index``."""
+        ...
+
+
+class Progress(Protocol):
+    """Told how far long work has come."""
+
+    def __call__(self, description: str, done: int, total: int) -> None:
+        """``done`` of ``total`` steps of ``description`` are finished."""
+        ...
+
+
+def no_progress(description: str, done: int, total: int) -> None:
+    """Ignore progress."""

@@ -1,0 +1,112 @@
+"""The engine's own options: frozen dataclasses, no behaviour, no heavy import.
+
+Each becomes a section of a run's TOML file and a prefix on the command line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """How tuples are drawn; every loss sees the same ones for the same options and seed.
+
+    Attributes:
+        tuples_per_batch: Tuples in one batch.
+        near_per_tuple: Near images a tuple, beside its anchor.
+        far_per_tuple: Far images a tuple.
+        near_radius_m: Near images lie within this distance (metres) of the anchor;
+            None takes what the data set recommends.
+        far_radius_m: Far images lie beyond this distance (metres) of the anchor and of
+            each other; None takes what the data set recommends.
+        near_heading_limit_deg: Largest heading difference (degrees) of near images, where
+            headings are known.
+        location_spacing_m: One anchor is drawn near each location, every so many metres
+            of the reference traversals, once an epoch.
+        place_cell_m: Side (metres) of the grid cells that are the places of proxies and
+            classifiers.
+    """
+
+    tuples_per_batch: int = 4
+    near_per_tuple: int = 12
+    far_per_tuple: int = 12
+    near_radius_m: float | None = None
+    far_radius_m: float | None = None
+    near_heading_limit_deg: float = 30.0
+    location_spacing_m: float = 1.0
+    place_cell_m: float = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How long, how fast and on what a model is trained.
+
+    Attributes:
+        max_steps: Optimizer steps of the run.
+        learning_rate: Peak learning rate of Adam.
+        weight_decay: Decoupled weight decay; 0 is plain Adam.
+        schedule: Learning rate over the run: constant, cosine to zero, or halved at the
+            end of every epoch as in the paper.
+        warmup_steps: Steps over which the learning rate rises linearly from 0.
+        gradient_clip: Largest gradient norm; 0 leaves gradients alone.
+        augment: Whether training images vary in brightness, contrast, scale and shift.
+        checkpoint_every: Steps between two checkpoints.
+        log_every: Steps between two rows of ``metrics.jsonl``.
+        precision: Lightning's name of the arithmetic of the model; the loss is always
+            computed in float32 or better.
+        accelerator: Lightning's accelerator: auto, cpu or gpu.
+        devices: Processes on this machine, one device each.
+        num_nodes: Machines taking part.
+        num_workers: Data-loading processes; changes no tuple and no number.
+        skip_unreadable: Replace an image that cannot be read by the next of its tuple,
+            counted and listed, instead of stopping.
+    """
+
+    max_steps: int = 200
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine", "halve-each-epoch"] = "cosine"
+    warmup_steps: int = 0
+    gradient_clip: float = 0.0
+    augment: bool = True
+    checkpoint_every: int = 50
+    log_every: int = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    num_workers: int = 0
+    skip_unreadable: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """How embeddings are searched and judged (the paper's protocol by default).
+
+    Attributes:
+        whitening: What PCA whitening is fitted on: none, train or references.
+        dimensions: Largest embedding dimension after whitening.
+        whitening_images: Evenly spaced images that whitening is fitted on.
+        spacing_m: Keep a reference only if it lies this many metres from the last kept
+            one of its traversal; 0 keeps all.
+        thresholds_m: Distances (metres) of the accuracy table.
+        auc_limits_m: Limits (metres) of the area under the accuracy curve.
+        recall_at: Numbers N of Recall@N.
+        recall_radius_m: A reference within this distance (metres, inclusive) counts for
+            Recall@N.
+        batch_size: Images embedded at once.
+        baselines: Whether the untrained network and the pixel baseline are evaluated too.
+    """
+
+    whitening: Literal["none", "train", "references"] = "train"
+    dimensions: int = 256
+    whitening_images: int = 5000
+    spacing_m: float = 0.0
+    thresholds_m: tuple[float, ...] = (5.0, 10.0, 15.0)
+    auc_limits_m: tuple[float, ...] = (10.0, 25.0, 50.0)
+    recall_at: tuple[int, ...] = (1, 5, 10, 20)
+    recall_radius_m: float = 25.0
+    batch_size: int = 64
+    baselines: bool = True
