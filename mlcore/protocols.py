@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -65,14 +65,22 @@ class Batch:
 
     def take(self, rows: Tensor | slice) -> Batch:
         """Return the rows ``rows`` (int64 or bool tensor, or slice) as a batch."""
-        taken = {
-            name: None if value is None else value[rows] for name, value in self._columns()
-        }
-        extras = {name: value[rows] for name, value in self.extras.items()}
-        return replace(self, **taken, extras=extras)
+        return self._each(lambda column: column[rows])
 
-    def _columns(self) -> Iterator[tuple[str, Tensor | None]]:
-        return ((f.name, getattr(self, f.name)) for f in fields(self) if f.name != "extras")
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory (torch's data loader calls this)."""
+        return self._each(lambda column: column.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(
+            positions_m=change(self.positions_m),
+            headings_rad=None if self.headings_rad is None else change(self.headings_rad),
+            tuple_id=change(self.tuple_id),
+            role=change(self.role),
+            place_id=change(self.place_id),
+            index=change(self.index),
+            extras={name: change(column) for name, column in self.extras.items()},
+        )
 
 
 class Pairs(NamedTuple):
