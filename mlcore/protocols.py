@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import numpy as np
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
     from torch.nn import Parameter
@@ -59,7 +60,7 @@ class Batch:
     def __len__(self) -> int:
         return int(self.positions_m.shape[0])
 
-    def to(self, device: object) -> Batch:
+    def to(self, device: torch.device | str) -> Batch:
         """Return the batch with every tensor on ``device``; nothing else changes."""
         return self._each(lambda column: column.to(device))
 
