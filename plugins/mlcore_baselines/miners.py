@@ -1,0 +1,147 @@
+"""Pairs and triplets by geometry alone: what is near is positive, what is far negative."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlcore.errors import ConfigError
+from mlcore.factories import BuildContext
+from mlcore.geometry import GeometricPairs, geometric_pairs
+from mlcore.protocols import Batch, Pairs, Triplets
+from mlcore_baselines.config import GeometricPairsOptions, GeometricTripletsOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relation:
+    """What counts as near and as far.
+
+    Attributes:
+        near_radius_m: Positive within this distance, inclusive.
+        far_radius_m: Negative beyond this distance, exclusive.
+        heading_limit_rad: Largest heading difference of a positive pair; None for any.
+    """
+
+    near_radius_m: float
+    far_radius_m: float
+    heading_limit_rad: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.near_radius_m <= self.far_radius_m:
+            raise ConfigError(
+                f"miner: near_radius_m is {self.near_radius_m:g} and far_radius_m "
+                f"{self.far_radius_m:g}; near must be at least 0 and at most far, or a pair "
+                "would be positive and negative at once"
+            )
+
+    @classmethod
+    def of(
+        cls, options: GeometricPairsOptions | GeometricTripletsOptions, context: BuildContext
+    ) -> Relation:
+        """Return the options' relation, the sampler's where they leave it open."""
+        near, far, limit = (
+            options.near_radius_m,
+            options.far_radius_m,
+            options.heading_limit_deg,
+        )
+        return cls(
+            near_radius_m=context.near_radius_m if near is None else near,
+            far_radius_m=context.far_radius_m if far is None else far,
+            heading_limit_rad=(
+                context.near_heading_limit_rad if limit is None else math.radians(limit)
+            ),
+        )
+
+    def __call__(self, batch: Batch) -> GeometricPairs:
+        """Return the near and the far pairs of a batch, ``(B, B)`` each."""
+        return geometric_pairs(
+            batch,
+            near_radius_m=self.near_radius_m,
+            far_radius_m=self.far_radius_m,
+            heading_limit_rad=self.heading_limit_rad,
+        )
+
+
+class GeometricPairMiner:
+    """All near pairs as positives and all far pairs as negatives, in both orders.
+
+    Memory grows with the square of the batch size: some 40 bytes for each pair of images,
+    and 16 for each pair mined.
+
+    Args:
+        relation: What is near and what is far.
+    """
+
+    def __init__(self, relation: Relation) -> None:
+        self._relation = relation
+
+    def __call__(self, embeddings: Tensor, batch: Batch) -> Pairs:  # noqa: ARG002
+        """Return the pairs, ordered by anchor; the embeddings play no part."""
+        near, far = self._relation(batch)
+        return Pairs(*torch.where(near), *torch.where(far))
+
+
+class GeometricTripletMiner:
+    """Every anchor with every pair of a near and a far image, or a sample of them.
+
+    A triplet takes 24 bytes, and about 80 while it is made; no ``(B, B, B)`` tensor is
+    made. Four tuples of 25 images have some 10^5 triplets, a thousand images 10^7.
+
+    Args:
+        relation: What is near and what is far.
+        max_triplets_per_anchor: Size of the sample of one anchor's triplets, drawn without
+            repetition; None takes all.
+        seed: Seed of the sample, which is a function of it and of the batch's images.
+    """
+
+    def __init__(
+        self, relation: Relation, *, max_triplets_per_anchor: int | None = None, seed: int = 0
+    ) -> None:
+        if max_triplets_per_anchor is not None and max_triplets_per_anchor < 1:
+            raise ConfigError(
+                f"miner: max_triplets_per_anchor is {max_triplets_per_anchor}, not positive; "
+                "leave it out to take all triplets"
+            )
+        self._relation = relation
+        self._max = max_triplets_per_anchor
+        self._seed = seed
+
+    def __call__(self, embeddings: Tensor, batch: Batch) -> Triplets:  # noqa: ARG002
+        """Return the triplets, ordered by anchor; the embeddings play no part.
+
+        Triplet ``c`` of an anchor with ``N`` negatives joins its positive ``c // N`` and its
+        negative ``c % N``.
+        """
+        near, far = self._relation(batch)
+        num_positives, num_negatives = near.sum(dim=1), far.sum(dim=1)
+        num_triplets = num_positives * num_negatives
+        anchors, codes = self._anchors_and_codes(num_triplets, batch)
+        step = num_negatives[anchors]
+        first_positive = num_positives.cumsum(dim=0) - num_positives
+        first_negative = num_negatives.cumsum(dim=0) - num_negatives
+        positives = near.nonzero()[:, 1][first_positive[anchors] + codes // step]
+        negatives = far.nonzero()[:, 1][first_negative[anchors] + codes % step]
+        return Triplets(anchors, positives, negatives)
+
+    def _anchors_and_codes(self, num_triplets: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return each triplet's anchor and its number among the anchor's triplets."""
+        device = num_triplets.device
+        rows = torch.arange(len(num_triplets), device=device)
+        if self._max is None:
+            anchors = torch.repeat_interleave(rows, num_triplets)
+            first = num_triplets.cumsum(dim=0) - num_triplets
+            return anchors, torch.arange(len(anchors), device=device) - first[anchors]
+        anchors = torch.repeat_interleave(rows, num_triplets.clamp(max=self._max))
+        generator = torch.Generator().manual_seed(self._seed_of(batch))
+        codes = [
+            torch.randperm(total, generator=generator)[: self._max]
+            for total in num_triplets.tolist()
+        ]
+        return anchors, torch.cat(codes).to(device)
+
+    def _seed_of(self, batch: Batch) -> int:
+        """Return a seed for the batch, so that the miner itself has no state."""
+        return (self._seed * 1_000_003 + int(batch.index.sum())) % 2**63
