@@ -8,11 +8,14 @@ form is wrong by kilometres.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from mlcore.errors import ConfigError
+from mlcore.factories import BuildContext
 from mlcore.protocols import Batch
 
 
@@ -52,24 +55,63 @@ def heading_difference_rad(first_rad: Tensor, second_rad: Tensor) -> Tensor:
     return torch.minimum(turn, 2 * math.pi - turn)
 
 
-def geometric_pairs(
-    batch: Batch,
-    *,
-    near_radius_m: float,
-    far_radius_m: float,
-    heading_limit_rad: float | None = None,
-) -> GeometricPairs:
-    """Tell near from far as the sampler does.
+@dataclass(frozen=True, kw_only=True)
+class NearFar:
+    """Tells near pairs from far ones as the sampler does.
 
-    A pair is near within ``near_radius_m`` (inclusive) if its headings, where the batch has
-    them, differ by at most ``heading_limit_rad``; it is far beyond ``far_radius_m``
-    (exclusive). The band between the radii, and near pairs that look elsewhere, are neither.
+    Attributes:
+        near_radius_m: A pair is near within this distance, inclusive.
+        far_radius_m: A pair is far beyond this distance, exclusive. What lies between the
+            radii is neither.
+        heading_limit_rad: Largest heading difference of a near pair, where the batch has
+            headings; a pair within the near radius that looks elsewhere is neither. None
+            sets no limit.
+
+    Raises:
+        ConfigError: The near radius is negative or beyond the far radius.
     """
-    distance = pairwise_distance_m(batch.positions_m)
-    near = distance <= near_radius_m
-    near.fill_diagonal_(False)
-    if heading_limit_rad is not None and batch.headings_rad is not None:
-        headings = batch.headings_rad
-        turn = heading_difference_rad(headings[:, None], headings[None])
-        near &= turn <= heading_limit_rad
-    return GeometricPairs(near, distance > far_radius_m)
+
+    near_radius_m: float
+    far_radius_m: float
+    heading_limit_rad: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.near_radius_m <= self.far_radius_m:
+            raise ConfigError(
+                f"near_radius_m is {self.near_radius_m:g} and far_radius_m "
+                f"{self.far_radius_m:g}; near must be at least 0 and at most far, or a pair "
+                "would be near and far at once"
+            )
+
+    @classmethod
+    def resolve(
+        cls,
+        context: BuildContext,
+        *,
+        near_radius_m: float | None = None,
+        far_radius_m: float | None = None,
+        heading_limit_deg: float | None = None,
+    ) -> NearFar:
+        """Return the sampler's relation, with what is given in its place."""
+        limit_rad = context.near_heading_limit_rad
+        return cls(
+            near_radius_m=context.near_radius_m if near_radius_m is None else near_radius_m,
+            far_radius_m=context.far_radius_m if far_radius_m is None else far_radius_m,
+            heading_limit_rad=(
+                limit_rad if heading_limit_deg is None else math.radians(heading_limit_deg)
+            ),
+        )
+
+    def __call__(self, batch: Batch) -> GeometricPairs:
+        """Return the near and the far pairs of a batch.
+
+        Memory: some 40 bytes for each of the ``B * B`` pairs.
+        """
+        distance = pairwise_distance_m(batch.positions_m)
+        near = distance <= self.near_radius_m
+        near.fill_diagonal_(False)
+        if self.heading_limit_rad is not None and batch.headings_rad is not None:
+            headings = batch.headings_rad
+            turn = heading_difference_rad(headings[:, None], headings[None])
+            near &= turn <= self.heading_limit_rad
+        return GeometricPairs(near, distance > self.far_radius_m)

@@ -2,80 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from mlcore.errors import ConfigError
-from mlcore.factories import BuildContext
-from mlcore.geometry import GeometricPairs, geometric_pairs
+from mlcore.geometry import NearFar
 from mlcore.protocols import Batch, Pairs, Triplets
-from mlcore_baselines.config import GeometricPairsOptions, GeometricTripletsOptions
-
-
-@dataclass(frozen=True, kw_only=True)
-class Relation:
-    """What counts as near and as far.
-
-    Attributes:
-        near_radius_m: Positive within this distance, inclusive.
-        far_radius_m: Negative beyond this distance, exclusive.
-        heading_limit_rad: Largest heading difference of a positive pair; None for any.
-    """
-
-    near_radius_m: float
-    far_radius_m: float
-    heading_limit_rad: float | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.near_radius_m <= self.far_radius_m:
-            raise ConfigError(
-                f"miner: near_radius_m is {self.near_radius_m:g} and far_radius_m "
-                f"{self.far_radius_m:g}; near must be at least 0 and at most far, or a pair "
-                "would be positive and negative at once"
-            )
-
-    @classmethod
-    def of(
-        cls, options: GeometricPairsOptions | GeometricTripletsOptions, context: BuildContext
-    ) -> Relation:
-        """Return the options' relation, the sampler's where they leave it open."""
-        near, far, limit = (
-            options.near_radius_m,
-            options.far_radius_m,
-            options.heading_limit_deg,
-        )
-        return cls(
-            near_radius_m=context.near_radius_m if near is None else near,
-            far_radius_m=context.far_radius_m if far is None else far,
-            heading_limit_rad=(
-                context.near_heading_limit_rad if limit is None else math.radians(limit)
-            ),
-        )
-
-    def __call__(self, batch: Batch) -> GeometricPairs:
-        """Return the near and the far pairs of a batch, ``(B, B)`` each."""
-        return geometric_pairs(
-            batch,
-            near_radius_m=self.near_radius_m,
-            far_radius_m=self.far_radius_m,
-            heading_limit_rad=self.heading_limit_rad,
-        )
 
 
 class GeometricPairMiner:
     """All near pairs as positives and all far pairs as negatives, in both orders.
 
-    Memory grows with the square of the batch size: some 40 bytes for each pair of images,
-    and 16 for each pair mined.
+    A pair takes 16 bytes.
 
     Args:
         relation: What is near and what is far.
     """
 
-    def __init__(self, relation: Relation) -> None:
+    def __init__(self, relation: NearFar) -> None:
         self._relation = relation
 
     def __call__(self, embeddings: Tensor, batch: Batch) -> Pairs:  # noqa: ARG002
@@ -98,11 +42,11 @@ class GeometricTripletMiner:
     """
 
     def __init__(
-        self, relation: Relation, *, max_triplets_per_anchor: int | None = None, seed: int = 0
+        self, relation: NearFar, *, max_triplets_per_anchor: int | None = None, seed: int = 0
     ) -> None:
         if max_triplets_per_anchor is not None and max_triplets_per_anchor < 1:
             raise ConfigError(
-                f"miner: max_triplets_per_anchor is {max_triplets_per_anchor}, not positive; "
+                f"max_triplets_per_anchor is {max_triplets_per_anchor}, not positive; "
                 "leave it out to take all triplets"
             )
         self._relation = relation

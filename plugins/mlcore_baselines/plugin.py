@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mlcore import BuildContext, LossFactory, MinerFactory, Pairs, Triplets, hookimpl
@@ -16,20 +17,26 @@ mlcore_hook_api = 1
 def _geometric_pairs(
     options: config.GeometricPairsOptions, context: BuildContext
 ) -> GeometricPairMiner:
-    from mlcore_baselines.miners import GeometricPairMiner, Relation
+    from mlcore.geometry import NearFar
+    from mlcore_baselines.miners import GeometricPairMiner
 
-    return GeometricPairMiner(Relation.of(options, context))
+    return GeometricPairMiner(NearFar.resolve(context, **asdict(options)))
 
 
 def _geometric_triplets(
     options: config.GeometricTripletsOptions, context: BuildContext
 ) -> GeometricTripletMiner:
-    from mlcore_baselines.miners import GeometricTripletMiner, Relation
+    from mlcore.geometry import NearFar
+    from mlcore_baselines.miners import GeometricTripletMiner
 
+    relation = NearFar.resolve(
+        context,
+        near_radius_m=options.near_radius_m,
+        far_radius_m=options.far_radius_m,
+        heading_limit_deg=options.heading_limit_deg,
+    )
     return GeometricTripletMiner(
-        Relation.of(options, context),
-        max_triplets_per_anchor=options.max_triplets_per_anchor,
-        seed=context.seed,
+        relation, max_triplets_per_anchor=options.max_triplets_per_anchor, seed=context.seed
     )
 
 
