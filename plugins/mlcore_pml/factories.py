@@ -1,0 +1,118 @@
+"""Makes factories of rows: a name here, a class there, and the options they share.
+
+The fields of an options class are keyword arguments of the PML class, name for name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from mlcore import BuildContext, LossFactory, MinerFactory, Pairs, Triplets
+
+if TYPE_CHECKING:
+    from mlcore_pml.adapter import PmlMiner, PmlPlaceLoss, PmlTupleLoss
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeometryOptions:
+    """What a miner calls near and far.
+
+    Attributes:
+        near_radius_m: Images within this distance (metres) of the anchor are positive; None
+            takes the sampler's.
+        far_radius_m: Images beyond this distance (metres) of the anchor are negative; None
+            takes the sampler's.
+        heading_limit_deg: Largest heading difference (degrees) of anchor and positive,
+            where headings are known; None takes the sampler's, 180 sets no limit.
+    """
+
+    near_radius_m: float | None = None
+    far_radius_m: float | None = None
+    heading_limit_deg: float | None = None
+
+
+def tuple_loss(
+    name: str,
+    pml_class: str,
+    options: type[Any],
+    *,
+    summary: str,
+    source: str,
+    accepts: type[Pairs | Triplets] = Pairs,
+    memory: Literal["linear", "quadratic", "cubic"] = "quadratic",
+) -> LossFactory:
+    """Describe a PML loss of mined pairs or triplets."""
+
+    def build(chosen: Any, _: BuildContext) -> PmlTupleLoss:
+        from mlcore_pml.adapter import PmlTupleLoss
+
+        return PmlTupleLoss(pml_class, asdict(chosen))
+
+    return LossFactory(
+        name=name,
+        summary=summary,
+        source=source,
+        config=options,
+        build=build,
+        mining="external",
+        accepts=accepts,
+        memory=memory,
+    )
+
+
+def place_loss(
+    name: str, pml_class: str, options: type[Any], *, summary: str, source: str
+) -> LossFactory:
+    """Describe a PML loss with weights for each place."""
+
+    def build(chosen: Any, context: BuildContext) -> PmlPlaceLoss:
+        from mlcore_pml.adapter import PmlPlaceLoss
+
+        return PmlPlaceLoss(pml_class, asdict(chosen), context)
+
+    return LossFactory(
+        name=name,
+        summary=summary,
+        source=source,
+        config=options,
+        build=build,
+        needs=frozenset({"labels"}),
+        memory="linear",
+    )
+
+
+def miner(
+    name: str,
+    pml_class: str,
+    options: type[GeometryOptions],
+    *,
+    summary: str,
+    source: str,
+    produces: type[Pairs | Triplets],
+) -> MinerFactory:
+    """Describe a PML miner."""
+    return MinerFactory(
+        name=name,
+        summary=summary,
+        source=source,
+        config=options,
+        build=_miner_build(pml_class, produces),
+        produces=produces,
+    )
+
+
+def _miner_build(
+    pml_class: str, produces: type[Pairs | Triplets]
+) -> Callable[[Any, BuildContext], PmlMiner]:
+    def build(chosen: GeometryOptions, context: BuildContext) -> PmlMiner:
+        from mlcore.geometry import NearFar
+        from mlcore_pml.adapter import PmlMiner
+
+        geometry = {name: getattr(chosen, name) for name in asdict(GeometryOptions())}
+        arguments = {k: v for k, v in asdict(chosen).items() if k not in geometry}
+        relation = NearFar.resolve(context, **geometry)
+        return PmlMiner(pml_class, arguments, relation, produces)
+
+    return build
