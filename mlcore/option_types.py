@@ -1,0 +1,213 @@
+"""What types an option may have, and how its value is written in TOML and read back.
+
+An option is a field of a frozen dataclass. Its type is one of bool, int, float, str,
+``pathlib.Path``, a ``Literal`` of strings or integers, a tuple of these, or one of all
+that ``| None``: what a person can type on a command line and read in a TOML file. TOML
+has no null, so None is the word "none" there and on the command line.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+NONE = "none"
+"""The word for None in TOML and on the command line, where the type has None."""
+
+_SCALARS = (bool, int, float, str, Path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option of a component or of the engine.
+
+    Attributes:
+        name: Field name.
+        hint: Its resolved type.
+        default: Its default value.
+        help: What the class's docstring says of it, on one line.
+    """
+
+    name: str
+    hint: Any
+    default: Any
+    help: str = ""
+
+    @property
+    def type_name(self) -> str:
+        """The type as a person would say it."""
+        return type_name(self.hint)
+
+    @property
+    def default_text(self) -> str:
+        """The default as it would be typed on the command line."""
+        return plain_text(self.default)
+
+
+def options_of(config: type[Any]) -> tuple[Option, ...]:
+    """Return the options of a dataclass with the help of its ``Attributes:`` section."""
+    helps = _attribute_docs(config)
+    hints = get_type_hints(config)
+    return tuple(
+        Option(
+            name=field.name,
+            hint=hints[field.name],
+            default=_default(field),
+            help=helps.get(field.name, ""),
+        )
+        for field in fields(config)
+    )
+
+
+def check_options(config: type[Any]) -> None:
+    """Check that every option can be shown on a command line and kept in TOML.
+
+    Raises:
+        TypeError: One cannot; names the field and its type.
+    """
+    try:
+        hints = get_type_hints(config)
+    except Exception as error:
+        raise TypeError(f"its types cannot be resolved: {error}") from error
+    for field in fields(config):
+        hint = hints[field.name]
+        if not _is_showable(hint):
+            raise TypeError(
+                f"field {field.name!r} has type {type_name(hint)}, which cannot be shown on a "
+                "command line; use bool, int, float, str, Path, Literal, a tuple of these, "
+                "or one of them | None"
+            )
+        default = _default(field)
+        try:
+            kept = from_plain(to_plain(default), hint) == default
+        except ValueError:
+            kept = False
+        if not kept:
+            raise TypeError(
+                f"field {field.name!r} has the default {default!r}, "
+                f"which is no {type_name(hint)}"
+            )
+
+
+def to_plain(value: Any) -> Any:
+    """Return an option's value as TOML can hold it."""
+    if value is None:
+        return NONE
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def plain_text(value: Any) -> str:
+    """Return an option's value as it would be typed on the command line."""
+    if isinstance(value, tuple):
+        return ",".join(plain_text(item) for item in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(to_plain(value))
+
+
+def from_plain(value: Any, hint: Any) -> Any:
+    """Return the value of an option of type ``hint`` that TOML holds as ``value``.
+
+    Raises:
+        ValueError: ``value`` is not of that type; a text is never taken for a number.
+    """
+    inner = without_none(hint)
+    if inner is not hint and (value is None or value == NONE):
+        return None
+    origin = get_origin(inner)
+    if origin is Literal:
+        if any(value == known and type(value) is type(known) for known in get_args(inner)):
+            return value
+    elif origin is tuple:
+        if isinstance(value, list | tuple):
+            hints = item_hints(inner, len(value))
+            return tuple(from_plain(*pair) for pair in zip(value, hints, strict=True))
+    elif inner is float and type(value) in (int, float):
+        return float(value)
+    elif inner is Path and isinstance(value, str):
+        return Path(value)
+    elif type(value) is inner:
+        return value
+    raise ValueError(f"expected {type_name(hint)}, got {value!r}")
+
+
+def item_hints(hint: Any, size: int) -> tuple[Any, ...]:
+    """Return the types of the ``size`` items of a value of the tuple type ``hint``.
+
+    Raises:
+        ValueError: The type has another number of items.
+    """
+    arguments = get_args(hint)
+    if arguments[1:] == (...,):
+        return (arguments[0],) * size
+    if len(arguments) != size:
+        raise ValueError(f"expected {type_name(hint)}, got {size} values")
+    return arguments
+
+
+def without_none(hint: Any) -> Any:
+    """Return ``X`` for the type ``X | None``, and any other type as it is."""
+    if get_origin(hint) not in (Union, types.UnionType):
+        return hint
+    rest = [member for member in get_args(hint) if member is not type(None)]
+    return rest[0] if len(rest) == 1 else hint
+
+
+def is_tuple(hint: Any) -> bool:
+    """Return whether values of the type are tuples (or None)."""
+    return get_origin(without_none(hint)) is tuple
+
+
+def type_name(hint: Any) -> str:
+    """Return a type as a person would say it: "float or none", "one of a, b"."""
+    inner = without_none(hint)
+    if inner is not hint:
+        return f"{type_name(inner)} or {NONE}"
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(str(value) for value in get_args(hint))
+    if get_origin(hint) is tuple:
+        items = get_args(hint)
+        if items[1:] == (...,):
+            return f"comma-separated {type_name(items[0])}"
+        return ",".join(type_name(item) for item in items)
+    if isinstance(hint, type) and not get_args(hint):
+        return "text" if hint is str else hint.__name__.lower()
+    return str(hint)
+
+
+def _is_showable(hint: Any) -> bool:
+    inner = without_none(hint)
+    if get_origin(inner) is tuple:
+        items = [item for item in get_args(inner) if item is not ...]
+        return bool(items) and all(_is_scalar(item) for item in items)
+    if inner is not hint and get_origin(inner) is Literal and NONE in get_args(inner):
+        return False  # "none" would have two meanings
+    return _is_scalar(inner)
+
+
+def _is_scalar(hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return all(type(value) in (str, int) for value in get_args(hint))
+    return hint in _SCALARS
+
+
+def _default(field: Field[Any]) -> Any:
+    if field.default is not MISSING:
+        return field.default
+    assert field.default_factory is not MISSING, "the registry refuses such a field"
+    return field.default_factory()
+
+
+def _attribute_docs(config: type[Any]) -> Mapping[str, str]:
+    """Return what the docstring's ``Attributes:`` section says, by field name."""
+    from docstring_parser import DocstringStyle, parse
+
+    docs = parse(config.__doc__ or "", style=DocstringStyle.GOOGLE)
+    return {doc.arg_name: " ".join((doc.description or "").split()) for doc in docs.params}

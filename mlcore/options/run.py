@@ -1,0 +1,146 @@
+"""From a command line and configuration files to a :class:`RunConfig`, and back to TOML.
+
+In two passes: the names first, from all sources, then the options of the components they
+choose and of no others. Order: default < TOML file (a later one wins) < command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from mlcore.errors import ConfigError
+from mlcore.factories import DatasetFactory, Factory
+from mlcore.option_types import to_plain
+from mlcore.options.choosing import check_known, choose
+from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
+from mlcore.options.given import Given, read_argv, read_toml
+from mlcore.options.sections import sections_of, with_defaults
+from mlcore.registry import Registry
+
+
+def parse_run(
+    argv: Sequence[str], registry: Registry, *, own_options: Sequence[str] = ()
+) -> RunConfig:
+    """Return the configuration that a command line describes.
+
+    Args:
+        argv: The words after the command, without the command's own flags.
+        registry: The components to choose from.
+        own_options: The command's own flags ("--out"), to be offered for a misspelt one.
+
+    Raises:
+        ConfigError: An option, key or name does not exist (the nearest is named), belongs
+            to a component that is not chosen, has a value of the wrong type, or chooses
+            components that do not fit together.
+    """
+    return _resolve(_read(argv), registry, own_options)
+
+
+def run_from_toml(path: Path, registry: Registry) -> RunConfig:
+    """Return the configuration that a file alone describes, as a run folder keeps it.
+
+    Raises:
+        ConfigError: As for :func:`parse_run`.
+    """
+    return _resolve(read_toml(path), registry)
+
+
+def run_to_toml(config: RunConfig) -> str:
+    """Return the whole configuration as TOML that :func:`run_from_toml` reads back."""
+    import tomli_w
+
+    document: dict[str, Any] = {"seed": config.seed}
+    for section in COMPONENTS:
+        chosen: Chosen[Factory] | None = getattr(config, section)
+        if chosen is not None:
+            document[section] = {"name": chosen.name, **_plain(chosen.options)}
+    for section in ENGINE:
+        document[section] = _plain(getattr(config, section))
+    return tomli_w.dumps(document)
+
+
+def run_help(argv: Sequence[str], registry: Registry) -> str:
+    """Return the help of the options that a command line has: of its chosen components.
+
+    Raises:
+        ConfigError: A component's name does not exist.
+    """
+    from mlcore.options.typed import build_parser
+
+    factories = choose(_read(argv), registry)
+    text: str = build_parser(sections_of(factories).values()).format_help()
+    return text
+
+
+def _read(argv: Sequence[str]) -> list[Given]:
+    """Return everything given, in rising precedence."""
+    files, from_argv = read_argv(argv)
+    return [given for file in files for given in read_toml(file)] + from_argv
+
+
+def _resolve(
+    given: Sequence[Given], registry: Registry, own_options: Sequence[str] = ()
+) -> RunConfig:
+    from mlcore.options.typed import parse  # jsonargparse costs a tenth of a second
+
+    factories = choose(given, registry)
+    sections = sections_of(factories)
+    options = [
+        item for item in given if item.section not in COMPONENTS or item.option != "name"
+    ]
+    for item in options:
+        check_known(item, sections, registry, own_options)
+    sections = with_defaults(sections, [item for item in options if item.file is not None])
+    values = parse([item for item in options if item.file is None], sections)
+    chosen = {
+        section: Chosen(
+            name=registry.qualified_name(factory),
+            factory=factory,
+            options=_construct(factory.config, values[section], f"{section} {factory.name!r}"),
+        )
+        for section, factory in factories.items()
+    }
+    engine = {
+        section: _construct(config, values[section], section)
+        for section, config in ENGINE.items()
+    }
+    engine["sampling"] = _with_radii(engine["sampling"], factories["dataset"])
+    parts: dict[str, Any] = {"influence": None, "miner": None, **chosen, **engine}
+    return RunConfig(seed=values[""]["seed"], **parts)
+
+
+def _with_radii(sampling: Any, dataset: Factory) -> Any:
+    """Return the sampling options with the data set's radii where none are given."""
+    assert isinstance(dataset, DatasetFactory)
+    radii = {field.name: getattr(dataset.radii, field.name) for field in fields(dataset.radii)}
+    unset = {name: radius for name, radius in radii.items() if getattr(sampling, name) is None}
+    return replace(sampling, **unset)
+
+
+def _construct(config: type[Any], values: Mapping[str, Any], title: str) -> Any:
+    """Return the dataclass of a section; what its own checks refuse is the user's error."""
+    defaults = config()
+    anchored = {
+        name: value if value == getattr(defaults, name) else _anchored(value)
+        for name, value in values.items()
+    }
+    try:
+        return config(**anchored)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{title}: {error}") from error
+
+
+def _anchored(value: Any) -> Any:
+    """Return a path that a user gave as absolute, so that it means the same elsewhere."""
+    if isinstance(value, Path):
+        return value.expanduser().absolute()
+    if isinstance(value, tuple):
+        return tuple(_anchored(item) for item in value)
+    return value
+
+
+def _plain(options: Any) -> dict[str, Any]:
+    return {field.name: to_plain(getattr(options, field.name)) for field in fields(options)}

@@ -1,0 +1,107 @@
+"""Command-line texts to typed values and help, by jsonargparse.
+
+jsonargparse only ever sees options that exist, spelled out and with a value each; see
+:mod:`mlcore.options.given` for why.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentError
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, set_loader
+
+from mlcore.errors import ConfigError
+from mlcore.option_types import NONE, Option, is_tuple, item_hints, without_none
+from mlcore.options.given import Given
+from mlcore.options.sections import Section
+
+_YAML_FLOATS = {"inf": ".inf", "+inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
+
+
+def parse(given: Sequence[Given], sections: Mapping[str, Section]) -> dict[str, dict[str, Any]]:
+    """Return every option's typed value by section and name; ``given`` beats the default.
+
+    Raises:
+        ConfigError: A value is not of its option's type.
+    """
+    parser = build_parser(sections.values())
+    words = [_word(item, sections[item.section].options[item.option]) for item in given]
+    try:
+        values = parser.parse_args(words)
+    except ArgumentError:
+        for item, word in zip(given, words, strict=True):
+            _check_alone(parser, item, word, sections[item.section].options[item.option])
+        raise
+    return {
+        section.name: {option: values[section.key(option)] for option in section.options}
+        for section in sections.values()
+    }
+
+
+def build_parser(sections: Iterable[Section]) -> ArgumentParser:
+    """Return a jsonargparse parser that has the sections' options and no others."""
+    # The mode must be known to jsonargparse before a parser can have it.
+    set_loader("mlcore", _load, (ValueError,))
+    parser = ArgumentParser(
+        add_help=False,
+        allow_abbrev=False,
+        default_env=False,
+        exit_on_error=False,
+        parser_mode="mlcore",
+        usage="",
+    )
+    for section in sections:
+        group = parser.add_argument_group(section.title, section.summary)
+        for option in section.options.values():
+            group.add_argument(
+                f"--{section.key(option.name)}",
+                type=option.hint,
+                default=option.default,
+                help=option.help.replace("%", "%%"),
+            )
+    return parser
+
+
+def _word(given: Given, option: Option) -> str:
+    text = given.value
+    if text is None and option.hint is bool:
+        text = "true"
+    if text is None:
+        raise ConfigError(f"{given.label} needs a value: {option.type_name}")
+    return f"--{given.key}={_json_text(text, option.hint)}"
+
+
+def _json_text(text: str, hint: Any) -> str:
+    """Return the text in the notation that jsonargparse reads values of the type in."""
+    if is_tuple(hint) and not text.startswith("[") and text != NONE:
+        items = text.split(",") if text else []
+        try:
+            hints = item_hints(without_none(hint), len(items))
+        except ValueError:
+            return text  # its wrong length is told as any other wrong value
+        return json.dumps([_json_text(*pair) for pair in zip(items, hints, strict=True)])
+    if without_none(hint) is float:
+        return _YAML_FLOATS.get(text.lower(), text)
+    return text
+
+
+def _load(text: str) -> Any:
+    if text == NONE:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _check_alone(parser: ArgumentParser, given: Given, word: str, option: Option) -> None:
+    """Raise ConfigError if this option's value is what jsonargparse refuses."""
+    try:
+        parser.parse_args([word])
+    except ArgumentError as error:
+        raise ConfigError(
+            f"{given.label}: expected {option.type_name}, got {given.value!r}"
+        ) from error
