@@ -1,0 +1,162 @@
+"""Embeds the images of a data set, in the order asked for and within bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mlcore.errors import DataError
+from mlcore.images import letterbox
+from mlcore.protocols import PlaceDataset, Progress, no_progress
+
+if TYPE_CHECKING:
+    from mlcore.models.embedding import EmbeddingModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """Embeddings of the images that could be read.
+
+    Attributes:
+        embeddings: ``(N, D)`` float32.
+        rows: ``(N,)`` int64, the place of each in what was asked for, ascending.
+        skipped: Names of the images that could not be read.
+    """
+
+    embeddings: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    skipped: tuple[str, ...]
+
+
+def embed(
+    model: EmbeddingModel,
+    dataset: PlaceDataset,
+    index: NDArray[np.int64],
+    *,
+    input_size: tuple[int, int],
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    num_workers: int = 0,
+    skip_unreadable: bool = False,
+    progress: Progress = no_progress,
+    description: str = "embedding",
+) -> Embedded:
+    """Return the embeddings of images ``index`` of ``dataset``.
+
+    Memory beyond the result is that of a few batches of images and their activations.
+
+    Args:
+        model: Moved to ``device``; used in evaluation mode, and put back into its own.
+        dataset: Where images are read from.
+        index: ``(N,)``, what ``dataset.load_image`` takes.
+        input_size: Height and width in pixels that images are letterboxed to.
+        batch_size: Images embedded at once.
+        device: Where the model runs.
+        num_workers: Processes that read images; 0 reads in this one. Changes no number.
+        skip_unreadable: Leave out images that cannot be read, instead of stopping.
+        progress: Told the number of images embedded so far.
+        description: What progress is told this is.
+
+    Raises:
+        DataError: An image cannot be read, or gets an embedding that is not finite.
+    """
+    embeddings = np.empty((len(index), model.embedding_dim), dtype=np.float32)
+    rows: list[int] = []
+    skipped: list[str] = []
+    loader = DataLoader(
+        _Images(dataset, index, input_size, skip_unreadable),
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=_collate,
+        generator=torch.Generator(),  # else it draws from the global one
+    )
+    done = 0
+    with _evaluating(model.to(device)), torch.inference_mode():
+        for images, kept, unreadable in loader:
+            if kept:
+                batch = model(images.to(device)).float().cpu().numpy()
+                embeddings[len(rows) : len(rows) + len(kept)] = batch
+            rows.extend(kept)
+            skipped.extend(unreadable)
+            done += len(kept) + len(unreadable)
+            progress(description, done, len(index))
+    embeddings = embeddings[: len(rows)]
+    _check_finite(embeddings, rows, dataset, index)
+    return Embedded(
+        embeddings=embeddings, rows=np.array(rows, dtype=np.int64), skipped=tuple(skipped)
+    )
+
+
+def evenly_spaced(num_rows: int, num_wanted: int) -> NDArray[np.int64]:
+    """Return ``min(num_rows, num_wanted)`` rows, first and last included, evenly spaced."""
+    num_wanted = min(num_rows, num_wanted)
+    return np.linspace(0, num_rows - 1, num_wanted).round().astype(np.int64)
+
+
+class _Images(Dataset[tuple[int, "Tensor | str"]]):
+    """Rows as letterboxed images, or as the name of one that cannot be read."""
+
+    def __init__(
+        self,
+        dataset: PlaceDataset,
+        index: NDArray[np.int64],
+        input_size: tuple[int, int],
+        skip_unreadable: bool,
+    ) -> None:
+        self._dataset = dataset
+        self._index = index
+        self._input_size = input_size
+        self._skip_unreadable = skip_unreadable
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, row: int) -> tuple[int, Tensor | str]:
+        image_index = int(self._index[row])
+        try:
+            image = self._dataset.load_image(image_index)
+        except DataError:
+            if not self._skip_unreadable:
+                raise
+            return row, self._dataset.image_name(image_index)
+        return row, letterbox(image, *self._input_size)
+
+
+def _collate(items: list[tuple[int, Tensor | str]]) -> tuple[Tensor, list[int], list[str]]:
+    images = [image for _, image in items if isinstance(image, Tensor)]
+    kept = [row for row, image in items if isinstance(image, Tensor)]
+    unreadable = [name for _, name in items if isinstance(name, str)]
+    return torch.stack(images) if images else torch.empty(0), kept, unreadable
+
+
+@contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def _check_finite(
+    embeddings: NDArray[np.float32],
+    rows: list[int],
+    dataset: PlaceDataset,
+    index: NDArray[np.int64],
+) -> None:
+    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if len(bad):
+        name = dataset.image_name(int(index[rows[bad[0]]]))
+        raise DataError(
+            f"the model gives {len(bad)} of {len(rows)} images an embedding that is not "
+            f"finite, first {name}; its weights are spoilt"
+        )

@@ -1,0 +1,167 @@
+"""PCA whitening of embeddings.
+
+Shapes: ``n`` embeddings fitted on, ``D`` dimensions before and ``K`` after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore.errors import ConfigError, DataError
+from mlcore.files import atomic_write
+
+_CHUNK_ROWS = 4096
+_SMALLEST_VARIANCE_RATIO = 1e-10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whitening:
+    """An affine map to uncorrelated dimensions of unit variance, largest variance first.
+
+    Attributes:
+        mean: ``(D,)`` float64.
+        components: ``(K, D)`` float64, orthonormal rows.
+        deviation: ``(K,)`` float64, standard deviation along each component.
+        source: What it was fitted on: "train" or "references".
+        num_images: ``n``.
+    """
+
+    mean: NDArray[np.float64]
+    components: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    source: str
+    num_images: int
+
+    @property
+    def dimensions(self) -> int:
+        """``K``."""
+        return len(self.deviation)
+
+    def __call__(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map ``(N, D)`` to ``(N, K)`` float32, computed in float64; no normalisation."""
+        if embeddings.shape[1] != len(self.mean):
+            raise DataError(
+                f"whitening was fitted on {len(self.mean)} dimensions, embeddings have "
+                f"{embeddings.shape[1]}"
+            )
+        projection = self.components.T / self.deviation
+        whitened = np.empty((len(embeddings), self.dimensions), dtype=np.float32)
+        for start in range(0, len(embeddings), _CHUNK_ROWS):
+            rows = slice(start, start + _CHUNK_ROWS)
+            whitened[rows] = (embeddings[rows].astype(np.float64) - self.mean) @ projection
+        return whitened
+
+    def cut(self, dimensions: int) -> Whitening:
+        """Return the whitening to the first ``min(dimensions, K)`` dimensions.
+
+        Raises:
+            ConfigError: ``dimensions`` is less than 1.
+        """
+        if dimensions < 1:
+            raise ConfigError(f"cannot whiten to {dimensions} dimensions; keep at least 1")
+        return replace(
+            self,
+            components=self.components[:dimensions],
+            deviation=self.deviation[:dimensions],
+        )
+
+    def save(self, path: Path) -> None:
+        """Write as ``.npz``, arrays only."""
+        with atomic_write(path) as file:
+            np.savez(
+                file,
+                mean=self.mean,
+                components=self.components,
+                deviation=self.deviation,
+                source=np.array(self.source),
+                num_images=np.array(self.num_images),
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> Whitening:
+        """Read what :meth:`save` wrote; runs no pickled code.
+
+        Raises:
+            DataError: The file is missing or is no whitening.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(
+                    mean=arrays["mean"],
+                    components=arrays["components"],
+                    deviation=arrays["deviation"],
+                    source=str(arrays["source"]),
+                    num_images=int(arrays["num_images"]),
+                )
+        except FileNotFoundError:
+            raise DataError(f"no whitening at {path}") from None
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise DataError(f"{path} is no whitening: {error}") from error
+
+
+def fit_whitening(
+    embeddings: NDArray[np.float32], dimensions: int, *, source: str
+) -> Whitening:
+    """Fit PCA whitening to ``embeddings`` ``(n, D)``, in float64.
+
+    Keeps ``min(dimensions, D, n / 4)`` dimensions, but at least one, and of these only such
+    as vary: a variance below 1e-10 of the largest is rounding, which whitening would blow
+    up to the size of a signal.
+
+    Raises:
+        DataError: There are fewer than two embeddings, or all are the same.
+        ConfigError: ``dimensions`` is less than 1.
+    """
+    num_images, num_before = embeddings.shape
+    if num_images < 2:
+        raise DataError(
+            f"whitening needs two images or more to fit on, got {num_images}; "
+            "--evaluation.whitening none does without"
+        )
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    centred = embeddings.astype(np.float64) - mean
+    variance, components = _principal_components(centred)
+    scale = float(np.square(mean).sum()) * 1e-12  # rounding of float32 embeddings
+    varies = variance > max(_SMALLEST_VARIANCE_RATIO * variance[0], scale)
+    if not varies.any():
+        raise DataError(
+            f"all {num_images} embeddings that whitening is fitted on are the same: the "
+            "network has collapsed; --evaluation.whitening none evaluates it as it is"
+        )
+    whitening = Whitening(
+        mean=mean,
+        components=components[varies],
+        deviation=np.sqrt(variance[varies]),
+        source=source,
+        num_images=num_images,
+    )
+    return whitening.cut(min(dimensions, num_before, max(1, num_images // 4)))
+
+
+def _principal_components(
+    centred: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return variances, descending, and unit directions as rows, of centred ``(n, D)``.
+
+    The eigenvectors of whichever of ``X^T X`` and ``X X^T`` is smaller: NetVLAD has many
+    more dimensions than there are images. Each direction's largest entry is positive, so
+    that the outcome is one and the same on every machine.
+    """
+    num_images, num_dimensions = centred.shape
+    if num_dimensions <= num_images:
+        variance, columns = np.linalg.eigh(centred.T @ centred / (num_images - 1))
+        directions = columns.T
+    else:
+        variance, columns = np.linalg.eigh(centred @ centred.T / (num_images - 1))
+        directions = columns.T @ centred
+        lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+        directions = directions / np.where(lengths > 0, lengths, 1.0)
+    order = np.argsort(variance)[::-1]
+    variance, directions = np.maximum(variance[order], 0.0), directions[order]
+    largest = np.abs(directions).argmax(axis=1)[:, None]
+    signs = np.where(np.take_along_axis(directions, largest, axis=1) < 0, -1.0, 1.0)
+    return variance, directions * signs
