@@ -1,1 +1,45 @@
-"""To come."""
+"""The proposed loss: soft contrastive learning for visual localization.
+
+Importing this package imports no torch; what it exports is loaded when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlcore_soft_contrastive.config import SoftContrastiveConfig
+    from mlcore_soft_contrastive.functional import soft_contrastive_loss
+    from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
+    from mlcore_soft_contrastive.module import SoftContrastiveLoss
+
+_HOME = {
+    "Linear": "influence",
+    "Sigmoid": "influence",
+    "SoftContrastiveConfig": "config",
+    "SoftContrastiveLoss": "module",
+    "Step": "influence",
+    "Tanh": "influence",
+    "soft_contrastive_loss": "functional",
+}
+
+__all__ = [
+    "Linear",
+    "Sigmoid",
+    "SoftContrastiveConfig",
+    "SoftContrastiveLoss",
+    "Step",
+    "Tanh",
+    "soft_contrastive_loss",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,60 @@
+"""Options of the proposed loss."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from mlcore.errors import ConfigError
+
+Aggregation = Literal["log-sum-exp", "plain"]
+Implementation = Literal["auto", "dense"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftContrastiveConfig:
+    """Options of the soft contrastive loss; the defaults are the paper's.
+
+    Attributes:
+        alpha: Sharpness of the sum over attracting pairs.
+        beta: Sharpness of the sum over repelling pairs.
+        base: The lambda of the formula, a similarity: attraction below and repulsion
+            above it weigh more.
+        mining: Drop the pairs that are easy already (multi-similarity mining).
+        epsilon: Mining margin, a similarity: larger keeps more pairs.
+        aggregation: Sum the pairs of a row in a log-sum-exp, or plainly.
+        heading_limit_deg: Pairs inside the support whose headings differ by more degrees
+            neither attract nor repel. auto: 60 where a batch has several tuples and the
+            images have headings, otherwise none.
+        implementation: How the loss is computed; auto picks what is fastest.
+    """
+
+    alpha: float = 2.0
+    beta: float = 50.0
+    base: float = 1.0
+    mining: bool = True
+    epsilon: float = 0.1
+    aggregation: Aggregation = "log-sum-exp"
+    heading_limit_deg: float | Literal["auto", "none"] = "auto"
+    implementation: Implementation = "auto"
+
+    def __post_init__(self) -> None:
+        for name, choices in (("aggregation", Aggregation), ("implementation", Implementation)):
+            value = getattr(self, name)
+            if value not in get_args(choices):
+                known = ", ".join(get_args(choices))
+                raise ConfigError(f"loss: {name} must be one of {known}, got {value!r}")
+        for name in ("alpha", "beta"):
+            value = getattr(self, name)
+            if not 0.0 < value < math.inf:
+                raise ConfigError(f"loss: {name} must be positive and finite, got {value}")
+        for name in ("base", "epsilon"):
+            value = getattr(self, name)
+            if not math.isfinite(value):
+                raise ConfigError(f"loss: {name} must be finite, got {value}")
+        limit = self.heading_limit_deg
+        if not isinstance(limit, str) and not 0.0 <= limit <= 180.0:
+            raise ConfigError(
+                f"loss: heading_limit_deg must be in [0, 180], auto or none, got {limit}"
+            )

@@ -1,0 +1,83 @@
+"""The loss with every pair matrix written out: simple, and the fastest for small batches.
+
+Plain differentiable torch; the reference that the faster implementations are held to.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mlcore_soft_contrastive.config import SoftContrastiveConfig
+from mlcore_soft_contrastive.geometry import Geometry, PairWeights, pair_weights
+
+
+class RowTerms(NamedTuple):
+    """The two terms of each row's loss, ``(B,)`` each: their sum is the row's loss."""
+
+    attraction: Tensor
+    repulsion: Tensor
+
+
+def row_terms(
+    x: Tensor, references: Tensor, geometry: Geometry, config: SoftContrastiveConfig
+) -> RowTerms:
+    """Return the loss of each row.
+
+    Args:
+        x: ``(B, D)`` unit (or zero) embeddings.
+        references: ``(R, D)`` likewise, R > 0; ``x`` itself for the square form.
+        geometry: Weights of the pairs.
+        config: The formula's options.
+    """
+    weights = pair_weights(geometry)
+    attraction, repulsion = weights.attraction.to(x.dtype), weights.repulsion.to(x.dtype)
+    # relu, not clamp: its gradient at 0 is 0, so that a zero embedding gets none.
+    similarity = torch.relu(x @ references.T)
+    # An image's similarity to itself is a constant. Told to autograd, it adds no noise.
+    similarity = torch.where(weights.same, similarity.detach(), similarity)
+    p, n = attraction * similarity, repulsion * similarity
+    attracts, repels = weights.attracts, weights.repels
+    if config.mining:
+        keep_attracting, keep_repelling = mine(
+            weights, similarity.detach(), p.detach(), n.detach(), config.epsilon
+        )
+        attracts, repels = attracts & keep_attracting, repels & keep_repelling
+    if config.aggregation == "plain":
+        return RowTerms(-(p * attracts).sum(dim=1), (n * repels).sum(dim=1))
+    alpha, beta, base = config.alpha, config.beta, config.base
+    return RowTerms(
+        log_one_plus_sum_exp(alpha * (base - p), attracts) / alpha,
+        log_one_plus_sum_exp(beta * (n - base), repels) / beta,
+    )
+
+
+def mine(
+    weights: PairWeights, similarity: Tensor, p: Tensor, n: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor]:
+    """Return which pairs are hard enough to be kept, for attraction and for repulsion.
+
+    Multi-similarity mining (Wang et al., CVPR 2019) as the paper weights it: an attracting
+    pair is kept if it is less similar than the row's most similar repelling pair plus
+    epsilon, and the other way round. The extrema include 0, so that a row without pairs
+    has them too; in the square form this changes nothing, as p, n >= 0.
+    """
+    most_repelling = n.amax(dim=1, keepdim=True).clamp_(min=0.0)
+    most_attracting = p.amax(dim=1, keepdim=True).clamp_(min=0.0)
+    shortfall = (similarity - most_attracting) * weights.attraction.to(similarity.dtype)
+    least_attracting = most_attracting + shortfall.amin(dim=1, keepdim=True).clamp_(max=0.0)
+    return p < most_repelling + epsilon, n > least_attracting - epsilon
+
+
+def log_one_plus_sum_exp(exponent: Tensor, included: Tensor) -> Tensor:
+    """Return ``log(1 + sum_j exp(exponent_ij))`` over included j, for any exponents.
+
+    Shifted by the largest exponent (or 0), it neither overflows nor, through ``log1p``,
+    loses a small sum beside the 1.
+    """
+    masked = exponent.masked_fill(~included, -torch.inf)
+    shift = masked.detach().amax(dim=1).clamp_(min=0.0)
+    total = torch.exp(masked - shift[:, None]).sum(dim=1)
+    return shift + torch.log1p(total + torch.expm1(-shift))

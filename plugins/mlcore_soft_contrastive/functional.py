@@ -1,0 +1,153 @@
+"""The soft contrastive loss as a plain function, for people who bring their own loop."""
+
+from __future__ import annotations
+
+from typing import Literal, overload
+
+from torch import Tensor
+
+from mlcore.protocols import InfluenceFunction, LossOutput
+from mlcore_soft_contrastive.config import Aggregation, Implementation, SoftContrastiveConfig
+from mlcore_soft_contrastive.evaluate import evaluate
+from mlcore_soft_contrastive.influence import Sigmoid
+from mlcore_soft_contrastive.inputs import checked_geometry
+
+
+@overload
+def soft_contrastive_loss(
+    embeddings: Tensor,
+    positions_m: Tensor,
+    *,
+    influence: InfluenceFunction = ...,
+    alpha: float = ...,
+    beta: float = ...,
+    base: float = ...,
+    mining: bool = ...,
+    epsilon: float = ...,
+    aggregation: Aggregation = ...,
+    headings_rad: Tensor | None = ...,
+    heading_limit_rad: float | None = ...,
+    references: Tensor | None = ...,
+    reference_positions_m: Tensor | None = ...,
+    reference_headings_rad: Tensor | None = ...,
+    self_index: Tensor | None = ...,
+    implementation: Implementation = ...,
+    return_stats: Literal[False] = ...,
+) -> Tensor: ...
+
+
+@overload
+def soft_contrastive_loss(
+    embeddings: Tensor,
+    positions_m: Tensor,
+    *,
+    influence: InfluenceFunction = ...,
+    alpha: float = ...,
+    beta: float = ...,
+    base: float = ...,
+    mining: bool = ...,
+    epsilon: float = ...,
+    aggregation: Aggregation = ...,
+    headings_rad: Tensor | None = ...,
+    heading_limit_rad: float | None = ...,
+    references: Tensor | None = ...,
+    reference_positions_m: Tensor | None = ...,
+    reference_headings_rad: Tensor | None = ...,
+    self_index: Tensor | None = ...,
+    implementation: Implementation = ...,
+    return_stats: Literal[True],
+) -> LossOutput: ...
+
+
+def soft_contrastive_loss(
+    embeddings: Tensor,
+    positions_m: Tensor,
+    *,
+    influence: InfluenceFunction = Sigmoid(steepness_per_m=0.8, cutoff_m=15.0),  # noqa: B008 - frozen
+    alpha: float = 2.0,
+    beta: float = 50.0,
+    base: float = 1.0,
+    mining: bool = True,
+    epsilon: float = 0.1,
+    aggregation: Aggregation = "log-sum-exp",
+    headings_rad: Tensor | None = None,
+    heading_limit_rad: float | None = None,
+    references: Tensor | None = None,
+    reference_positions_m: Tensor | None = None,
+    reference_headings_rad: Tensor | None = None,
+    self_index: Tensor | None = None,
+    implementation: Implementation = "auto",
+    return_stats: bool = False,
+) -> Tensor | LossOutput:
+    """Return the soft contrastive loss of a batch (Thoma et al., NeurIPS 2020).
+
+    With unit embeddings x, similarity ``s_ij = max(0, x_i . x_j)``, geometric distance
+    ``d_ij``, attraction ``p_ij = w+(d_ij) s_ij`` and repulsion ``n_ij = w-(d_ij) s_ij``::
+
+        L = mean_i  1/alpha log(1 + sum_{j in P_i} exp(-alpha (p_ij - base)))
+                  + 1/beta  log(1 + sum_{j in N_i} exp( beta (n_ij - base)))
+
+    P_i holds the other images closer than ``influence.support_m``; N_i those for which
+    the influence function leaves any repulsion. The ``plain`` aggregation is
+    ``mean_i sum_N n_ij - sum_P p_ij``. Deviation from the published code: the support is
+    explicit instead of left to floating-point overflow.
+
+    Edge cases, all finite with a finite gradient: an empty batch has loss 0; a single
+    image has no attracting pair and a loss below 1e-20 with zero gradient; a zero
+    embedding has similarity 0 to all and zero gradient; coincident positions attract
+    with w+(0); without any near pair the attraction term is exactly 0.
+
+    Args:
+        embeddings: ``(B, D)``, float64, float32, or half precision (computed in float32);
+            need not be normalised.
+        positions_m: ``(B, 2)`` or ``(B, 3)``, metres; float64 for UTM. Not differentiated.
+        influence: Attraction weight by distance.
+        alpha: Sharpness of the sum over attracting pairs.
+        beta: Sharpness of the sum over repelling pairs; any size, no exponent overflows.
+        base: The lambda of the formula, a similarity.
+        mining: Whether pairs that are easy already are dropped.
+        epsilon: Mining margin, a similarity.
+        aggregation: "log-sum-exp" or "plain".
+        headings_rad: ``(B,)``, radians.
+        heading_limit_rad: With headings: pairs inside the support whose headings differ
+            by more are in neither sum.
+        references: ``(R, D)`` embeddings to compare with instead of the batch itself (the
+            rectangular form). They are differentiated too, unless detached.
+        reference_positions_m: ``(R, 2)`` or ``(R, 3)``, metres.
+        reference_headings_rad: ``(R,)``, radians.
+        self_index: ``(B,)`` int64, the column of ``references`` that is row i itself; -1,
+            or no ``self_index``, for none.
+        implementation: "dense" writes all pair matrices out; "auto" is "dense".
+        return_stats: Whether to return a :class:`mlcore.LossOutput` with the batch means
+            of the two terms and the implementation used.
+
+    Returns:
+        Scalar tensor, or loss and stats.
+
+    Raises:
+        ConfigError: An option of the formula is out of its range.
+        DataError: Embeddings, positions or headings are not finite; names the rows.
+        ValueError: Shapes, dtypes or devices do not match.
+    """
+    config = SoftContrastiveConfig(
+        alpha=alpha,
+        beta=beta,
+        base=base,
+        mining=mining,
+        epsilon=epsilon,
+        aggregation=aggregation,
+        implementation=implementation,
+    )
+    geometry = checked_geometry(
+        embeddings,
+        positions_m,
+        headings_rad,
+        references,
+        reference_positions_m,
+        reference_headings_rad,
+        self_index,
+        influence=influence,
+        heading_limit_rad=heading_limit_rad,
+    )
+    output = evaluate(embeddings, references, geometry, config)
+    return output if return_stats else output.loss

@@ -1,0 +1,120 @@
+"""Where the images of a batch are, and what that makes of each pair.
+
+Everything here is float64 and none of it is differentiated: whether a pair attracts must
+not depend on the dtype of the embeddings or on the device.
+
+Shapes: ``B`` rows (images whose loss is computed), ``R`` columns (references).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mlcore.protocols import InfluenceFunction
+
+
+@dataclass(frozen=True)
+class Places:
+    """Positions and headings of some images.
+
+    Attributes:
+        positions_m: ``(N, 2)`` or ``(N, 3)`` float64, metres.
+        headings_rad: ``(N,)`` float64, or None.
+    """
+
+    positions_m: Tensor
+    headings_rad: Tensor | None
+
+    def __len__(self) -> int:
+        return self.positions_m.shape[0]
+
+    def take(self, rows: slice) -> Places:
+        """Return the places of ``rows``."""
+        headings = None if self.headings_rad is None else self.headings_rad[rows]
+        return Places(self.positions_m[rows], headings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Everything but the embeddings that decides on the weight of each pair.
+
+    Attributes:
+        rows: The ``B`` images whose loss is computed.
+        columns: The ``R`` images they are compared with.
+        self_index: ``(B,)`` int64, the column that is the row itself, -1 for none.
+        influence: Attraction by distance.
+        heading_limit_rad: Pairs inside the support whose headings differ by more neither
+            attract nor repel; None for no limit.
+    """
+
+    rows: Places
+    columns: Places
+    self_index: Tensor
+    influence: InfluenceFunction
+    heading_limit_rad: float | None
+
+
+class PairWeights(NamedTuple):
+    """What the geometry makes of each pair; all ``(B, R)``.
+
+    Attributes:
+        attraction: w+, float64; 0 from the support on. For a pair that is one image
+            twice, w+(0) - 1 (such a pair counts in the row extrema of mining only).
+        repulsion: w-, float64.
+        attracts: Whether the pair is in the sum over attracting pairs, bool.
+        repels: Whether the pair is in the sum over repelling pairs, bool.
+        same: Whether the pair is one image twice, bool.
+    """
+
+    attraction: Tensor
+    repulsion: Tensor
+    attracts: Tensor
+    repels: Tensor
+    same: Tensor
+
+
+def distances_m(rows: Places, columns: Places) -> Tensor:
+    """Return the Euclidean distances ``(B, R)`` in float64.
+
+    From differences, never from the Gram form ``|x|^2 + |y|^2 - 2xy``, whose cancellation
+    costs kilometres on raw UTM coordinates in float32 and centimetres in float64.
+    """
+    difference = rows.positions_m[:, None, 0] - columns.positions_m[None, :, 0]
+    squared = difference.square_()
+    for axis in range(1, rows.positions_m.shape[1]):
+        difference = rows.positions_m[:, None, axis] - columns.positions_m[None, :, axis]
+        squared += difference.square_()
+    return squared.sqrt_()
+
+
+def heading_differs(rows: Places, columns: Places, limit_rad: float) -> Tensor:
+    """Return whether headings differ by more than the limit, ``(B, R)`` bool."""
+    assert rows.headings_rad is not None
+    assert columns.headings_rad is not None
+    difference = rows.headings_rad[:, None] - columns.headings_rad[None, :]
+    wrapped = torch.remainder(difference + math.pi, 2 * math.pi) - math.pi
+    return wrapped.abs() > limit_rad
+
+
+def pair_weights(geometry: Geometry) -> PairWeights:
+    """Return the weights of all pairs."""
+    rows, columns, influence = geometry.rows, geometry.columns, geometry.influence
+    distance = distances_m(rows, columns)
+    near = distance < influence.support_m
+    attraction = influence(distance).mul_(near)
+    repulsion = 1.0 - attraction
+    repels = (distance > influence.repulsion_start_m) | ~near
+    if geometry.heading_limit_rad is not None:
+        excluded = near & heading_differs(rows, columns, geometry.heading_limit_rad)
+        attraction.masked_fill_(excluded, 0.0)
+        repulsion.masked_fill_(excluded, 0.0)
+        near &= ~excluded
+        repels &= ~excluded
+    numbers = torch.arange(len(columns), device=distance.device)
+    same = geometry.self_index[:, None] == numbers
+    return PairWeights(attraction - same.double(), repulsion, near & ~same, repels, same)

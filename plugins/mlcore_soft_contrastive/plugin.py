@@ -1,0 +1,84 @@
+"""What this plugin offers mlcore: one loss and four influence functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlcore import BuildContext, InfluenceFactory, LossFactory, hookimpl
+from mlcore.protocols import InfluenceFunction
+from mlcore_soft_contrastive.config import SoftContrastiveConfig
+from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
+
+if TYPE_CHECKING:
+    from mlcore_soft_contrastive.module import SoftContrastiveLoss
+
+mlcore_hook_api = 1
+
+PAPER = (
+    "Thoma, Paudel, Van Gool: Soft Contrastive Learning for Visual Localization, NeurIPS 2020"
+)
+
+
+def _build_loss(config: SoftContrastiveConfig, context: BuildContext) -> SoftContrastiveLoss:
+    from mlcore_soft_contrastive.module import SoftContrastiveLoss
+
+    return SoftContrastiveLoss.for_run(config, context)
+
+
+def _build_influence(config: InfluenceFunction, context: BuildContext) -> InfluenceFunction:
+    del context  # the options are the function
+    return config
+
+
+@hookimpl
+def mlcore_losses() -> list[LossFactory]:
+    """Return the proposed loss."""
+    return [
+        LossFactory(
+            name="soft-contrastive",
+            aliases=("proposed",),
+            summary="Every pair attracts and repels by its geometric distance (proposed)",
+            source=PAPER,
+            config=SoftContrastiveConfig,
+            build=_build_loss,
+            uses_influence=True,
+            mining="internal",
+            needs=frozenset({"positions"}),
+            normalize=True,
+            memory="quadratic",
+        )
+    ]
+
+
+@hookimpl
+def mlcore_influence_functions() -> list[InfluenceFactory]:
+    """Return the paper's three influence functions and the step."""
+    return [
+        InfluenceFactory(
+            name="sigmoid",
+            summary="1 / (1 + exp(steepness (d - cutoff))), the default",
+            source=PAPER,
+            config=Sigmoid,
+            build=_build_influence,
+        ),
+        InfluenceFactory(
+            name="linear",
+            summary="max(0, 1 - d / cutoff)",
+            source=PAPER,
+            config=Linear,
+            build=_build_influence,
+        ),
+        InfluenceFactory(
+            name="tanh",
+            summary="1 - tanh(d / cutoff)",
+            source=PAPER,
+            config=Tanh,
+            build=_build_influence,
+        ),
+        InfluenceFactory(
+            name="step",
+            summary="1 within the cutoff, 0 beyond: positives and negatives",
+            config=Step,
+            build=_build_influence,
+        ),
+    ]

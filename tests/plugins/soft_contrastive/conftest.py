@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+
+UTM_ORIGIN_M = torch.tensor([619_873.4, 5_735_211.8], dtype=torch.float64)
+
+
+def _load_reference() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "soft_contrastive_reference", Path(__file__).with_name("reference.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses look their module up by name.
+    import sys
+
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def reference() -> ModuleType:
+    """The slow float64 loops."""
+    return _load_reference()
+
+
+@pytest.fixture(scope="session")
+def route() -> Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]:
+    """Make embeddings, raw UTM positions and headings in random order along a road."""
+
+    def make(size: int, length_m: float, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        arc = torch.rand(size, generator=generator, dtype=torch.float64) * length_m
+        noise = torch.randn(size, 2, generator=generator, dtype=torch.float64)
+        xy = torch.stack([arc, 40.0 * torch.sin(arc / 150.0)], dim=1) + noise
+        # Near images look alike: random Fourier features of the position, plus noise.
+        waves = torch.randn(2, 24, generator=generator, dtype=torch.float64) / 20.0
+        phases = torch.rand(24, generator=generator, dtype=torch.float64) * 2 * math.pi
+        features = torch.cos(xy @ waves + phases)
+        features += 0.3 * torch.randn(size, 24, generator=generator, dtype=torch.float64)
+        turns = torch.rand(size, generator=generator, dtype=torch.float64)
+        return features, xy + UTM_ORIGIN_M, (turns * 2 - 1) * math.pi
+
+    return make
