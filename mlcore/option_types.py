@@ -42,9 +42,14 @@ class Option:
         return type_name(self.hint)
 
     @property
+    def metavar(self) -> str:
+        """What stands for the value in a help: "FLOAT", "{a,b}", "INT,INT"."""
+        return _metavar(self.hint)
+
+    @property
     def default_text(self) -> str:
         """The default as it would be typed on the command line."""
-        return plain_text(self.default)
+        return plain_text(self.default) or '""'
 
 
 def options_of(config: type[Any]) -> tuple[Option, ...]:
@@ -180,6 +185,17 @@ def type_name(hint: Any) -> str:
     if isinstance(hint, type) and not get_args(hint):
         return "text" if hint is str else hint.__name__.lower()
     return str(hint)
+
+
+def _metavar(hint: Any) -> str:
+    inner = without_none(hint)
+    if inner is not hint:
+        return f"{_metavar(inner)}|{NONE}"
+    if get_origin(hint) is Literal:
+        return "{" + ",".join(str(value) for value in get_args(hint)) + "}"
+    if get_origin(hint) is tuple:
+        return ",".join("..." if item is ... else _metavar(item) for item in get_args(hint))
+    return "true|false" if hint is bool else type_name(hint).upper()
 
 
 def _is_showable(hint: Any) -> bool:

@@ -13,7 +13,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar
@@ -22,7 +22,8 @@ import pluggy
 
 from mlcore import hookspecs
 from mlcore.errors import ConfigError, PluginError, UnknownNameError
-from mlcore.factories import Factory
+from mlcore.factories import Factory, LossFactory
+from mlcore.option_types import check_options
 
 Status = Literal["ok", "blocked", "failed", "incompatible"]
 F = TypeVar("F", bound=Factory)
@@ -114,7 +115,7 @@ class Registry:
         """
         matches = self._matches(kind, name)
         if len(matches) > 1:
-            choices = " or ".join(repr(f"{plugin}:{f.name}") for plugin, f in matches)
+            choices = " or ".join(sorted(repr(f"{plugin}:{f.name}") for plugin, f in matches))
             raise ConfigError(
                 f"{kind.kind} {name!r} is provided by several plugins; use {choices}, "
                 "or leave one out with --block"
@@ -217,16 +218,19 @@ def collect(plugin: object, name: str = "plugin") -> tuple[Factory, ...]:
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    manager.register(plugin, name)
     try:
+        manager.register(plugin, name)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        known = ", ".join(hookspecs.HOOKS)
-        raise PluginError(f"{error}; the hooks are {known}") from error
+        reason, known = " ".join(str(error).split()), ", ".join(hookspecs.HOOKS)
+        raise PluginError(f"{reason}; the hooks are {known}") from error
     factories: list[Factory] = []
     for hook, kind in hookspecs.HOOKS.items():
-        caller: Callable[[], list[Any]] = getattr(manager.hook, hook)
-        for returned in caller():
+        caller = getattr(manager.hook, hook)
+        results: list[Any] = caller()
+        if len(results) < len(caller.get_hookimpls()):
+            raise PluginError(f"{hook} returned None, not a list of factories")
+        for returned in results:
             if isinstance(returned, Factory) or not isinstance(returned, Iterable):
                 raise PluginError(f"{hook} returned {returned!r}, not a list of factories")
             for factory in returned:
@@ -243,16 +247,36 @@ def _check_factory(factory: Any, kind: type[Factory], hook: str) -> None:
     for name in (factory.name, *factory.aliases):
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise PluginError(f"{hook}: {name!r} is not a kebab-case name")
-    where = f"{hook}: config of {factory.name!r}"
-    if not isinstance(factory.config, type) or not is_dataclass(factory.config):
-        raise PluginError(f"{where} is {factory.config!r}, not a dataclass")
-    if not factory.config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        raise PluginError(f"{where} is not frozen; use @dataclass(frozen=True, kw_only=True)")
-    for option in fields(factory.config):
+    try:
+        _check_config(factory.config)
+    except TypeError as error:
+        raise PluginError(f"{hook}: config of {factory.name!r}: {error}") from error
+    if isinstance(factory, LossFactory) and (factory.mining == "external") != (
+        factory.accepts is not None
+    ):
+        raise PluginError(
+            f"{hook}: loss {factory.name!r} has mining={factory.mining!r} and "
+            f"accepts={factory.accepts!r}; a loss accepts tuples if its mining is 'external'"
+        )
+
+
+def _check_config(config: Any) -> None:
+    """Raise TypeError unless ``config`` is a dataclass that makes good options."""
+    if not isinstance(config, type) or not is_dataclass(config):
+        raise TypeError(f"{config!r} is no dataclass")
+    if not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise TypeError("it is not frozen; use @dataclass(frozen=True, kw_only=True)")
+    for option in fields(config):
         if option.name == "name":
-            raise PluginError(f"{where} has a field 'name', which is reserved")
+            raise TypeError("field 'name' is reserved")
+        if not option.kw_only:
+            raise TypeError(
+                f"field {option.name!r} is not keyword-only; "
+                "use @dataclass(frozen=True, kw_only=True)"
+            )
         if option.default is MISSING and option.default_factory is MISSING:
-            raise PluginError(f"{where}: field {option.name!r} has no default")
+            raise TypeError(f"field {option.name!r} has no default")
+    check_options(config)
 
 
 def _check_distinct(factories: Sequence[Factory]) -> None:

@@ -7,7 +7,7 @@ jsonargparse only ever sees options that exist, spelled out and with a value eac
 from __future__ import annotations
 
 import json
-from argparse import ArgumentError
+from argparse import SUPPRESS, ArgumentError, HelpFormatter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -50,8 +50,9 @@ def build_parser(sections: Iterable[Section]) -> ArgumentParser:
         allow_abbrev=False,
         default_env=False,
         exit_on_error=False,
+        formatter_class=HelpFormatter,
         parser_mode="mlcore",
-        usage="",
+        usage=SUPPRESS,
     )
     for section in sections:
         group = parser.add_argument_group(section.title, section.summary)
@@ -60,7 +61,8 @@ def build_parser(sections: Iterable[Section]) -> ArgumentParser:
                 f"--{section.key(option.name)}",
                 type=option.hint,
                 default=option.default,
-                help=option.help.replace("%", "%%"),
+                metavar=option.metavar,
+                help=f"{option.help} (default: {option.default_text})".replace("%", "%%"),
             )
     return parser
 

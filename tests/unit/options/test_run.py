@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mlcore.errors import ConfigError, UnknownNameError
+from mlcore.options import parse_run, run_from_toml, run_help, run_to_toml
+from mlcore.registry import Plugin, Registry
+from mlcore.settings import SamplingOptions
+
+
+@pytest.fixture
+def toml(tmp_path):
+    def write(text: str, name: str = "run.toml") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_defaults(registry):
+    config = parse_run([], registry)
+    assert config.seed == 0
+    assert (config.loss.name, config.dataset.name) == ("soft", "streets")
+    assert config.influence.name == "sigmoid"
+    assert config.miner is None
+    assert config.sampling == SamplingOptions(near_radius_m=7.0, far_radius_m=9.0)
+
+
+def test_options_reach_the_chosen_components(registry):
+    argv = "--seed 3 --loss soft --loss.beta 40 --influence.cutoff_m=20 --training.max_steps 7"
+    config = parse_run(argv.split(), registry)
+    assert config.seed == 3
+    assert config.loss.options.beta == 40.0
+    assert config.influence.options.cutoff_m == 20.0
+    assert config.training.max_steps == 7
+
+
+def test_an_alias_and_a_plugin_name_choose_too(registry):
+    for name in ("soft", "proposed", "demo:soft", "demo:proposed"):
+        assert parse_run(["--loss.name", name], registry).loss.name == "soft"
+
+
+def test_the_name_of_a_contested_component_says_whose_it_is(registry):
+    ours = registry.plugins[0]
+    rival = Plugin(
+        name="rival", distribution="r", version="1", status="ok", factories=(ours.factories[0],)
+    )
+    both = Registry([ours, rival], [f for _, f in registry._provided if _ == "mlcore"])
+    with pytest.raises(ConfigError, match="'demo:soft' or 'rival:soft'"):
+        parse_run(["--loss", "soft"], both)
+
+
+@pytest.mark.parametrize(
+    ("loss", "miner"),
+    [("triplet", "geometric-triplets"), ("contrastive", "geometric-pairs"), ("proxy", None)],
+)
+def test_miner_by_loss(registry, loss, miner):
+    config = parse_run(["--loss", loss], registry)
+    assert (None if config.miner is None else config.miner.name) == miner
+    assert config.influence is None
+
+
+def test_triplets_serve_a_loss_of_pairs(registry):
+    argv = ["--loss", "contrastive", "--miner", "geometric-triplets"]
+    assert parse_run(argv, registry).miner.name == "geometric-triplets"
+
+
+def test_order_of_sources(registry, toml):
+    first = toml("seed = 1\n[loss]\nalpha = 3.0\nbeta = 40\n[sampling]\nnear_radius_m = 4\n")
+    second = toml("[loss]\nbeta = 41.0\n", "second.toml")
+    argv = ["--loss.beta", "42", "--config", str(first), "--config", str(second)]
+    config = parse_run(argv, registry)
+    assert (config.seed, config.loss.options.alpha, config.loss.options.beta) == (1, 3.0, 42.0)
+    assert parse_run(argv[2:], registry).loss.options.beta == 41.0
+    assert (config.sampling.near_radius_m, config.sampling.far_radius_m) == (4.0, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("argv", "section", "option", "value"),
+    [
+        ("--loss.limit_m inf", "loss", "limit_m", math.inf),
+        ("--loss.limit_m -1e-3", "loss", "limit_m", -1e-3),
+        ("--loss.heading_limit_rad none", "loss", "heading_limit_rad", None),
+        ("--loss.mining false", "loss", "mining", False),
+        ("--training.skip_unreadable --seed 1", "training", "skip_unreadable", True),
+        ("--dataset.conditions a,1e3,null", "dataset", "conditions", ("a", "1e3", "null")),
+        ("--dataset.conditions=", "dataset", "conditions", ()),
+        ('--dataset.conditions ["a,b"]', "dataset", "conditions", ("a,b",)),
+        ("--dataset.size_px 3,4", "dataset", "size_px", (3, 4)),
+        ("--evaluation.thresholds_m 5,inf", "evaluation", "thresholds_m", (5.0, math.inf)),
+        ("--evaluation.thresholds_m 5", "evaluation", "thresholds_m", (5.0,)),
+        ("--dataset.label #none", "dataset", "label", "#none"),
+        ("--dataset.label none", "dataset", "label", None),
+        ("--dataset.places none", "dataset", "places", "none"),
+        ("--dataset.split none", "dataset", "split", "none"),
+        ("--dataset.split 3", "dataset", "split", 3),
+        ("--dataset.root /data", "dataset", "root", Path("/data")),
+    ],
+)
+def test_values(registry, argv, section, option, value):
+    chosen = getattr(parse_run(argv.split(), registry), section)
+    assert getattr(getattr(chosen, "options", chosen), option) == value
+
+
+def test_a_relative_path_is_kept_absolute(registry, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = parse_run(["--dataset.root", "images"], registry)
+    assert config.dataset.options.root == tmp_path / "images"
+
+
+# What jsonargparse does as it comes, and must not do here: drop ``--loss nonsense`` beside
+# a group, expand ``--loss.bet``.
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--loss nonsense", "unknown loss 'nonsense'; known: contrastive, proposed"),
+        ("--loss tripplet", "unknown loss 'tripplet'; did you mean 'triplet'"),
+        ("--loss.bet 3", "unknown option '--loss.bet'; did you mean '--loss.beta'"),
+        ("--see 3", "unknown option '--see'; did you mean '--seed'"),
+        ("--sampling 3", "unknown option '--sampling'"),
+        ("--loss.name.x 3", "unknown option '--loss.name.x'"),
+        ("--ot 3", "unknown option '--ot'; did you mean '--out'"),
+        ("--loss.margin 3", "no option of loss 'soft'.*--loss contrastive or --loss triplet"),
+        ("--loss", "--loss needs the name of a loss; known: contrastive, proxy, soft"),
+        ("--loss.beta x", "--loss.beta: expected float, got 'x'"),
+        ("--loss.beta none", "--loss.beta: expected float, got 'none'"),
+        ("--loss.beta", "--loss.beta needs a value: float"),
+        ("--loss.beta --seed 3", "--loss.beta needs a value"),
+        ("--seed 3.0", "--seed: expected int, got '3.0'"),
+        ("--loss.mining 1", "--loss.mining: expected bool, got '1'"),
+        ("--dataset.size_px 3", "--dataset.size_px: expected int,int, got '3'"),
+        ("--dataset.size_px 3,x", "--dataset.size_px: expected int,int, got '3,x'"),
+        ("--dataset.split test", "--dataset.split: expected one of train, none, 3, got 'test'"),
+        ("--loss.beta -1", "loss 'soft': beta must be positive, got -1.0"),
+        ("proposed", "unexpected argument 'proposed'"),
+        ("--loss soft x", "unexpected argument 'x'"),
+        ("--miner geometric-pairs", "--miner.*loss 'soft' mines inside itself"),
+        ("--loss proxy --miner geometric-pairs", "loss 'proxy' takes no mined tuples"),
+        ("--loss proxy --influence.cutoff_m 3", "--influence.cutoff_m.*uses no influence"),
+        ("--loss triplet --miner geometric-pairs", "produces pairs, but.*takes triplets"),
+        ("--config", "--config needs the path"),
+        ("--config no/such.toml", "no/such.toml: No such file"),
+    ],
+)  # fmt: skip
+def test_refused_on_the_command_line(registry, argv, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_run(argv.split(), registry, own_options=["--out"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed = 1\n[loss]\nbeta = \n", "run.toml is not valid TOML: .*line 3"),
+        ("sed = 1", "unknown key in .*run.toml 'sed'; did you mean 'seed'"),
+        ("[los]\nbeta = 1", "unknown section in .*run.toml 'los'; did you mean 'loss'"),
+        ('loss = "soft"', "'loss' must be a section"),
+        (
+            "[loss]\nbet = 1",
+            r"unknown key in \[loss\] of .*run.toml 'bet'; did you mean 'beta'",
+        ),
+        ("[loss]\nmargin = 1", r"run.toml: \[loss\] margin is no option of loss 'soft'"),
+        ('[loss]\nname = "sof"', r"run.toml: \[loss\] name: unknown loss 'sof'"),
+        ("[loss]\nname = 3", r"\[loss\] name needs the name of a loss"),
+        ('[loss]\nbeta = "40"', r"run.toml: \[loss\] beta: expected float, got '40'"),
+        ("[loss]\nmining = 1", "expected bool, got 1"),
+        ("[training]\nmax_steps = 7.0", "expected int, got 7.0"),
+        ("[training]\nmax_steps = true", "expected int, got True"),
+        ("[training]\nmax_step = 7", "did you mean 'max_steps'"),
+        ("[training]\nname = 'x'", "unknown key"),
+        ("[dataset]\nconditions = 'a'", "expected comma-separated text, got 'a'"),
+        ("[dataset]\nsize_px = [1, 2, 3]", "expected int,int, got 3 values"),
+        ("[dataset.root]\na = 1", "expected path or none, got {'a': 1}"),
+        ("[miner]\nname = 'geometric-pairs'", r"\[miner\] name.*mines inside itself"),
+        ("seed = 'a'", "run.toml: seed: expected int, got 'a'"),
+        ("[seed]\na = 1", "run.toml: seed: expected int"),
+    ],
+)
+def test_refused_in_a_file(registry, toml, text, message):
+    with pytest.raises(ConfigError, match=message):
+        run_from_toml(toml(text), registry)
+
+
+def test_a_file_that_is_no_text(registry, tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"x\.toml is not valid TOML: it is not UTF-8"):
+        run_from_toml(path, registry)
+
+
+def test_a_file_for_another_component_says_so(registry, toml):
+    path = toml('[loss]\nname = "soft"\nbeta = 3.0\n')
+    with pytest.raises(ConfigError, match=r"\[loss\] beta is no option of loss 'triplet'"):
+        parse_run(["--config", str(path), "--loss", "triplet"], registry)
+
+
+def test_the_error_of_a_name_is_of_its_own_class(registry):
+    with pytest.raises(UnknownNameError) as caught:
+        parse_run(["--loss", "nonsense"], registry)
+    assert "triplet" in caught.value.known
+
+
+def test_resolved_file_repeats_the_run(registry, toml):
+    argv = "--seed 5 --loss triplet --loss.margin 0.25 --dataset.label none --dataset.limit 9"
+    config = parse_run(argv.split(), registry)
+    path = toml(run_to_toml(config))
+    assert run_from_toml(path, registry) == config
+    assert parse_run(["--config", str(path)], registry) == config
+    assert run_to_toml(run_from_toml(path, registry)) == path.read_text()
+
+
+def test_resolved_file_has_every_option(registry):
+    config = replace(parse_run([], registry), seed=8)
+    lines = run_to_toml(config).splitlines()
+    assert lines[0] == "seed = 8"
+    assert "limit_m = inf" in lines
+    assert 'root = "none"' in lines
+    assert "near_radius_m = 7.0" in lines
+
+
+def test_help_has_the_options_of_the_chosen_only(registry):
+    text = run_help(["--loss", "soft"], registry)
+    assert "--loss.beta FLOAT" in text
+    assert "100 % of beta" in " ".join(text.split())
+    assert "--influence.cutoff_m" in text
+    assert "--loss.margin" not in text
+    assert "--training.max_steps" in text
+    assert "--loss.margin" in run_help(["--loss", "triplet"], registry)
+    with pytest.raises(UnknownNameError):
+        run_help(["--loss", "x"], registry)

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Any, Literal, Optional
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlcore.option_types import check_options, from_plain, options_of, plain_text, to_plain
+
+SHOWABLE = [
+    (bool, True),
+    (int, 3),
+    (float, 1),
+    (float, math.inf),
+    (str, "none"),
+    (Path, Path("a")),
+    (Literal["a", "none", 2], "none"),
+    (tuple[int, ...], ()),
+    (tuple[str, Path, float], ("a", Path("b"), 1.0)),
+    (tuple[Literal["x"], ...], ("x",)),
+    (int | None, None),
+    (Optional[tuple[float, ...]], None),  # noqa: UP045
+    (str | None, "a"),
+]
+
+
+def one_field(hint: Any, default: Any) -> type:
+    return make_dataclass("Config", [("x", hint, field(default=default))], frozen=True)
+
+
+@pytest.mark.parametrize(("hint", "default"), SHOWABLE)
+def test_showable_types(hint, default):
+    check_options(one_field(hint, default))
+    assert from_plain(to_plain(default), hint) == default
+
+
+@pytest.mark.parametrize(
+    ("hint", "default"),
+    [
+        (dict[str, int], None),
+        (list[int], None),
+        (Callable[[], int], None),
+        (int | str, 3),
+        (int | str | None, None),
+        (tuple, ()),
+        (tuple[int | None, ...], ()),
+        (tuple[tuple[int, ...], ...], ()),
+        (Literal["none", "a"] | None, "a"),
+        (Literal[True], True),
+        (Any, None),
+        (complex, 1j),
+    ],
+)
+def test_types_that_cannot_be_shown(hint, default):
+    with pytest.raises(TypeError, match=r"field 'x' has type .* cannot be shown on a command"):
+        check_options(one_field(hint, default))
+
+
+@pytest.mark.parametrize(
+    ("hint", "default"),
+    [
+        (int, 1.0),
+        (int, True),
+        (float, "1"),
+        (bool, 1),
+        (int, None),
+        (str | None, "none"),
+        (Literal["a"], "b"),
+        (tuple[int, int], (1,)),
+        (tuple[int, ...], [1]),
+    ],
+)
+def test_defaults_that_a_file_could_not_keep(hint, default):
+    with pytest.raises(TypeError, match=r"field 'x' has the default .*, which is no "):
+        check_options(
+            make_dataclass("Config", [("x", hint, field(default_factory=lambda: default))])
+        )
+
+
+def test_unresolvable_types_are_told():
+    with pytest.raises(TypeError, match="types cannot be resolved: name 'Missing'"):
+        check_options(make_dataclass("Config", [("x", "Missing", field(default=1))]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Documented:
+    """A thing.
+
+    Attributes:
+        first_m: Distance in metres: from here
+            to there.
+        second: Second.
+
+    The end.
+    """
+
+    first_m: float | None = None
+    second: tuple[int, ...] = (1, 2)
+    third: Literal["a", "b"] = "a"
+    fourth: bool = False
+    fifth: str = ""
+
+
+def test_help_comes_from_the_docstring():
+    first, second, third, fourth, fifth = options_of(Documented)
+    assert first.help == "Distance in metres: from here to there."
+    assert (first.type_name, first.metavar, first.default_text) == (
+        "float or none",
+        "FLOAT|none",
+        "none",
+    )
+    assert (second.help, second.type_name, second.metavar, second.default_text) == (
+        "Second.",
+        "comma-separated int",
+        "INT,...",
+        "1,2",
+    )
+    assert (third.help, third.type_name, third.metavar) == ("", "one of a, b", "{a,b}")
+    assert (fourth.metavar, fourth.default_text) == ("true|false", "false")
+    assert fifth.default_text == '""'
+
+
+VALUES = {
+    bool: st.booleans(),
+    int: st.integers(-(2**63), 2**63 - 1),
+    float: st.floats(allow_nan=False),
+    str: st.text(),
+    Path: st.builds(Path, st.text(alphabet=st.characters(exclude_characters="\0"))),
+}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    pair=st.sampled_from(list(VALUES)).flatmap(
+        lambda kind: st.tuples(st.just(kind), VALUES[kind])
+    )
+)
+def test_plain_values_read_back(pair):
+    hint, value = pair
+    assert from_plain(to_plain(value), hint) == value
+    assert from_plain(to_plain((value, value)), tuple[hint, ...]) == (value, value)
+    for other in VALUES:
+        if other is not hint and (hint, other) not in {(int, float), (Path, str), (str, Path)}:
+            with pytest.raises(ValueError, match="expected"):
+                from_plain(to_plain(value), other)
+
+
+def test_plain_text_is_what_is_typed():
+    assert plain_text((1.5, Path("a"), None, True)) == "1.5,a,none,true"
