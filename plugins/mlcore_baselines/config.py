@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +44,94 @@ class GeometricTripletsOptions:
     far_radius_m: float | None = None
     heading_limit_deg: float | None = None
     max_triplets_per_anchor: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TripletOptions:
+    """Options of ``triplet``, ``lazy-triplet`` and ``hard-positive-triplet``.
+
+    Attributes:
+        margin: How much farther (squared embedding distance) than near images far ones
+            should be.
+    """
+
+    margin: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuadrupletOptions:
+    """Options of ``quadruplet`` and ``lazy-quadruplet``.
+
+    Attributes:
+        margin: How much farther (squared embedding distance) from the anchor than near
+            images far ones should be.
+        second_margin: The same of far images and the tuple's other-far image.
+    """
+
+    margin: float = 0.1
+    second_margin: float = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TripletHuberOptions:
+    """Options of ``triplet-huber``.
+
+    Attributes:
+        margin: How much farther (squared embedding distance) than near images far ones
+            should be.
+        huber_weight: Weight of the term that ties embedding to geometric distance.
+        near_radius_m: Geometric distance (metres) that corresponds to a squared embedding
+            distance of ``embedding_scale``; None takes the sampler's near radius.
+        embedding_scale: Divides squared embedding distances in that term.
+    """
+
+    margin: float = 0.1
+    huber_weight: float = 0.5
+    near_radius_m: float | None = None
+    embedding_scale: float = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogRatioOptions:
+    """Options of ``log-ratio``.
+
+    Attributes:
+        position_floor_m: Smaller geometric distances (metres) count as this.
+        embedding_floor: Smaller embedding distances count as this, without a gradient.
+    """
+
+    position_floor_m: float = 1.0
+    embedding_floor: float = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperMultiSimilarityOptions:
+    """Options of ``multi-similarity-paper``.
+
+    Attributes:
+        alpha: Sharpness of the positive term.
+        beta: Sharpness of the negative term.
+        base: Cosine similarity at which a pair counts neither way.
+        mining: Whether to drop easy pairs.
+        epsilon: Tolerance (cosine similarity) of mining.
+        across_tuples: Pairs of images of two tuples: judged by the sampler's near and far
+            radius, or ignored.
+    """
+
+    alpha: float = 2.0
+    beta: float = 50.0
+    base: float = 1.0
+    mining: bool = True
+    epsilon: float = 0.1
+    across_tuples: Literal["geometry", "ignore"] = "geometry"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneralizedContrastiveOptions:
+    """Options of ``generalized-contrastive``.
+
+    Attributes:
+        margin: Embedding distance beyond which dissimilar pairs cost nothing.
+    """
+
+    margin: float = 0.5

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlcore import BuildContext, LossFactory, MinerFactory, Pairs, Triplets, hookimpl
 from mlcore_baselines import config
+from mlcore_baselines.losses import LOSSES
 
 if TYPE_CHECKING:
     from mlcore_baselines.miners import GeometricPairMiner, GeometricTripletMiner
@@ -64,4 +65,4 @@ def mlcore_miners() -> list[MinerFactory]:
 @hookimpl
 def mlcore_losses() -> list[LossFactory]:
     """Return the losses that the paper compares with."""
-    return []
+    return list(LOSSES)
