@@ -1,9 +1,10 @@
 """What types an option may have, and how its value is written in TOML and read back.
 
 An option is a field of a frozen dataclass. Its type is one of bool, int, float, str,
-``pathlib.Path``, a ``Literal`` of strings or integers, a tuple of these, or one of all
-that ``| None``: what a person can type on a command line and read in a TOML file. TOML
-has no null, so None is the word "none" there and on the command line.
+``pathlib.Path``, a ``Literal`` of strings or integers, a tuple of these, a number or a
+``Literal``, or one of all that ``| None``: what a person can type on a command line and
+read in a TOML file. TOML has no null, so None is the word "none" there and on the command
+line.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def check_options(config: type[Any]) -> None:
             raise TypeError(
                 f"field {field.name!r} has type {type_name(hint)}, which cannot be shown on a "
                 "command line; use bool, int, float, str, Path, Literal, a tuple of these, "
-                "or one of them | None"
+                "a number | Literal, or one of them | None"
             )
         default = _default(field)
         try:
@@ -123,24 +124,33 @@ def from_plain(value: Any, hint: Any) -> Any:
     Raises:
         ValueError: ``value`` is not of that type; a text is never taken for a number.
     """
-    inner = without_none(hint)
-    if inner is not hint and (value is None or value == NONE):
+    if allows_none(hint) and (value is None or value == NONE):
         return None
-    origin = get_origin(inner)
+    for member in members(hint):
+        try:
+            return _read(value, member)
+        except ValueError:
+            continue
+    raise ValueError(f"expected {type_name(hint)}, got {value!r}")
+
+
+def _read(value: Any, hint: Any) -> Any:
+    """Return the value as the type ``hint``, which is no union, or raise ValueError."""
+    origin = get_origin(hint)
     if origin is Literal:
-        if any(value == known and type(value) is type(known) for known in get_args(inner)):
+        if any(value == known and type(value) is type(known) for known in get_args(hint)):
             return value
     elif origin is tuple:
         if isinstance(value, list | tuple):
-            hints = item_hints(inner, len(value))
-            return tuple(from_plain(*pair) for pair in zip(value, hints, strict=True))
-    elif inner is float and type(value) in (int, float):
+            hints = item_hints(hint, len(value))
+            return tuple(_read(*pair) for pair in zip(value, hints, strict=True))
+    elif hint is float and type(value) in (int, float):
         return float(value)
-    elif inner is Path and isinstance(value, str):
+    elif hint is Path and isinstance(value, str):
         return Path(value)
-    elif type(value) is inner:
+    elif type(value) is hint:
         return value
-    raise ValueError(f"expected {type_name(hint)}, got {value!r}")
+    raise ValueError
 
 
 def item_hints(hint: Any, size: int) -> tuple[Any, ...]:
@@ -153,28 +163,29 @@ def item_hints(hint: Any, size: int) -> tuple[Any, ...]:
     if arguments[1:] == (...,):
         return (arguments[0],) * size
     if len(arguments) != size:
-        raise ValueError(f"expected {type_name(hint)}, got {size} values")
+        raise ValueError(f"{len(arguments)} items, not {size}")
     return arguments
 
 
-def without_none(hint: Any) -> Any:
-    """Return ``X`` for the type ``X | None``, and any other type as it is."""
-    if get_origin(hint) not in (Union, types.UnionType):
-        return hint
-    rest = [member for member in get_args(hint) if member is not type(None)]
-    return rest[0] if len(rest) == 1 else hint
+def members(hint: Any) -> tuple[Any, ...]:
+    """Return the types that a union offers beside None; of no union, the type itself."""
+    if not _is_union(hint):
+        return (hint,)
+    return tuple(member for member in get_args(hint) if member is not types.NoneType)
 
 
-def is_tuple(hint: Any) -> bool:
-    """Return whether values of the type are tuples (or None)."""
-    return get_origin(without_none(hint)) is tuple
+def allows_none(hint: Any) -> bool:
+    """Return whether None is a value of the type."""
+    return _is_union(hint) and types.NoneType in get_args(hint)
 
 
 def type_name(hint: Any) -> str:
     """Return a type as a person would say it: "float or none", "one of a, b"."""
-    inner = without_none(hint)
-    if inner is not hint:
-        return f"{type_name(inner)} or {NONE}"
+    names = [_one_type_name(member) for member in members(hint)]
+    return " or ".join([*names, NONE] if allows_none(hint) else names)
+
+
+def _one_type_name(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(str(value) for value in get_args(hint))
     if get_origin(hint) is tuple:
@@ -188,9 +199,11 @@ def type_name(hint: Any) -> str:
 
 
 def _metavar(hint: Any) -> str:
-    inner = without_none(hint)
-    if inner is not hint:
-        return f"{_metavar(inner)}|{NONE}"
+    names = [_one_metavar(member) for member in members(hint)]
+    return "|".join([*names, NONE] if allows_none(hint) else names)
+
+
+def _one_metavar(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "{" + ",".join(str(value) for value in get_args(hint)) + "}"
     if get_origin(hint) is tuple:
@@ -199,19 +212,27 @@ def _metavar(hint: Any) -> str:
 
 
 def _is_showable(hint: Any) -> bool:
-    inner = without_none(hint)
-    if get_origin(inner) is tuple:
-        items = [item for item in get_args(inner) if item is not ...]
-        return bool(items) and all(_is_scalar(item) for item in items)
-    if inner is not hint and get_origin(inner) is Literal and NONE in get_args(inner):
+    types_offered = members(hint)
+    words = [m for m in types_offered if get_origin(m) is Literal]
+    if allows_none(hint) and any(NONE in get_args(member) for member in words):
         return False  # "none" would have two meanings
-    return _is_scalar(inner)
+    if len(types_offered) == 2:
+        numbers = [member for member in types_offered if member in (int, float)]
+        return len(numbers) == len(words) == 1 and _is_scalar(words[0])
+    if get_origin(hint := types_offered[0]) is tuple:
+        items = [item for item in get_args(hint) if item is not ...]
+        return bool(items) and all(_is_scalar(item) for item in items)
+    return len(types_offered) == 1 and _is_scalar(hint)
 
 
 def _is_scalar(hint: Any) -> bool:
     if get_origin(hint) is Literal:
         return all(type(value) in (str, int) for value in get_args(hint))
     return hint in _SCALARS
+
+
+def _is_union(hint: Any) -> bool:
+    return get_origin(hint) in (Union, types.UnionType)
 
 
 def _default(field: Field[Any]) -> Any:

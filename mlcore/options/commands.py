@@ -22,6 +22,12 @@ class Parser(argparse.ArgumentParser):
             prog=f"mlcore {command}", description=summary, allow_abbrev=False, **settings
         )
 
+    def add_block_option(self) -> None:
+        """Add ``--block NAME`` for :meth:`mlcore.registry.Registry.discover`."""
+        self.add_argument(
+            "--block", action="append", default=[], metavar="NAME", help="leave a plugin out"
+        )
+
     def parse_command(self, argv: Sequence[str]) -> argparse.Namespace:
         """Return the options of ``argv``, all of which must exist."""
         options, unknown = self.parse_known_args(argv)

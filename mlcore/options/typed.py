@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from argparse import SUPPRESS, ArgumentError, HelpFormatter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_origin
 
 from jsonargparse import ArgumentParser, set_loader
 
 from mlcore.errors import ConfigError
-from mlcore.option_types import NONE, Option, is_tuple, item_hints, without_none
+from mlcore.option_types import NONE, Option, item_hints, members
 from mlcore.options.given import Given
 from mlcore.options.sections import Section
 
@@ -78,14 +78,15 @@ def _word(given: Given, option: Option) -> str:
 
 def _json_text(text: str, hint: Any) -> str:
     """Return the text in the notation that jsonargparse reads values of the type in."""
-    if is_tuple(hint) and not text.startswith("[") and text != NONE:
+    first = members(hint)[0]
+    if get_origin(first) is tuple and not text.startswith("[") and text != NONE:
         items = text.split(",") if text else []
         try:
-            hints = item_hints(without_none(hint), len(items))
+            hints = item_hints(first, len(items))
         except ValueError:
             return text  # its wrong length is told as any other wrong value
         return json.dumps([_json_text(*pair) for pair in zip(items, hints, strict=True)])
-    if without_none(hint) is float:
+    if float in members(hint):
         return _YAML_FLOATS.get(text.lower(), text)
     return text
 

@@ -30,6 +30,7 @@ class Soft:
         mining: Whether to mine.
         limit_m: Support in metres, inf allowed.
         heading_limit_rad: Largest heading difference, or none.
+        step: A number, or a word.
     """
 
     alpha: float = 2.0
@@ -37,6 +38,7 @@ class Soft:
     mining: bool = True
     limit_m: float = float("inf")
     heading_limit_rad: float | None = 1.0
+    step: float | Literal["auto", "none"] = "auto"
 
     def __post_init__(self) -> None:
         if self.beta <= 0:

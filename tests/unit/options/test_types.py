@@ -26,6 +26,9 @@ SHOWABLE = [
     (int | None, None),
     (Optional[tuple[float, ...]], None),  # noqa: UP045
     (str | None, "a"),
+    (float | Literal["auto", "none"], "none"),
+    (float | Literal["auto", "none"], 3.0),
+    (Literal["auto"] | int | None, None),
 ]
 
 
@@ -52,6 +55,10 @@ def test_showable_types(hint, default):
         (tuple[tuple[int, ...], ...], ()),
         (Literal["none", "a"] | None, "a"),
         (Literal[True], True),
+        (float | Literal["none"] | None, None),
+        (Path | Literal["a"], "a"),
+        (int | float, 1),
+        (float | tuple[int, ...], 1.0),
         (Any, None),
         (complex, 1j),
     ],
@@ -148,6 +155,18 @@ def test_plain_values_read_back(pair):
         if other is not hint and (hint, other) not in {(int, float), (Path, str), (str, Path)}:
             with pytest.raises(ValueError, match="expected"):
                 from_plain(to_plain(value), other)
+
+
+def test_a_number_or_a_word():
+    hint = float | Literal["auto", "none"]
+    option = options_of(one_field(hint, "auto"))[0]
+    assert (option.type_name, option.metavar) == (
+        "float or one of auto, none",
+        "FLOAT|{auto,none}",
+    )
+    assert [from_plain(value, hint) for value in (3, "auto", "none")] == [3.0, "auto", "none"]
+    with pytest.raises(ValueError, match="expected float or one of auto, none, got 'x'"):
+        from_plain("x", hint)
 
 
 def test_plain_text_is_what_is_typed():
