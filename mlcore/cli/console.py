@@ -38,7 +38,10 @@ def write_json(value: Any) -> None:
 
 def show(result: RenderableType) -> None:
     """Write a table or another thing that rich draws to stdout."""
-    _console(sys.stdout).print(result, markup=False, highlight=False)
+    console = _console(sys.stdout)
+    with console.capture() as drawn:  # rich would exit by itself where the pipe is closed
+        console.print(result, markup=False, highlight=False)
+    sys.stdout.write(drawn.get())
 
 
 def say(message: str) -> None:

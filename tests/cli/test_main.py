@@ -1,0 +1,174 @@
+"""Exit codes and messages of ``mlcore``, whatever a command does."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import types
+
+import pytest
+
+import mlcore
+from mlcore.cli import main as cli
+from mlcore.errors import ConfigError, NonFiniteLossError
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Return a function that makes ``mlcore fake`` run the given body."""
+
+    def install(body):
+        module = types.ModuleType("mlcore.cli.fake")
+        module.run = body
+        monkeypatch.setitem(sys.modules, "mlcore.cli.fake", module)
+        monkeypatch.setitem(cli.COMMANDS, "fake", "do nothing")
+
+    return install
+
+
+def raises(error):
+    def body(argv):
+        raise error
+
+    return body
+
+
+def test_every_command_has_its_module_and_a_line_of_help():
+    for name, summary in cli.COMMANDS.items():
+        assert summary
+        assert f"  {name} " in cli.help_text()
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
+def test_help(capsys, argv):
+    assert cli.main(argv) == 0
+    assert capsys.readouterr().out == cli.help_text() + "\n"
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mlcore {mlcore.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["plugin"], "unknown command 'plugin'; did you mean 'plugins'?"),
+        (["--versio"], "unknown option '--versio'; did you mean '--version'?"),
+        (["nonsense"], "unknown command 'nonsense'; known: embed, evaluate, "),
+    ],
+)
+def test_unknown_commands(capsys, argv, message):
+    assert cli.main(argv) == 2
+    assert capsys.readouterr().err.startswith(f"mlcore: error: {message}")
+
+
+def test_a_command_gets_its_words_and_gives_its_code(command):
+    seen = []
+    command(lambda argv: seen.extend(argv) or 1)
+    assert cli.main(["fake", "--block", "x", "--traceback", "y"]) == 1
+    assert seen == ["--block", "x", "y"]
+
+
+def os_error(number, *files):
+    return OSError(number, os.strerror(number), *files)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ConfigError("no such thing"), 2, "mlcore: error: no such thing\n"),
+        (NonFiniteLossError("the loss is nan"), 1, "mlcore: error: the loss is nan\n"),
+        (KeyboardInterrupt(), 130, "mlcore: interrupted\n"),
+        (
+            os_error(errno.ENOSPC, "runs/a/config.toml"),
+            2,
+            "mlcore: error: runs/a/config.toml: No space left on device\n",
+        ),
+        (os_error(errno.ENOSPC), 2, "mlcore: error: No space left on device\n"),
+        (
+            os_error(errno.EACCES, "a", None, "b"),
+            2,
+            "mlcore: error: a and b: Permission denied\n",
+        ),
+        (OSError("something"), 2, "mlcore: error: something\n"),
+    ],
+)
+def test_errors_are_one_message(capsys, command, error, code, message):
+    command(raises(error))
+    assert cli.main(["fake"]) == code
+    assert capsys.readouterr() == ("", message)
+
+
+def test_traceback_on_request(capsys, command):
+    command(raises(ConfigError("no such thing")))
+    assert cli.main(["--traceback", "fake"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("Traceback")
+    assert printed.endswith("mlcore: error: no such thing\n")
+
+
+def test_a_defect_of_ours_keeps_its_traceback(command):
+    command(raises(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["fake"])
+
+
+@pytest.mark.parametrize(("given", "code"), [(None, 0), (0, 0), (3, 3)])
+def test_a_command_that_exits(command, given, code):
+    command(raises(SystemExit(given)))
+    assert cli.main(["fake"]) == code
+
+
+def test_sigterm_runs_finally_clauses_and_is_143(capsys, command):
+    saved = []
+
+    def body(argv):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        finally:
+            saved.append(True)
+
+    command(body)
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["fake"]) == 143
+    assert saved == [True]
+    assert capsys.readouterr().err == "mlcore: terminated\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_closed_pipe_is_no_error():
+    script = f"{sys.executable} -m mlcore list models | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("141\n", "")
+
+
+HEAVY = {"torch", "numpy", "lightning", "PIL", "scipy", "pytorch_metric_learning"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "unwanted"),
+    [
+        (["--help"], HEAVY | {"jsonargparse", "rich"}),
+        (["--version"], HEAVY | {"jsonargparse", "rich"}),
+        (["plugins"], HEAVY | {"jsonargparse"}),
+        (["plugins", "small-cnn"], HEAVY | {"jsonargparse"}),
+        (["plugins", "proposed"], HEAVY | {"jsonargparse"}),
+        (["list", "losses"], HEAVY | {"jsonargparse"}),
+        (["list", "datasets", "--json"], HEAVY | {"jsonargparse", "rich"}),
+        (["train", "--help"], HEAVY),
+    ],
+)
+def test_what_only_tells_imports_nothing_heavy(argv, unwanted):
+    script = (
+        "import sys; from mlcore.cli.main import main; code = main(sys.argv[1:])\n"
+        f"print(sorted({unwanted!r} & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *argv], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "[]\n")
