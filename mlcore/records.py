@@ -63,11 +63,7 @@ class RunFolder:
         Raises:
             ConfigError: The folder exists and is not empty, or cannot be made.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ConfigError(
-                f"--out {path} exists already; choose another folder, or continue that run "
-                f"with 'mlcore train --resume {path}'"
-            )
+        cls.require_free(path)
         run = cls(path)
         try:
             run.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -77,6 +73,15 @@ class RunFolder:
         with atomic_write(run.config) as file:
             file.write(config_toml.encode())
         return run
+
+    @staticmethod
+    def require_free(path: Path) -> None:
+        """Raise ConfigError if something is at ``path`` that a new run would write over."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError(
+                f"--out {path} exists already; choose another folder, or continue that run "
+                f"with 'mlcore train --resume {path}'"
+            )
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

@@ -1,0 +1,101 @@
+"""``mlcore train``: train a model with a loss, then evaluate it.
+
+Everything that is not a flag of its own is an option of the run: see
+:mod:`mlcore.options` for how the chosen components give the command its options.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlcore.cli import console
+from mlcore.errors import ConfigError
+from mlcore.options import Parser, RunConfig, parse_run, run_from_toml, run_help, run_to_toml
+from mlcore.records import RunFolder, describe_environment
+from mlcore.registry import Registry
+
+_EXIT_CODES = {"interrupted": 130, "terminated": 143}
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    parser = _own_parser()
+    own, rest = parser.parse_known_args(argv)
+    registry = Registry.discover(block=own.block)
+    if own.help:
+        console.write(parser.format_help() + "\n" + run_help(rest, registry))
+        return 0
+    if own.resume is not None:
+        return _resume(own, rest, registry)
+    config = parse_run(rest, registry, own_options=parser.option_names())
+    if own.print_config:
+        console.write(run_to_toml(config))
+        return 0
+    out = own.out or _default_folder(config)
+    RunFolder.require_free(out)
+    return _train(config, registry, out, new=True)
+
+
+def _resume(own: Namespace, rest: Sequence[str], registry: Registry) -> int:
+    if rest or own.out is not None:
+        extra = rest[0] if rest else "--out"
+        raise ConfigError(
+            f"--resume takes every option from the run's config.toml; leave out {extra!r}"
+        )
+    folder = RunFolder.open(own.resume)
+    return _train(run_from_toml(folder.config, registry), registry, folder.path, new=False)
+
+
+def _train(config: RunConfig, registry: Registry, out: Path, *, new: bool) -> int:
+    from mlcore.experiment import assemble
+    from mlcore.judging import device_of, judge, with_baselines
+    from mlcore.reporting.curves import save_curves
+    from mlcore.reporting.tables import accuracy_table
+    from mlcore.results import to_document
+    from mlcore.training import fit
+
+    with console.progress() as progress:
+        experiment = assemble(config, progress=progress)
+    console.notes(experiment.notes)
+    folder = RunFolder.create(out, run_to_toml(experiment.config)) if new else RunFolder(out)
+    environment = describe_environment(
+        registry.plugins,
+        device=str(device_of(config.training.accelerator)),
+        fingerprint=experiment.dataset.fingerprint,
+        notes=experiment.notes,
+    )
+    folder.write_json(folder.environment, environment)
+    console.say(f"Run folder: {folder.path}")
+    ending = fit(experiment, folder)
+    if ending != "finished":
+        console.say(f"Stopped and saved; go on with: mlcore train --resume {folder.path}")
+        return _EXIT_CODES[ending]
+    models = with_baselines(experiment.model, experiment.untrained)
+    with console.progress() as progress:
+        results = judge(models, experiment.dataset, experiment.config, progress=progress)
+    folder.write_json(folder.evaluation, to_document(results))
+    save_curves(results, folder.plots / "metres.png")
+    console.show(accuracy_table(results))
+    console.say(f"Run folder: {folder.path}")
+    return 0
+
+
+def _own_parser() -> Parser:
+    parser = Parser("train", "Train a model with a loss, then evaluate it.", add_help=False)
+    parser.add_argument("--out", type=Path, help="folder of the run; must not exist")
+    parser.add_argument("--resume", type=Path, help="go on with the run in this folder")
+    parser.add_argument("--block", action="append", default=[], help="leave a plugin out")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the resolved TOML and stop"
+    )
+    parser.add_argument("-h", "--help", action="store_true", help="show this and stop")
+    return parser
+
+
+def _default_folder(config: RunConfig) -> Path:
+    now = dt.datetime.now(tz=dt.UTC).astimezone()
+    loss, dataset = config.loss.factory.name, config.dataset.factory.name
+    return Path("runs") / f"{now:%Y%m%d-%H%M%S}-{loss}-{dataset}"
