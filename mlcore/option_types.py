@@ -243,8 +243,12 @@ def _default(field: Field[Any]) -> Any:
 
 
 def _attribute_docs(config: type[Any]) -> Mapping[str, str]:
-    """Return what the docstring's ``Attributes:`` section says, by field name."""
+    """Return what the docstrings' ``Attributes:`` sections say, base classes' included."""
     from docstring_parser import DocstringStyle, parse
 
-    docs = parse(config.__doc__ or "", style=DocstringStyle.GOOGLE)
-    return {doc.arg_name: " ".join((doc.description or "").split()) for doc in docs.params}
+    found: dict[str, str] = {}
+    for owner in reversed(config.__mro__):
+        docs = parse(owner.__doc__ or "", style=DocstringStyle.GOOGLE)
+        for doc in docs.params:
+            found[doc.arg_name] = " ".join((doc.description or "").split())
+    return found

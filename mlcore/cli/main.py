@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return code
     except MlcoreError as error:
-        return _fail(str(error), error.exit_code, show_traceback)
+        return _fail(_message(error), error.exit_code, show_traceback)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED, show_traceback)
     except Terminated:
@@ -114,6 +114,14 @@ def _fail(message: str, code: int, show_traceback: bool) -> int:
         traceback.print_exc()
     sys.stderr.write(f"mlcore: {'error: ' if code <= 2 else ''}{message}\n")
     return code
+
+
+def _message(error: MlcoreError) -> str:
+    """Return the message; a data-loading process of torch wraps it in a traceback."""
+    text = str(error)
+    if "\nOriginal Traceback" not in text:
+        return text
+    return text.rpartition(f"{type(error).__qualname__}: ")[2].rstrip()
 
 
 def _os_message(error: OSError) -> str:

@@ -13,7 +13,8 @@ import pytest
 
 import mlcore
 from mlcore.cli import main as cli
-from mlcore.errors import ConfigError, NonFiniteLossError
+from mlcore.errors import ConfigError, DataError, NonFiniteLossError
+from mlcore.files import atomic_write
 
 
 @pytest.fixture
@@ -101,6 +102,31 @@ def test_errors_are_one_message(capsys, command, error, code, message):
     command(raises(error))
     assert cli.main(["fake"]) == code
     assert capsys.readouterr() == ("", message)
+
+
+def test_an_error_of_a_data_loading_process_is_its_message_only(capsys, command):
+    from torch._utils import ExceptionWrapper
+
+    message = "a.jpg cannot be read;\nit is empty"
+    try:
+        raises(DataError(message))([])
+    except DataError:
+        wrapper = ExceptionWrapper(where="in DataLoader worker process 0")
+    command(lambda argv: wrapper.reraise())
+    assert cli.main(["fake"]) == 2
+    assert capsys.readouterr().err == f"mlcore: error: {message}\n"
+
+
+def test_a_full_disk_names_the_file(capsys, command, tmp_path):
+    def body(argv):
+        with atomic_write(tmp_path / "config.toml"):
+            raise os_error(errno.ENOSPC)
+
+    command(body)
+    assert cli.main(["fake"]) == 2
+    message = f"mlcore: error: {tmp_path / 'config.toml'}: No space left on device\n"
+    assert capsys.readouterr().err == message
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_traceback_on_request(capsys, command):

@@ -157,6 +157,23 @@ def test_plain_values_read_back(pair):
                 from_plain(to_plain(value), other)
 
 
+def test_help_of_inherited_options():
+    @dataclass(frozen=True, kw_only=True)
+    class Special(Documented):
+        """Has one more.
+
+        Attributes:
+            sixth: Sixth.
+            second: Second, anew.
+        """
+
+        sixth: int = 0
+
+    helps = {option.name: option.help for option in options_of(Special)}
+    assert helps["first_m"] == "Distance in metres: from here to there."
+    assert (helps["second"], helps["sixth"]) == ("Second, anew.", "Sixth.")
+
+
 def test_a_number_or_a_word():
     hint = float | Literal["auto", "none"]
     option = options_of(one_field(hint, "auto"))[0]
