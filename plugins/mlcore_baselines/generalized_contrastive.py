@@ -34,7 +34,7 @@ class GeneralizedContrastiveLoss(nn.Module):
         self,
         embeddings: Tensor,
         batch: Batch,
-        tuples: Pairs | Triplets | None = None,  # noqa: ARG002
+        tuples: Pairs | Triplets | None = None,
     ) -> LossOutput:
         """Return the loss of ``embeddings`` ``(B, D)``; 0 if there are no pairs."""
         rows = terms.TupleRows.of(batch)

@@ -26,7 +26,7 @@ class HardPositiveTripletLoss(nn.Module):
         self,
         embeddings: Tensor,
         batch: Batch,
-        tuples: Pairs | Triplets | None = None,  # noqa: ARG002
+        tuples: Pairs | Triplets | None = None,
     ) -> LossOutput:
         """Return the loss of ``embeddings`` ``(B, D)``; 0 for tuples without near or far."""
         rows = terms.TupleRows.of(batch)

@@ -22,7 +22,7 @@ class GeometricPairMiner:
     def __init__(self, relation: NearFar) -> None:
         self._relation = relation
 
-    def __call__(self, embeddings: Tensor, batch: Batch) -> Pairs:  # noqa: ARG002
+    def __call__(self, embeddings: Tensor, batch: Batch) -> Pairs:
         """Return the pairs, ordered by anchor; the embeddings play no part."""
         near, far = self._relation(batch)
         return Pairs(*torch.where(near), *torch.where(far))
@@ -53,7 +53,7 @@ class GeometricTripletMiner:
         self._max = max_triplets_per_anchor
         self._seed = seed
 
-    def __call__(self, embeddings: Tensor, batch: Batch) -> Triplets:  # noqa: ARG002
+    def __call__(self, embeddings: Tensor, batch: Batch) -> Triplets:
         """Return the triplets, ordered by anchor; the embeddings play no part.
 
         Triplet ``c`` of an anchor with ``N`` negatives joins its positive ``c // N`` and its

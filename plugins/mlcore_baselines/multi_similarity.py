@@ -76,7 +76,7 @@ class PaperMultiSimilarityLoss(nn.Module):
         self,
         embeddings: Tensor,
         batch: Batch,
-        tuples: Pairs | Triplets | None = None,  # noqa: ARG002
+        tuples: Pairs | Triplets | None = None,
     ) -> LossOutput:
         """Return the loss of ``embeddings`` ``(B, D)``, normalised here.
 

@@ -53,7 +53,7 @@ class TripletHuberLoss(nn.Module):
         self,
         embeddings: Tensor,
         batch: Batch,
-        tuples: Pairs | Triplets | None = None,  # noqa: ARG002
+        tuples: Pairs | Triplets | None = None,
     ) -> LossOutput:
         """Return the loss of ``embeddings`` ``(B, D)``.
 

@@ -5,14 +5,17 @@ The fields of an options class are keyword arguments of the PML class, name for 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from mlcore import BuildContext, LossFactory, MinerFactory, Pairs, Triplets
+from mlcore import BuildContext, ConfigError, LossFactory, MinerFactory, Pairs, Triplets
 
 if TYPE_CHECKING:
-    from mlcore_pml.adapter import PmlMiner, PmlPlaceLoss, PmlTupleLoss
+    from mlcore_pml.adapter import PmlAnchorLoss, PmlMiner, PmlPlaceLoss, PmlTupleLoss
+
+Memory = Literal["linear", "quadratic", "cubic"]
+NO_LIMITS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,8 @@ def tuple_loss(
     summary: str,
     source: str,
     accepts: type[Pairs | Triplets] = Pairs,
-    memory: Literal["linear", "quadratic", "cubic"] = "quadratic",
+    memory: Memory = "quadratic",
+    limits: Mapping[str, str] = NO_LIMITS,
 ) -> LossFactory:
     """Describe a PML loss of mined pairs or triplets."""
 
@@ -59,18 +63,91 @@ def tuple_loss(
         mining="external",
         accepts=accepts,
         memory=memory,
+        limits=limits,
     )
 
 
-def place_loss(
-    name: str, pml_class: str, options: type[Any], *, summary: str, source: str
+def anchor_loss(
+    name: str,
+    pml_class: str,
+    options: type[Any],
+    *,
+    summary: str,
+    source: str,
+    mean_over: Literal["anchors", "positives"],
+    memory: Memory,
 ) -> LossFactory:
-    """Describe a PML loss with weights for each place."""
+    """Describe a PML loss that takes labels only, computed for one anchor at a time."""
+
+    def build(chosen: Any, _: BuildContext) -> PmlAnchorLoss:
+        from mlcore_pml.adapter import PmlAnchorLoss
+
+        return PmlAnchorLoss(pml_class, asdict(chosen), mean_over)
+
+    return LossFactory(
+        name=name,
+        summary=summary,
+        source=source,
+        config=options,
+        build=build,
+        mining="external",
+        accepts=Pairs,
+        memory=memory,
+    )
+
+
+def label_loss(
+    name: str,
+    pml_class: str,
+    options: type[Any],
+    *,
+    summary: str,
+    source: str,
+    memory: Memory = "quadratic",
+) -> LossFactory:
+    """Describe a PML loss of pairs that takes the places of a grid as class labels."""
 
     def build(chosen: Any, context: BuildContext) -> PmlPlaceLoss:
         from mlcore_pml.adapter import PmlPlaceLoss
 
-        return PmlPlaceLoss(pml_class, asdict(chosen), context)
+        return PmlPlaceLoss(pml_class, asdict(chosen), context.seed)
+
+    return LossFactory(
+        name=name,
+        summary=summary,
+        source=source,
+        config=options,
+        build=build,
+        needs=frozenset({"labels"}),
+        memory=memory,
+    )
+
+
+def place_loss(
+    name: str,
+    pml_class: str,
+    options: type[Any],
+    *,
+    summary: str,
+    source: str,
+    dimension_argument: str = "embedding_size",
+    limits: Mapping[str, str] = NO_LIMITS,
+) -> LossFactory:
+    """Describe a PML loss with weights for each place.
+
+    ``dimension_argument`` is what PML calls the embedding dimension.
+    """
+
+    def build(chosen: Any, context: BuildContext) -> PmlPlaceLoss:
+        from mlcore_pml.adapter import PmlPlaceLoss
+
+        if context.num_places < 1 or context.embedding_dim < 1:
+            raise ConfigError(
+                f"{name} needs a weight for each place, but there are {context.num_places} "
+                f"places of {context.embedding_dim} dimensions"
+            )
+        shape = {"num_classes": context.num_places, dimension_argument: context.embedding_dim}
+        return PmlPlaceLoss(pml_class, shape | asdict(chosen), context.seed)
 
     return LossFactory(
         name=name,
@@ -80,6 +157,7 @@ def place_loss(
         build=build,
         needs=frozenset({"labels"}),
         memory="linear",
+        limits=limits,
     )
 
 
@@ -113,6 +191,6 @@ def _miner_build(
         geometry = {name: getattr(chosen, name) for name in asdict(GeometryOptions())}
         arguments = {k: v for k, v in asdict(chosen).items() if k not in geometry}
         relation = NearFar.resolve(context, **geometry)
-        return PmlMiner(pml_class, arguments, relation, produces)
+        return PmlMiner(pml_class, arguments, relation, produces, context.seed)
 
     return build

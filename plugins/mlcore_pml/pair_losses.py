@@ -72,6 +72,75 @@ class CircleOptions:
     gamma: float = 80.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class LiftedStructureOptions:
+    """Options of ``pml-lifted-structure`` and ``pml-generalized-lifted-structure``.
+
+    Attributes:
+        pos_margin: Subtracted from the embedding distance of positive pairs.
+        neg_margin: Embedding distance that negative pairs should exceed.
+    """
+
+    pos_margin: float = 0.0
+    neg_margin: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntraPairVarianceOptions:
+    """Options of ``pml-intra-pair-variance``.
+
+    Attributes:
+        pos_eps: Positive pairs may be this share less similar than they are on average.
+        neg_eps: Negative pairs may be this share more similar than they are on average.
+    """
+
+    pos_eps: float = 0.01
+    neg_eps: float = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalToNoiseOptions:
+    """Options of ``pml-signal-to-noise-contrastive``.
+
+    Attributes:
+        pos_margin: Positive pairs with a smaller noise-to-signal ratio cost nothing.
+        neg_margin: Negative pairs with a larger noise-to-signal ratio cost nothing.
+    """
+
+    pos_margin: float = 0.0
+    neg_margin: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TupletMarginOptions:
+    """Options of ``pml-tuplet-margin``.
+
+    Attributes:
+        margin: Slack (degrees) of the angle between positive embeddings.
+        scale: Scale of the cosine similarities.
+    """
+
+    margin: float = 5.73
+    scale: float = 64.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdConsistentMarginOptions:
+    """Options of ``pml-threshold-consistent-margin``.
+
+    Attributes:
+        lambda_plus: Weight of the positive pairs.
+        lambda_minus: Weight of the negative pairs.
+        margin_plus: Cosine similarity that positive pairs should exceed.
+        margin_minus: Cosine similarity that negative pairs should stay below.
+    """
+
+    lambda_plus: float = 1.0
+    lambda_minus: float = 1.0
+    margin_plus: float = 0.9
+    margin_minus: float = 0.5
+
+
 LOSSES = (
     tuple_loss(
         "pml-multi-similarity",
@@ -109,5 +178,53 @@ LOSSES = (
         CircleOptions,
         summary="pairs weighted by how far their similarity is from where it should be",
         source="Sun et al., Circle Loss, CVPR 2020",
+    ),
+    tuple_loss(
+        "pml-lifted-structure",
+        "LiftedStructureLoss",
+        LiftedStructureOptions,
+        summary="each near pair against all far images of both its images, squared hinge",
+        source="Oh Song et al., Lifted Structured Feature Embedding, CVPR 2016",
+        memory="cubic",
+    ),
+    tuple_loss(
+        "pml-generalized-lifted-structure",
+        "GeneralizedLiftedStructureLoss",
+        LiftedStructureOptions,
+        summary="all near images of an anchor against all its far ones, hinge",
+        source="Hermans et al., In Defense of the Triplet Loss, 2017",
+    ),
+    tuple_loss(
+        "pml-intra-pair-variance",
+        "IntraPairVarianceLoss",
+        IntraPairVarianceOptions,
+        summary="pairs as similar as the average of their kind; an addition to other losses",
+        source="Yu and Tao, Tuplet Margin Loss, ICCV 2019",
+    ),
+    tuple_loss(
+        "pml-signal-to-noise-contrastive",
+        "SignalToNoiseRatioContrastiveLoss",
+        SignalToNoiseOptions,
+        summary="contrastive, by the variance of the difference relative to the anchor's",
+        source="Yuan et al., Signal-to-Noise Ratio, CVPR 2019",
+    ),
+    tuple_loss(
+        "pml-tuplet-margin",
+        "TupletMarginLoss",
+        TupletMarginOptions,
+        summary="each near pair, its angle slackened, against all far images of its anchor",
+        source="Yu and Tao, Tuplet Margin Loss, ICCV 2019",
+        memory="cubic",
+        limits={
+            "duplicate-embeddings": "the gradient is not finite if the embeddings of a "
+            "positive pair are the same"
+        },
+    ),
+    tuple_loss(
+        "pml-threshold-consistent-margin",
+        "ThresholdConsistentMarginLoss",
+        ThresholdConsistentMarginOptions,
+        summary="near pairs above one similarity, far pairs below another; an addition",
+        source="Zhang et al., Threshold-Consistent Margin Loss, ICLR 2024",
     ),
 )

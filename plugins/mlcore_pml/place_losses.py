@@ -21,6 +21,91 @@ class ProxyAnchorOptions:
     alpha: float = 32.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProxyNcaOptions:
+    """Options of ``pml-proxy-nca``.
+
+    Attributes:
+        softmax_scale: Scale of the squared embedding distances.
+    """
+
+    softmax_scale: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArcFaceOptions:
+    """Options of ``pml-arcface``.
+
+    Attributes:
+        margin: Added to the angle (degrees) between an image and its place.
+        scale: Scale of the cosine similarities.
+    """
+
+    margin: float = 28.6
+    scale: float = 64.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubCenterArcFaceOptions:
+    """Options of ``pml-sub-center-arcface``.
+
+    Attributes:
+        margin: Added to the angle (degrees) between an image and its place.
+        scale: Scale of the cosine similarities.
+        sub_centers: Weights a place; the most similar one counts.
+    """
+
+    margin: float = 28.6
+    scale: float = 64.0
+    sub_centers: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosFaceOptions:
+    """Options of ``pml-cosface``.
+
+    Attributes:
+        margin: Subtracted from the cosine similarity of an image and its place.
+        scale: Scale of the cosine similarities.
+    """
+
+    margin: float = 0.35
+    scale: float = 64.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalizedSoftmaxOptions:
+    """Options of ``pml-normalized-softmax``.
+
+    Attributes:
+        temperature: Cosine similarities are divided by it.
+    """
+
+    temperature: float = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftTripleOptions:
+    """Options of ``pml-soft-triple``.
+
+    Attributes:
+        centers_per_class: Weights a place.
+        la: Scale of the cosine similarities.
+        gamma: Temperature with which an image chooses among a place's weights.
+        margin: Subtracted from the cosine similarity of an image and its place.
+    """
+
+    centers_per_class: int = 10
+    la: float = 20.0
+    gamma: float = 0.1
+    margin: float = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class P2SGradOptions:
+    """Options of ``pml-p2s-grad``."""
+
+
 LOSSES = (
     place_loss(
         "pml-proxy-anchor",
@@ -28,5 +113,58 @@ LOSSES = (
         ProxyAnchorOptions,
         summary="one trained proxy a place attracts its images and repels the others",
         source="Kim et al., Proxy Anchor Loss, CVPR 2020",
+    ),
+    place_loss(
+        "pml-proxy-nca",
+        "ProxyNCALoss",
+        ProxyNcaOptions,
+        summary="softmax over the distances to one trained proxy a place",
+        source="Movshovitz-Attias et al., No Fuss Distance Metric Learning using Proxies, "
+        "ICCV 2017",
+    ),
+    place_loss(
+        "pml-arcface",
+        "ArcFaceLoss",
+        ArcFaceOptions,
+        summary="classify the place, its angle to the image enlarged by a margin",
+        source="Deng et al., ArcFace, CVPR 2019",
+    ),
+    place_loss(
+        "pml-sub-center-arcface",
+        "SubCenterArcFaceLoss",
+        SubCenterArcFaceOptions,
+        summary="ArcFace with several weights a place",
+        source="Deng et al., Sub-center ArcFace, ECCV 2020",
+    ),
+    place_loss(
+        "pml-cosface",
+        "CosFaceLoss",
+        CosFaceOptions,
+        summary="classify the place, its cosine similarity reduced by a margin",
+        source="Wang et al., CosFace, CVPR 2018",
+    ),
+    place_loss(
+        "pml-normalized-softmax",
+        "NormalizedSoftmaxLoss",
+        NormalizedSoftmaxOptions,
+        summary="classify the place by cosine similarity",
+        source="Zhai and Wu, Classification is a Strong Baseline for Deep Metric Learning, "
+        "BMVC 2019",
+    ),
+    place_loss(
+        "pml-soft-triple",
+        "SoftTripleLoss",
+        SoftTripleOptions,
+        summary="classify the place by a soft choice among its several weights",
+        source="Qian et al., SoftTriple Loss, ICCV 2019",
+    ),
+    place_loss(
+        "pml-p2s-grad",
+        "P2SGradLoss",
+        P2SGradOptions,
+        summary="cosine similarity 1 to the own place and 0 to all others, squared error",
+        source="Zhang et al., P2SGrad, CVPR 2019",
+        dimension_argument="descriptors_dim",
+        limits={"zero-embeddings": "neither value nor gradient is finite if one is all zeros"},
     ),
 )

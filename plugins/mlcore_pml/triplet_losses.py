@@ -24,6 +24,19 @@ class TripletMarginOptions:
     smooth_loss: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class MarginOptions:
+    """Options of ``pml-margin``.
+
+    Attributes:
+        margin: Half the gap between the embedding distances of positives and negatives.
+        beta: Middle of the gap, an embedding distance. (PML can also learn it.)
+    """
+
+    margin: float = 0.2
+    beta: float = 1.2
+
+
 LOSSES = (
     tuple_loss(
         "pml-triplet-margin",
@@ -31,6 +44,15 @@ LOSSES = (
         TripletMarginOptions,
         summary="far images a margin farther than near ones; mean over triplets that cost",
         source="Schroff et al., FaceNet, CVPR 2015",
+        accepts=Triplets,
+        memory="cubic",
+    ),
+    tuple_loss(
+        "pml-margin",
+        "MarginLoss",
+        MarginOptions,
+        summary="near images within one embedding distance, far ones beyond another",
+        source="Wu et al., Sampling Matters in Deep Embedding Learning, ICCV 2017",
         accepts=Triplets,
         memory="cubic",
     ),

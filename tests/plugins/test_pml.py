@@ -18,6 +18,7 @@ from mlcore_pml.plugin import mlcore_losses, mlcore_miners
 LOSSES = {factory.name: factory for factory in mlcore_losses()}
 MINERS = {factory.name: factory for factory in mlcore_miners()}
 NUM_PLACES, DIMENSIONS = 5, 8
+RANDOM = {"pml-distance-weighted"}
 CONTEXT = BuildContext(
     seed=3, num_places=NUM_PLACES, embedding_dim=DIMENSIONS, near_radius_m=10, far_radius_m=20
 )
@@ -95,8 +96,10 @@ def test_options_are_the_arguments_of_pml_with_its_defaults(
             arguments |= inspect.signature(cls.__init__).parameters
     geometry = {field.name for field in dataclasses.fields(GeometryOptions)}
     for field in dataclasses.fields(factory.config):
-        if field.name not in geometry:
-            assert field.default == arguments[field.name].default, field.name
+        if field.name in geometry:
+            continue
+        default = arguments[field.name].default
+        assert default in (field.default, inspect.Parameter.empty), field.name
 
 
 @pytest.mark.parametrize("factory", LOSSES.values(), ids=LOSSES)
@@ -134,10 +137,9 @@ def test_weights_need_places() -> None:
         factory.build(factory.config(), BuildContext(embedding_dim=DIMENSIONS))
 
 
-@pytest.mark.parametrize("factory", MINERS.values(), ids=MINERS)
-def test_miners_equal_pml_with_class_labels_where_places_are_classes(
-    factory: MinerFactory,
-) -> None:
+@pytest.mark.parametrize("name", [name for name in MINERS if name not in RANDOM])
+def test_miners_equal_pml_with_class_labels_where_places_are_classes(name: str) -> None:
+    factory = MINERS[name]
     embeddings = unit_rows(12)
     miner = build(factory)
     mined = miner(embeddings, CLUSTERS)
@@ -149,7 +151,8 @@ def test_miners_equal_pml_with_class_labels_where_places_are_classes(
 
 @pytest.mark.parametrize("factory", MINERS.values(), ids=MINERS)
 def test_miners_keep_to_near_and_far_on_a_street(factory: MinerFactory) -> None:
-    mined = build(factory)(unit_rows(10), STREET)
+    wide = {"neg_margin": 2.0} if factory.name == "pml-pair-margin" else {}
+    mined = build(factory, **wide)(unit_rows(10), STREET)
     near, far = near_and_far(STREET)
     anchors_of_negatives = mined[-2] if factory.produces is Pairs else mined[0]
     assert near[mined[0], mined[1]].all()
@@ -199,9 +202,80 @@ def test_batch_hard_equals_explicit_loops_on_a_street() -> None:
     assert rows(build(MINERS["pml-batch-hard"])(unit_rows(10), STREET)) == [expected]
 
 
+@pytest.mark.parametrize("name", sorted(RANDOM))
+def test_random_miners_depend_on_seed_and_images_only(name: str) -> None:
+    factory = MINERS[name]
+    embeddings = unit_rows(10)
+    torch.manual_seed(0)
+    mined = rows(build(factory)(embeddings, STREET))
+    drawn = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.equal(drawn, torch.rand(1)), "mining moved the global generator"
+    assert rows(build(factory)(embeddings, STREET)) == mined
+    other = factory.build(factory.config(), dataclasses.replace(CONTEXT, seed=4))
+    assert rows(other(embeddings, STREET)) != mined
+    assert (
+        rows(build(factory)(embeddings, dataclasses.replace(STREET, index=STREET.index + 1)))
+        != mined
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("pml-batch-easy-hard", {"pos_strategy": "all"}, "BatchEasyHardMiner refuses pos_str"),
+        ("pml-ranked-list", {"imbalance": 2.0}, "RankedListLoss refuses .* between 0 and 1"),
+    ],
+)
+def test_options_that_pml_refuses(name: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build({**LOSSES, **MINERS}[name], **options)
+
+
 @pytest.mark.parametrize("factory", MINERS.values(), ids=MINERS)
 def test_nothing_near_and_nothing_far_mines_nothing(factory: MinerFactory) -> None:
     for along in ([], [0.0], [0.0, 15.0]):
         mined = build(factory)(unit_rows(len(along)), make_batch(along))
         assert type(mined) is factory.produces
         assert all(column.shape == (0,) and column.dtype == torch.int64 for column in mined)
+
+
+# What a batch may be like; a loss must stay finite or declare the condition as a limit.
+CONDITIONS = {
+    "no-positive": (unit_rows(5), make_batch([0, 100, 200, 300, 400], [0, 1, 2, 3, 4])),
+    "no-negative": (unit_rows(5), make_batch([0, 1, 2, 3, 4])),
+    "neither": (unit_rows(2), make_batch([0, 15], [0, 1])),
+    "one-row": (unit_rows(1), make_batch([0])),
+    "two-rows": (unit_rows(2), make_batch([0, 1])),
+    "uneven": (
+        unit_rows(8),
+        make_batch([0, 1, 2, 50, 51, 90, 130, 170], [0, 0, 0, 1, 1, 2, 3, 4]),
+    ),
+    "duplicate-embeddings": (unit_rows(6).repeat_interleave(2, dim=0), CLUSTERS),
+    "zero-embeddings": (torch.zeros(12, DIMENSIONS), CLUSTERS),
+    "opposite-embeddings": (torch.cat([unit_rows(6), -unit_rows(6)]), CLUSTERS),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("factory", LOSSES.values(), ids=LOSSES)
+def test_losses_are_finite_except_as_declared(
+    factory: LossFactory, condition: str, dtype: torch.dtype
+) -> None:
+    embeddings, batch = CONDITIONS[condition]
+    embeddings = embeddings.to(dtype, copy=True).requires_grad_()
+    loss = build(factory)
+    try:
+        value = loss(embeddings, batch, tuples_of(batch, factory.accepts)).loss
+        assert value.shape == ()
+        (gradient,) = torch.autograd.grad(value, embeddings)
+        finite = bool(torch.isfinite(value) and torch.isfinite(gradient).all())
+    except RuntimeError:
+        finite = False
+    assert finite == (condition not in factory.limits)
+
+
+def test_limits_are_of_known_conditions() -> None:
+    for factory in LOSSES.values():
+        assert set(factory.limits) <= set(CONDITIONS)

@@ -1,0 +1,98 @@
+"""Losses of pairs for which PML needs class labels: the cells of the place grid.
+
+Two images on two sides of a cell's edge are negatives here, however near.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mlcore_pml.factories import label_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class NPairsOptions:
+    """Options of ``pml-n-pairs``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastApOptions:
+    """Options of ``pml-fast-ap``.
+
+    Attributes:
+        num_bins: Bins of the histogram of squared embedding distances.
+    """
+
+    num_bins: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedListOptions:
+    """Options of ``pml-ranked-list``.
+
+    Attributes:
+        margin: Embedding distance between positives and negatives (no default in PML;
+            the paper's).
+        Tn: Temperature of the weights of negatives (no default in PML; the largest that
+            PML does not warn of).
+        imbalance: Weight of the negatives, from 0 to 1; the positives have the rest.
+        alpha: Embedding distance of negatives; None is 1 + margin / 2.
+        Tp: Temperature of the weights of positives.
+    """
+
+    margin: float = 0.4
+    Tn: float = 5.0
+    imbalance: float = 0.5
+    alpha: float | None = None
+    Tp: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PnpOptions:
+    """Options of ``pml-pnp``.
+
+    Attributes:
+        variant: How the number of negatives ranked before a positive is weighted.
+        b: Constant of the variant Ib.
+        alpha: Constant of the variant Dq.
+        anneal: Temperature of the sigmoid that stands for the ranking.
+    """
+
+    variant: Literal["Ds", "Dq", "Iu", "Ib", "O"] = "O"
+    b: float = 2.0
+    alpha: float = 1.0
+    anneal: float = 0.01
+
+
+LOSSES = (
+    label_loss(
+        "pml-n-pairs",
+        "NPairsLoss",
+        NPairsOptions,
+        summary="one pair of each place against the other places' pairs, by softmax",
+        source="Sohn, Multi-class N-pair Loss, NIPS 2016",
+    ),
+    label_loss(
+        "pml-fast-ap",
+        "FastAPLoss",
+        FastApOptions,
+        summary="average precision of retrieving the place, by histograms",
+        source="Cakir et al., Deep Metric Learning to Rank, CVPR 2019",
+    ),
+    label_loss(
+        "pml-ranked-list",
+        "RankedListLoss",
+        RankedListOptions,
+        summary="the place's images within a ball, all others outside a larger one",
+        source="Wang et al., Ranked List Loss, CVPR 2019",
+    ),
+    label_loss(
+        "pml-pnp",
+        "PNPLoss",
+        PnpOptions,
+        summary="number of other places' images ranked before the place's own",
+        source="Li et al., Rethinking the Optimization of Average Precision, AAAI 2022",
+        memory="cubic",
+    ),
+)
