@@ -7,6 +7,7 @@
 ``tensorboard/``       the same for TensorBoard
 ``checkpoints/``       the last two training states
 ``evaluation.json``    results, with the distance of every query
+``skipped.txt``        names of the training images that could not be read, if any
 ``plots/``             pictures
 =====================  ===========================================================
 """
@@ -54,6 +55,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation.json"
+        self.skipped = path / "skipped.txt"
         self.plots = path / "plots"
 
     @classmethod

@@ -112,6 +112,10 @@ class Evaluation:
         present = np.unique(self.condition)
         return tuple(self.conditions[code] for code in present)
 
+    def num_queries(self, condition: str | None = None) -> int:
+        """Return how many queries there are, of one condition or in all."""
+        return len(self._rows(self.condition, condition))
+
     def accuracy(self, threshold_m: float, condition: str | None = None) -> float:
         """Return top-1 localization accuracy: distance strictly below the threshold.
 
@@ -162,7 +166,7 @@ class Evaluation:
         """Return every measure of the protocol, for JSON."""
         protocol = self.protocol
         return {
-            "num_queries": len(self._rows(self.condition, condition)),
+            "num_queries": self.num_queries(condition),
             "accuracy": {f"{d:g}": self.accuracy(d, condition) for d in protocol.thresholds_m},
             "upper_bound": {
                 f"{d:g}": self.upper_bound(d, condition) for d in protocol.thresholds_m
@@ -173,7 +177,7 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields and the summaries as what ``json`` can write."""
-        content: dict[str, Any] = {"format": _FORMAT, "protocol_digest": self.protocol.digest}
+        content: dict[str, Any] = {"protocol_digest": self.protocol.digest}
         for field in fields(self):
             value = getattr(self, field.name)
             content[field.name] = value.tolist() if isinstance(value, np.ndarray) else value
@@ -222,6 +226,23 @@ _COLUMNS = {
     "nearest_m": True,
     "first_hit_rank": False,
 }
+
+
+def to_document(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Return the content of ``evaluation.json``."""
+    return {"format": _FORMAT, "evaluations": [one.to_json() for one in evaluations]}
+
+
+def from_document(content: Any) -> list[Evaluation]:
+    """Read the content of ``evaluation.json``.
+
+    Raises:
+        DataError: It is of another format, or no such document at all.
+    """
+    if not isinstance(content, Mapping) or content.get("format") != _FORMAT:
+        found = content.get("format") if isinstance(content, Mapping) else None
+        raise DataError(f"an evaluation of format {_FORMAT} is expected, found {found!r}")
+    return [Evaluation.from_json(one) for one in content["evaluations"]]
 
 
 def require_same_protocol(evaluations: Sequence[Evaluation]) -> None:

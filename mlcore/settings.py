@@ -60,8 +60,8 @@ class TrainingOptions:
         devices: Processes on this machine, one device each.
         num_nodes: Machines taking part.
         num_workers: Data-loading processes; changes no tuple and no number.
-        skip_unreadable: Replace an image that cannot be read by the next of its tuple,
-            counted and listed, instead of stopping.
+        skip_unreadable: Leave out images that cannot be read (a whole tuple if it is the
+            anchor), counted and listed, instead of stopping.
     """
 
     max_steps: int = 200

@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mlcore.batches import TrainingBatch, training_loader
+from mlcore.batches import TrainingBatch, TrainingLoader
 from mlcore.errors import DataError, MlcoreError, NonFiniteLossError
 from mlcore.files import atomic_write
 from mlcore.protocols import LossOutput, Pairs, Triplets
@@ -224,6 +224,31 @@ class Checkpoints(pl.Callback):
         self._previous.clear()
 
 
+class SkippedImages(pl.Callback):
+    """Lists the images that could not be read and were left out, each once."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._path = run.skipped
+        self._seen = (
+            set(run.skipped.read_text().splitlines()) if run.skipped.exists() else set()
+        )
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        *_: Any,
+    ) -> None:
+        """Add the names that are new."""
+        new = [name for name in batch.skipped if name not in self._seen]
+        if new:
+            self._seen.update(new)
+            with self._path.open("a") as file:
+                file.writelines(f"{name}\n" for name in new)
+
+
 class DurableCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint all or nothing, and loads tensors and plain values only."""
 
@@ -305,7 +330,7 @@ def fit(
                 MetricsFile(run.metrics),
                 TensorBoardLogger(run.path, name="tensorboard", version=""),
             ],
-            callbacks=[checkpoints],
+            callbacks=[checkpoints, SkippedImages(run)],
             plugins=[DurableCheckpointIO()],
             default_root_dir=run.path,
             enable_checkpointing=False,
@@ -315,8 +340,9 @@ def fit(
         )
         trainer.fit(
             EmbeddingTask(experiment),
-            training_loader(
+            TrainingLoader(
                 experiment.batches,
+                start_step=start,
                 num_steps=options.max_steps,
                 num_workers=options.num_workers,
             ),
