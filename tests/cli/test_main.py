@@ -112,7 +112,7 @@ def test_an_error_of_a_data_loading_process_is_its_message_only(capsys, command)
         raises(DataError(message))([])
     except DataError:
         wrapper = ExceptionWrapper(where="in DataLoader worker process 0")
-    command(lambda argv: wrapper.reraise())
+    command(lambda _argv: wrapper.reraise())
     assert cli.main(["fake"]) == 2
     assert capsys.readouterr().err == f"mlcore: error: {message}\n"
 

@@ -126,6 +126,10 @@ BROKEN = {
         broken("return [factory('x', aliases=('a:b',))]"),
         "'a:b' is not a kebab-case",
     ),
+    "text for aliases": (
+        broken("return [factory('x', aliases='abc')]"),
+        "aliases of 'x' are no tuple",
+    ),
     "name given twice": (
         broken("return [factory('x'), factory('y', aliases=('x',))]"),
         "the loss 'x' is provided twice",
