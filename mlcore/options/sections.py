@@ -13,6 +13,11 @@ from mlcore.options.given import Given
 
 _SEED = Option(name="seed", hint=int, default=0, help="Seed from which all others are derived.")
 
+_CHOOSING = (
+    "--config FILE reads options from TOML; --dataset, --model, --loss, --influence and --miner "
+    "NAME choose components, whose options follow ('mlcore list losses' names the losses)."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
@@ -37,7 +42,7 @@ class Section:
 
 def sections_of(factories: Mapping[str, Factory]) -> dict[str, Section]:
     """Return the sections of a run with these components, the engine's included."""
-    sections = {"": Section(name="", title="run", options={"seed": _SEED})}
+    sections = {"": Section(name="", title="run", options={"seed": _SEED}, summary=_CHOOSING)}
     for name, factory in factories.items():
         sections[name] = Section(
             name=name,
