@@ -337,10 +337,13 @@ class SuppliesExtras(Protocol):
 class Progress(Protocol):
     """Told how far long work has come."""
 
-    def __call__(self, description: str, done: int, total: int) -> None:
-        """``done`` of ``total`` steps of ``description`` are finished."""
+    def __call__(self, description: str, done: int, total: int, detail: str = "") -> None:
+        """``done`` of ``total`` steps of ``description`` are finished.
+
+        ``detail`` is a word on how it goes, such as the current loss.
+        """
         ...
 
 
-def no_progress(description: str, done: int, total: int) -> None:
+def no_progress(description: str, done: int, total: int, detail: str = "") -> None:
     """Ignore progress."""

@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 from mlcore.batches import TrainingBatch, TrainingLoader
 from mlcore.errors import DataError, MlcoreError, NonFiniteLossError
 from mlcore.files import atomic_write
-from mlcore.protocols import LossOutput, Pairs, Triplets
+from mlcore.protocols import LossOutput, Pairs, Progress, Triplets, no_progress
 
 if TYPE_CHECKING:
     from mlcore.experiment import Experiment
@@ -224,6 +224,24 @@ class Checkpoints(pl.Callback):
         self._previous.clear()
 
 
+class TrainingProgress(pl.Callback):
+    """Tells the program's own progress bar of steps and loss."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show where training starts: not at 0 for a resumed run."""
+        self._progress("training", trainer.global_step, trainer.max_steps)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        """Show the step and its loss."""
+        loss = f"loss {float(outputs['loss']):.4f}"
+        self._progress("training", trainer.global_step, trainer.max_steps, loss)
+
+
 class SkippedImages(pl.Callback):
     """Lists the images that could not be read and were left out, each once."""
 
@@ -296,7 +314,7 @@ class MetricsFile(Logger):
 
 
 def fit(
-    experiment: Experiment, run: RunFolder, *, show_progress: bool = True
+    experiment: Experiment, run: RunFolder, *, progress: Progress = no_progress
 ) -> Literal["finished", "interrupted", "terminated"]:
     """Train to ``max_steps``, from the run's newest checkpoint if it has one.
 
@@ -330,12 +348,12 @@ def fit(
                 MetricsFile(run.metrics),
                 TensorBoardLogger(run.path, name="tensorboard", version=""),
             ],
-            callbacks=[checkpoints, SkippedImages(run)],
+            callbacks=[checkpoints, SkippedImages(run), TrainingProgress(progress)],
             plugins=[DurableCheckpointIO()],
             default_root_dir=run.path,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=show_progress,
+            enable_progress_bar=False,
             deterministic="warn" if options.accelerator != "cpu" else True,
         )
         trainer.fit(

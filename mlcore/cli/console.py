@@ -84,14 +84,15 @@ def progress() -> Iterator[Progress]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[detail]}"),
     )
     with Bars(*columns, console=_console(sys.stderr)) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def report(description: str, done: int, total: int) -> None:
+        def report(description: str, done: int, total: int, detail: str = "") -> None:
             if description not in tasks:
-                tasks[description] = bars.add_task(description, total=total)
-            bars.update(tasks[description], completed=done, total=total)
+                tasks[description] = bars.add_task(description, total=total, detail="")
+            bars.update(tasks[description], completed=done, total=total, detail=detail)
 
         yield report
 
@@ -102,12 +103,12 @@ class _Lines:
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
 
-    def __call__(self, description: str, done: int, total: int) -> None:
+    def __call__(self, description: str, done: int, total: int, detail: str = "") -> None:
         now = time.monotonic()
         last = self._last.get(description)
         if last is None or done == total or now - last >= _SECONDS_BETWEEN_LINES:
             self._last[description] = now
-            say(f"{description}: {done} of {total}")
+            say(f"{description}: {done} of {total} {detail}".rstrip())
 
 
 def _console(file: IO[str]) -> Console:

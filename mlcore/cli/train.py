@@ -69,11 +69,14 @@ def _train(config: RunConfig, registry: Registry, out: Path, *, new: bool) -> in
     )
     folder.write_json(folder.environment, environment)
     console.say(f"Run folder: {folder.path}")
-    ending = fit(experiment, folder)
+    with console.progress() as progress:
+        ending = fit(experiment, folder, progress=progress)
     if ending != "finished":
         console.say(f"Stopped and saved; go on with: mlcore train --resume {folder.path}")
         return _EXIT_CODES[ending]
-    models = with_baselines(experiment.model, experiment.untrained)
+    models = {"trained": experiment.model}
+    if config.evaluation.baselines:
+        models = with_baselines(experiment.model, experiment.untrained)
     with console.progress() as progress:
         results = judge(models, experiment.dataset, experiment.config, progress=progress)
     folder.write_json(folder.evaluation, to_document(results))
