@@ -14,8 +14,8 @@ from mlcore.options.given import Given
 _SEED = Option(name="seed", hint=int, default=0, help="Seed from which all others are derived.")
 
 _CHOOSING = (
-    "--config FILE reads options from TOML; --dataset, --model, --loss, --influence and --miner "
-    "NAME choose components, whose options follow ('mlcore list losses' names the losses)."
+    "--config FILE reads options from TOML; --dataset, --model, --loss, --influence and "
+    "--miner NAME choose components, whose options follow (see 'mlcore list')."
 )
 
 
