@@ -20,7 +20,9 @@ def make_batch(along_m: list[float], headings_rad: list[float] | None) -> Batch:
     along = torch.tensor(along_m, dtype=torch.float64)
     return Batch(
         positions_m=torch.stack([along + 458_000, torch.full_like(along, 5_549_000)], dim=1),
-        headings_rad=None if headings_rad is None else torch.tensor(headings_rad).double(),
+        headings_rad=(
+            None if headings_rad is None else torch.tensor(headings_rad, dtype=torch.float64)
+        ),
         tuple_id=zeros,
         role=zeros,
         place_id=zeros,
@@ -57,7 +59,8 @@ def test_float32_positions_are_widened_before_they_are_subtracted() -> None:
     ],
 )
 def test_headings_wrap(first: float, second: float, difference: float) -> None:
-    angle = heading_difference_rad(torch.tensor(first).double(), torch.tensor(second).double())
+    headings = torch.tensor([first, second], dtype=torch.float64)
+    angle = heading_difference_rad(headings[0], headings[1])
     assert angle.item() == pytest.approx(difference, abs=1e-12)
 
 
