@@ -1,0 +1,50 @@
+"""Options of the data set ``images``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Layout = Literal["auto", "table", "names", "exif"]
+HeadingConvention = Literal["clockwise-from-north", "counterclockwise-from-east"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesConfig:
+    """Options of your own geo-tagged images.
+
+    A selection is ``column=value``, ``column=low..high`` (numbers, both ends included, either
+    may be left out), several of these joined with ``&``, or ``*`` for every image.
+
+    Attributes:
+        root: Folder of the images; paths in the table are relative to it. none: the folder
+            of the table.
+        table: CSV or Parquet file with a row for each image. none: positions.csv or
+            positions.parquet in root, if there is one.
+        layout: Where positions come from: a table, file names such as
+            @easting@northing@.jpg, or the EXIF GPS of the images. auto takes the first of
+            these that is there.
+        train: Selection of the training images. If none of train, validation and test is
+            given, the column split says it, or the folders train, val and test.
+        validation: Selection of the validation images.
+        test: Selection of the test images.
+        references: Selection of what is searched, in every split. If neither references nor
+            queries is given, the column role says it, or the folders database and queries;
+            if one is given, the other is the rest.
+        queries: Selection of what is looked for, in every split.
+        heading_convention: What the column heading_rad or heading_deg counts from.
+        swap_axes: Whether the two position columns (or the first two fields of a file name)
+            are in each other's place.
+    """
+
+    root: Path | None = None
+    table: Path | None = None
+    layout: Layout = "auto"
+    train: str = ""
+    validation: str = ""
+    test: str = ""
+    references: str = ""
+    queries: str = ""
+    heading_convention: HeadingConvention = "clockwise-from-north"
+    swap_axes: bool = False

@@ -1,0 +1,44 @@
+"""What the plugin ``images`` provides: one data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlcore import BuildContext, DatasetFactory, Report, hookimpl
+from mlcore_images.config import ImagesConfig
+
+if TYPE_CHECKING:
+    from mlcore_images.dataset import ImagesDataset
+
+mlcore_hook_api = 1
+
+
+def _build(config: ImagesConfig, context: BuildContext) -> ImagesDataset:
+    del context  # nothing is drawn, cached or slow
+    from mlcore_images.dataset import open_images
+
+    return open_images(config)
+
+
+def _check(config: ImagesConfig) -> Report:
+    from mlcore_images.checking import check_images
+
+    return check_images(config)
+
+
+@hookimpl
+def mlcore_datasets() -> list[DatasetFactory]:
+    """Return the data set of your own images."""
+    return [
+        DatasetFactory(
+            name="images",
+            summary="Your own geo-tagged images: a CSV or Parquet table, file names, EXIF GPS",
+            config=ImagesConfig,
+            build=_build,
+            check=_check,
+            limits={
+                "no-split": "raises when neither an option, a column nor a folder says which "
+                "images train and which test",
+            },
+        )
+    ]
