@@ -17,6 +17,7 @@ from mlcore.positions import PositionIndex
 from mlcore.protocols import Split
 from mlcore_images.config import ImagesConfig
 from mlcore_images.dataset import ImagesDataset, open_images
+from mlcore_images.folders import is_utf8
 from mlcore_images.listing import NUM_EXAMPLES
 from mlcore_images.splits import SPLITS
 
@@ -95,7 +96,7 @@ def _files(folder: Path) -> list[str]:
             names = [entry.name for entry in entries if entry.is_file()]
     except (OSError, ValueError):  # ValueError: a zero byte in the name
         return []
-    return [name for name in names if name.isprintable()]
+    return [name for name in names if is_utf8(name)]
 
 
 def _decode(dataset: ImagesDataset, there: NDArray[np.int64]) -> list[Finding]:

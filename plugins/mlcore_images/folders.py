@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from mlcore.errors import DataError
+
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 _SPLITS = ("train", "val", "validation", "test")
@@ -16,6 +18,9 @@ def image_folders(root: Path) -> Iterator[tuple[PurePosixPath, list[str]]]:
     """Yield each folder below ``root`` that holds images, and their names, sorted.
 
     Links to folders are followed, each folder once.
+
+    Raises:
+        DataError: A name is not valid UTF-8.
     """
     seen: set[tuple[int, int]] = set()
     for folder, below, files in os.walk(root, followlinks=True):
@@ -28,7 +33,24 @@ def image_folders(root: Path) -> Iterator[tuple[PurePosixPath, list[str]]]:
         below.sort()
         names = sorted(name for name in files if name.lower().endswith(SUFFIXES))
         if names:
+            _check_encoding(folder, names)
             yield PurePosixPath(Path(folder).relative_to(root).as_posix()), names
+
+
+def _check_encoding(folder: str, names: list[str]) -> None:
+    for text in (folder, *names):
+        if not is_utf8(text):
+            where = ascii(folder if text is folder else f"{folder}/{text}")
+            raise DataError(f"{where}: the name is not valid UTF-8; rename it")
+
+
+def is_utf8(name: str) -> bool:
+    """Return whether a file's name is text, and not bytes that Python had to escape."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def folder_labels(folder: PurePosixPath) -> dict[str, str]:

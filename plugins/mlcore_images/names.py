@@ -60,21 +60,27 @@ def _parse(folder: PurePosixPath, names: list[str]) -> pa.Table:
     """Return the fields of the names of one folder as columns of text."""
     column = pa.array(names, pa.large_string())
     stem = pc.replace_substring_regex(column, r"\.[^.@]*$", "")
-    padded = pc.binary_join_element_wise(stem, "@" * (len(FIELDS) + 1), "")
+    padded = _join(stem, "@" * (len(FIELDS) + 1))
     parts = pc.split_pattern(padded, "@", max_splits=len(FIELDS) + 1)
     fields = {name: pc.list_element(parts, at) for at, name in enumerate(FIELDS, start=1)}
     prefix = "" if str(folder) == "." else f"{folder}/"
     columns = {name: _or_null(fields[name]) for name in COLUMNS}
-    zone = pc.binary_join_element_wise(fields["zone"], fields["letter"], "")
+    zone = _join(fields["zone"], fields["letter"])
     labels = folder_labels(folder)
     return pa.table(
         {
-            "path": pc.binary_join_element_wise(prefix, column, ""),
+            "path": _join(prefix, column),
             **columns,
             "zone": _or_null(zone).cast(pa.string()).dictionary_encode(),
             **{name: _constant(labels.get(name), len(names)) for name in LABELS[1:]},
         }
     )
+
+
+def _join(*parts: pa.Array | str) -> pa.Array:
+    kind = pa.large_string()
+    texts = [pa.scalar(part, kind) if isinstance(part, str) else part for part in parts]
+    return pc.binary_join_element_wise(*texts, pa.scalar("", kind))
 
 
 def _or_null(texts: pa.Array) -> pa.Array:
