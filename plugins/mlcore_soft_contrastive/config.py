@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from mlcore.errors import ConfigError
 
 Aggregation = Literal["log-sum-exp", "plain"]
-Implementation = Literal["auto", "dense"]
+Implementation = Literal["auto", "dense", "tiled"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,13 @@ class SoftContrastiveConfig:
         heading_limit_deg: Pairs inside the support whose headings differ by more degrees
             neither attract nor repel. auto: 60 where a batch has several tuples and the
             images have headings, otherwise none.
-        implementation: How the loss is computed; auto picks what is fastest.
+        implementation: How the loss is computed: dense writes all pair matrices out, tiled
+            never does; auto takes tiled for large batches.
+        save_similarity: tiled: keep every similarity from pass to pass: faster, for memory
+            that grows with the square of the batch.
+        gradient_filter: tiled: leave tiles beyond the support out of the gradient if no
+            similarity in them reaches this; 0 leaves out none. The gradient by a unit
+            embedding is then off by less than 2 exp(beta (gradient_filter - base)).
     """
 
     alpha: float = 2.0
@@ -38,6 +44,8 @@ class SoftContrastiveConfig:
     aggregation: Aggregation = "log-sum-exp"
     heading_limit_deg: float | Literal["auto", "none"] = "auto"
     implementation: Implementation = "auto"
+    save_similarity: bool = False
+    gradient_filter: float = 0.0
 
     def __post_init__(self) -> None:
         for name, choices in (("aggregation", Aggregation), ("implementation", Implementation)):
@@ -53,6 +61,15 @@ class SoftContrastiveConfig:
             value = getattr(self, name)
             if not math.isfinite(value):
                 raise ConfigError(f"loss: {name} must be finite, got {value}")
+        if not 0.0 <= self.gradient_filter <= 1.0:
+            raise ConfigError(
+                f"loss: gradient_filter must be in [0, 1], got {self.gradient_filter}"
+            )
+        if self.gradient_filter > 0.0 and self.aggregation == "plain":
+            raise ConfigError(
+                "loss: gradient_filter needs aggregation log-sum-exp; in a plain sum no "
+                "similarity is negligible"
+            )
         limit = self.heading_limit_deg
         if not isinstance(limit, str) and not 0.0 <= limit <= 180.0:
             raise ConfigError(

@@ -21,21 +21,26 @@ class RowTerms(NamedTuple):
     repulsion: Tensor
 
 
-def row_terms(
-    x: Tensor, references: Tensor, geometry: Geometry, config: SoftContrastiveConfig
+def dense_row_terms(
+    embeddings: Tensor,
+    references: Tensor | None,
+    geometry: Geometry,
+    config: SoftContrastiveConfig,
 ) -> RowTerms:
-    """Return the loss of each row.
+    """Return the loss terms of each row.
 
     Args:
-        x: ``(B, D)`` unit (or zero) embeddings.
-        references: ``(R, D)`` likewise, R > 0; ``x`` itself for the square form.
+        embeddings: ``(B, D)``, not normalised; finite.
+        references: ``(R, D)``, R > 0; None in the square form.
         geometry: Weights of the pairs.
         config: The formula's options.
     """
+    x = normalized(embeddings)
+    y = x if references is None else normalized(references)
     weights = pair_weights(geometry)
     attraction, repulsion = weights.attraction.to(x.dtype), weights.repulsion.to(x.dtype)
     # relu, not clamp: its gradient at 0 is 0, so that a zero embedding gets none.
-    similarity = torch.relu(x @ references.T)
+    similarity = torch.relu(x @ y.T)
     # An image's similarity to itself is a constant. Told to autograd, it adds no noise.
     similarity = torch.where(weights.same, similarity.detach(), similarity)
     p, n = attraction * similarity, repulsion * similarity
@@ -52,6 +57,18 @@ def row_terms(
         log_one_plus_sum_exp(alpha * (base - p), attracts) / alpha,
         log_one_plus_sum_exp(beta * (n - base), repels) / beta,
     )
+
+
+def normalized(embeddings: Tensor) -> Tensor:
+    """Return ``embeddings / |embeddings|``, in float32 at least; zero rows stay zero."""
+    half = embeddings.dtype in (torch.float16, torch.bfloat16)
+    values = embeddings.float() if half else embeddings
+    # Divided by its largest entry first, no row over- or underflows when squared.
+    largest = torch.linalg.vector_norm(values.detach(), ord=torch.inf, dim=1, keepdim=True)
+    nonzero = largest > 0
+    scaled = values / torch.where(nonzero, largest, 1.0)
+    squared = scaled.square().sum(dim=1, keepdim=True)
+    return scaled / torch.where(nonzero, squared, 1.0).sqrt()
 
 
 def mine(

@@ -32,6 +32,8 @@ def soft_contrastive_loss(
     reference_headings_rad: Tensor | None = ...,
     self_index: Tensor | None = ...,
     implementation: Implementation = ...,
+    save_similarity: bool = ...,
+    gradient_filter: float = ...,
     return_stats: Literal[False] = ...,
 ) -> Tensor: ...
 
@@ -55,6 +57,8 @@ def soft_contrastive_loss(
     reference_headings_rad: Tensor | None = ...,
     self_index: Tensor | None = ...,
     implementation: Implementation = ...,
+    save_similarity: bool = ...,
+    gradient_filter: float = ...,
     return_stats: Literal[True],
 ) -> LossOutput: ...
 
@@ -77,6 +81,8 @@ def soft_contrastive_loss(
     reference_headings_rad: Tensor | None = None,
     self_index: Tensor | None = None,
     implementation: Implementation = "auto",
+    save_similarity: bool = False,
+    gradient_filter: float = 0.0,
     return_stats: bool = False,
 ) -> Tensor | LossOutput:
     """Return the soft contrastive loss of a batch (Thoma et al., NeurIPS 2020).
@@ -117,7 +123,14 @@ def soft_contrastive_loss(
         reference_headings_rad: ``(R,)``, radians.
         self_index: ``(B,)`` int64, the column of ``references`` that is row i itself; -1,
             or no ``self_index``, for none.
-        implementation: "dense" writes all pair matrices out; "auto" is "dense".
+        implementation: "dense" writes all pair matrices out; "tiled" needs memory for a
+            few copies of the embeddings only, and gives no second derivatives; "auto" is
+            "tiled" from some 256 images on.
+        save_similarity: "tiled" keeps every similarity from pass to pass.
+        gradient_filter: "tiled" leaves tiles beyond the support without any similarity of
+            this size out of the gradient. With the log-sum-exp of B images and as many
+            references, the gradient by a unit embedding is then off by less than
+            ``2 exp(beta (gradient_filter - base))``. 0 is exact.
         return_stats: Whether to return a :class:`mlcore.LossOutput` with the batch means
             of the two terms and the implementation used.
 
@@ -137,6 +150,8 @@ def soft_contrastive_loss(
         epsilon=epsilon,
         aggregation=aggregation,
         implementation=implementation,
+        save_similarity=save_similarity,
+        gradient_filter=gradient_filter,
     )
     geometry = checked_geometry(
         embeddings,

@@ -1,4 +1,4 @@
-"""Checks of what callers hand in, and embeddings made ready."""
+"""Checks of what callers hand in."""
 
 from __future__ import annotations
 
@@ -60,28 +60,14 @@ def checked_geometry(
     )
 
 
-def normalized(name: str, embeddings: Tensor) -> Tensor:
-    """Return ``embeddings / |embeddings|``, in float32 at least; zero rows stay zero.
-
-    Args:
-        name: How error messages call the argument.
-        embeddings: ``(N, D)``, floating point.
-
-    Raises:
-        DataError: An embedding is not finite; the message names the rows.
-    """
-    half = embeddings.dtype in (torch.float16, torch.bfloat16)
-    values = embeddings.float() if half else embeddings
-    if values.numel() == 0:
-        return values
-    # Divided by its largest entry first, no row over- or underflows when squared.
-    largest = torch.linalg.vector_norm(values.detach(), ord=torch.inf, dim=1, keepdim=True)
+def require_finite_embeddings(name: str, embeddings: Tensor) -> None:
+    """Raise DataError naming the rows of ``embeddings`` that hold a NaN or an infinity."""
+    if embeddings.numel() == 0:
+        return
+    # No temporary of the size of the embeddings, which isfinite would need.
+    largest = torch.linalg.vector_norm(embeddings.detach(), ord=torch.inf, dim=1)
     if not torch.isfinite(largest).all():
         _require_finite_rows(name, embeddings)
-    nonzero = largest > 0
-    scaled = values / torch.where(nonzero, largest, 1.0)
-    squared = scaled.square().sum(dim=1, keepdim=True)
-    return scaled / torch.where(nonzero, squared, 1.0).sqrt()
 
 
 def _places(

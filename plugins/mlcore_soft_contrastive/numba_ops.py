@@ -1,0 +1,172 @@
+"""Tiles on the CPU in float32: prepares what :mod:`numba_tiles` works on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlcore_soft_contrastive import numba_tiles, numba_weights
+from mlcore_soft_contrastive.config import SoftContrastiveConfig
+from mlcore_soft_contrastive.dense import RowTerms
+from mlcore_soft_contrastive.geometry import Geometry, Places
+from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
+from mlcore_soft_contrastive.layout import Blocks, TilePair, self_columns
+
+_LOG2_E = 1.4426950408889634
+LARGEST_EXPONENT = 60.0
+"""Exponents up to this need no shift: e^60 times a million pairs fits in float32."""
+
+
+_KINDS = {
+    Sigmoid: numba_weights.SIGMOID,
+    Linear: numba_weights.LINEAR,
+    Tanh: numba_weights.TANH,
+    Step: numba_weights.STEP,
+}
+
+
+def covers(geometry: Geometry, config: SoftContrastiveConfig, x: Tensor) -> bool:
+    """Return whether the compiled tiles can compute this."""
+    exponents = (config.alpha * config.base, config.beta * (1.0 - config.base))
+    return (
+        x.device.type == "cpu"
+        and x.dtype != torch.float64
+        and type(geometry.influence) in _KINDS
+        and max(exponents) <= LARGEST_EXPONENT
+    )
+
+
+class NumbaTileOps:
+    """See :class:`mlcore_soft_contrastive.tiled.TileOps`."""
+
+    def __init__(
+        self, geometry: Geometry, config: SoftContrastiveConfig, rows: Blocks, columns: Blocks
+    ) -> None:
+        self._config = config
+        self._support_m = geometry.influence.support_m
+        self._rule = _rule(geometry, config)
+        limited = geometry.heading_limit_rad is not None
+        origin = geometry.columns.positions_m.mean(dim=0)
+        self._rows = _side(geometry.rows, rows, origin, with_headings=limited)
+        self._columns = (
+            self._rows
+            if columns is rows
+            else _side(geometry.columns, columns, origin, with_headings=limited)
+        )
+        self._self_column = self_columns(geometry, rows, columns).numpy()
+        self._terms = (self._rows.attraction, self._rows.repulsion)
+
+    def most_attracting(self, tile: Tensor, pair: TilePair) -> None:
+        self._run(numba_tiles.most_attracting, tile, pair)
+
+    def least_most_attracting(self, pair: TilePair) -> float:
+        least = self._rows.attraction[pair.rows].min()
+        if pair.mirrored:
+            least = min(least, self._columns.attraction[pair.columns].min())
+        return float(least)
+
+    def mining_extrema(self, tile: Tensor, pair: TilePair) -> None:
+        self._run(numba_tiles.mining_extrema, tile, pair)
+
+    def start_sums(self) -> None:
+        for side in (
+            (self._rows,) if self._columns is self._rows else (self._rows, self._columns)
+        ):
+            if self._config.mining:
+                side.below[:] += self._config.epsilon
+                side.above[:] += side.attraction - self._config.epsilon
+            else:
+                side.below[:], side.above[:] = np.inf, -np.inf
+            side.attraction[:] = side.repulsion[:] = 0.0
+
+    def sums(self, tile: Tensor, pair: TilePair) -> None:
+        self._run(numba_tiles.sums, tile, pair)
+
+    def terms(self) -> RowTerms:
+        attraction, repulsion = self._rows.attraction, self._rows.repulsion
+        if self._rule.plain:
+            self._terms = (-attraction, repulsion.copy())
+        else:
+            self._terms = (
+                np.log1p(attraction) / self._config.alpha,
+                np.log1p(repulsion) / self._config.beta,
+            )
+        return RowTerms(*(torch.from_numpy(term) for term in self._terms))
+
+    def start_gradient(self, attraction: Tensor, repulsion: Tensor) -> None:
+        self._rows.attraction[:] = attraction.numpy()
+        self._rows.repulsion[:] = repulsion.numpy()
+        if not self._rule.plain:
+            self._rows.attraction[:] *= np.exp(-self._config.alpha * self._terms[0])
+            self._rows.repulsion[:] *= np.exp(-self._config.beta * self._terms[1])
+
+    def gradient(self, tile: Tensor, pair: TilePair) -> None:
+        self._run(numba_tiles.gradient, tile, pair)
+
+    def _run(self, kernel: Callable[..., None], tile: Tensor, pair: TilePair) -> None:
+        span = numba_weights.Span(
+            row=pair.rows.start,
+            column=pair.columns.start,
+            near=pair.gap_m < self._support_m,
+            symmetric=pair.symmetric,
+            mirrored=pair.mirrored,
+        )
+        with _torch_threads():
+            kernel(tile.numpy(), span, self._rows, self._columns, self._self_column, self._rule)
+
+
+@contextmanager
+def _torch_threads() -> Iterator[None]:
+    """Let numba use as many threads as torch does."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(torch.get_num_threads(), before))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+def _side(
+    places: Places, order: Blocks, origin_m: Tensor, *, with_headings: bool
+) -> numba_weights.Side:
+    size = len(places)
+    exact = np.zeros((3, size))
+    exact[: len(origin_m)] = (places.positions_m[order.order] - origin_m).T.numpy()
+    high = exact.astype(np.float32)
+    headings = np.zeros(0)
+    if with_headings and places.headings_rad is not None:
+        headings = np.mod(places.headings_rad[order.order].numpy(), 2 * math.pi)
+    return numba_weights.Side(
+        high=high,
+        low=(exact - high).astype(np.float32),
+        exact=exact,
+        headings=headings,
+        below=np.zeros(size, np.float32),
+        above=np.zeros(size, np.float32),
+        attraction=np.zeros(size),
+        repulsion=np.zeros(size),
+    )
+
+
+def _rule(geometry: Geometry, config: SoftContrastiveConfig) -> numba_weights.Rule:
+    influence, limit = geometry.influence, geometry.heading_limit_rad
+    assert isinstance(influence, Sigmoid | Linear | Tanh | Step)
+    steepness = influence.steepness_per_m if isinstance(influence, Sigmoid) else 0.0
+    return numba_weights.Rule(
+        kind=_KINDS[type(influence)],
+        steepness=np.float32(steepness * _LOG2_E),
+        cutoff_m=influence.cutoff_m,
+        support_m=influence.support_m,
+        repulsion_start_m=influence.repulsion_start_m,
+        heading_limit_rad=math.inf if limit is None else limit,
+        alpha=np.float32(config.alpha * _LOG2_E),
+        beta=np.float32(config.beta * _LOG2_E),
+        base=np.float32(config.base),
+        plain=config.aggregation == "plain",
+    )

@@ -1,0 +1,252 @@
+"""The loss tile by tile: exact, in memory proportional to the embeddings.
+
+No B x B matrix is ever there. The matrix of similarities is walked in tiles, each computed
+by one matrix product, used, and overwritten by the next; backward walks it again. With
+``A_i`` and ``R_i`` the two terms of row i, every quantity of a pair is symmetric but for a
+factor of its row, so that the upper triangle suffices::
+
+    dL/ds_ij = [ w- e^(beta (n - base)) (r_i + r_j) - w+ e^(-alpha (p - base)) (a_i + a_j) ]
+    a_i = dL/dA_i e^(-alpha A_i),   r_i = dL/dR_i e^(-beta R_i),   dL/dx = (dL/ds) x
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mlcore_soft_contrastive.config import SoftContrastiveConfig
+from mlcore_soft_contrastive.dense import RowTerms
+from mlcore_soft_contrastive.geometry import Geometry
+from mlcore_soft_contrastive.layout import Blocks, TilePair
+
+KEPT_SHARE = 2.0
+"""Similarities kept from pass to pass, in multiples of the embeddings' own memory."""
+
+
+class TileOps(Protocol):
+    """The elementwise work on tiles, which numba, torch and CUDA kernels do alike.
+
+    An instance holds the state of one evaluation: per row (sorted) the extrema of mining
+    and the sums. ``tile`` is always the raw product ``x_I x_J^T`` of unit embeddings,
+    contiguous; only ``gradient`` may change it.
+    """
+
+    def most_attracting(self, tile: Tensor, pair: TilePair) -> None:
+        """Mining, first step: take the tile into each row's ``t = max p``."""
+
+    def least_most_attracting(self, pair: TilePair) -> float:
+        """Return the least t so far among the rows (and columns) of a tile."""
+
+    def mining_extrema(self, tile: Tensor, pair: TilePair) -> None:
+        """Mining, second step: the largest n and the least ``(s - t) w+`` of each row."""
+
+    def start_sums(self) -> None:
+        """Turn the extrema into thresholds; the sums start at zero."""
+
+    def sums(self, tile: Tensor, pair: TilePair) -> None:
+        """Add the tile to the sums."""
+
+    def terms(self) -> RowTerms:
+        """Return the two terms of each row's loss, sorted, float64."""
+
+    def start_gradient(self, attraction: Tensor, repulsion: Tensor) -> None:
+        """Take the gradients by the (sorted) terms, before :meth:`gradient`."""
+
+    def gradient(self, tile: Tensor, pair: TilePair) -> None:
+        """Write the derivative by each similarity over the tile."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one evaluation walks over.
+
+    Attributes:
+        geometry: In the order of the batch.
+        config: The formula's options.
+        rows: Blocks of the rows.
+        columns: Blocks of the columns; the same object in the square form.
+        pairs: The tiles.
+        ops: The elementwise work.
+    """
+
+    geometry: Geometry
+    config: SoftContrastiveConfig
+    rows: Blocks
+    columns: Blocks
+    pairs: list[TilePair]
+    ops: TileOps
+
+    @property
+    def square(self) -> bool:
+        """Whether the embeddings are compared with each other."""
+        return self.columns is self.rows
+
+    def is_near(self, pair: TilePair) -> bool:
+        """Return whether some pair of the tile may attract."""
+        return pair.gap_m < self.geometry.influence.support_m
+
+
+def tiled_row_terms(embeddings: Tensor, references: Tensor | None, plan: Plan) -> RowTerms:
+    """Return the loss terms of each row, in the order of the batch.
+
+    Args:
+        embeddings: ``(B, D)``, not normalised; finite.
+        references: ``(R, D)``; None in the square form.
+        plan: What to walk over; serves one call.
+    """
+    terms: tuple[Tensor, Tensor] = _TiledLoss.apply(embeddings, references, plan)
+    return RowTerms(*terms)
+
+
+class _TiledLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, embeddings: Tensor, references: Tensor | None, plan: Plan
+    ) -> tuple[Tensor, Tensor]:
+        x = UnitRows.of(embeddings, plan.rows)
+        y = x if references is None else UnitRows.of(references, plan.columns)
+        walk = _Walk(plan, x.values, y.values)
+        walk.mine()
+        walk.sum()
+        ctx.plan, ctx.walk, ctx.x, ctx.y = plan, walk, x, y
+        # For torch's own check that no backward comes after the graph was freed.
+        ctx.save_for_backward(embeddings.new_empty(0))
+        attraction, repulsion = plan.ops.terms()
+        dtype = x.values.dtype
+        return (
+            _unsorted(attraction.to(dtype), plan.rows),
+            _unsorted(repulsion.to(dtype), plan.rows),
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        _ = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "the tiled soft contrastive loss has no second derivatives (create_graph); "
+                "use implementation='dense'"
+            )
+        plan: Plan = ctx.plan
+        x, y = ctx.x, ctx.y
+        attraction, repulsion = (g.double()[plan.rows.order] for g in gradients)
+        plan.ops.start_gradient(attraction, repulsion)
+        by_x, by_y = ctx.walk.differentiate(needs_columns=ctx.needs_input_grad[1])
+        return (
+            _unsorted(x.chain(by_x), plan.rows).to(x.dtype),
+            None if by_y is None else _unsorted(y.chain(by_y), plan.columns).to(y.dtype),
+            None,
+        )
+
+
+@dataclass(frozen=True)
+class UnitRows:
+    """Embeddings divided by their norms, along the curve; zero rows stay zero.
+
+    Attributes:
+        values: ``(N, D)``, float32 or float64.
+        largest: ``(N, 1)``, the largest magnitude in the row (1 for a zero row).
+        norm: ``(N, 1)``, norm of the row divided by ``largest`` (1 for a zero row).
+        dtype: Of the embeddings.
+    """
+
+    values: Tensor
+    largest: Tensor
+    norm: Tensor
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, embeddings: Tensor, order: Blocks) -> UnitRows:
+        """Sort and normalise ``embeddings`` ``(N, D)``."""
+        values = embeddings.detach()[order.order]
+        if values.dtype in (torch.float16, torch.bfloat16):
+            values = values.float()
+        # Divided by its largest entry first, no row over- or underflows when squared.
+        largest = torch.linalg.vector_norm(values, ord=torch.inf, dim=1, keepdim=True)
+        largest.masked_fill_(largest == 0, 1.0)
+        values.div_(largest)
+        norm = torch.linalg.vector_norm(values, dim=1, keepdim=True)
+        norm.masked_fill_(norm == 0, 1.0)
+        return cls(values.div_(norm), largest, norm, embeddings.dtype)
+
+    def chain(self, by_unit: Tensor) -> Tensor:
+        """Turn the gradient by the unit rows, in place, into that by the embeddings."""
+        along = torch.bmm(by_unit[:, None, :], self.values[:, :, None])[:, 0]
+        return (
+            by_unit.addcmul_(along, self.values, value=-1.0).div_(self.norm).div_(self.largest)
+        )
+
+
+class _Walk:
+    """Goes over the tiles: similarities, elementwise work, gradient products."""
+
+    def __init__(self, plan: Plan, x: Tensor, y: Tensor) -> None:
+        self.plan, self.x, self.y = plan, x, y
+        rows, columns = plan.rows.spans[0], plan.columns.spans[0]
+        self._scratch = x.new_empty((rows.stop - rows.start) * (columns.stop - columns.start))
+        self._kept: dict[int, Tensor] = {}
+        floats = x.numel() + (0 if plan.square else y.numel())
+        self._room = math.inf if plan.config.save_similarity else KEPT_SHARE * floats
+        self._negligible: set[int] = set()
+
+    def mine(self) -> None:
+        """Find the extrema that decide which pairs are kept."""
+        plan = self.plan
+        if not plan.config.mining:
+            return
+        gaps_m = torch.tensor([pair.gap_m for pair in plan.pairs], dtype=torch.float64)
+        most_possible = plan.geometry.influence(gaps_m).tolist()
+        near = [k for k, pair in enumerate(plan.pairs) if plan.is_near(pair)]
+        for k in sorted(near, key=lambda k: plan.pairs[k].gap_m):
+            pair = plan.pairs[k]
+            # Influence never rises with distance: far tiles often have nothing to offer.
+            if most_possible[k] > plan.ops.least_most_attracting(pair):
+                plan.ops.most_attracting(self._similarities(k), pair)
+        for k, pair in enumerate(plan.pairs):
+            plan.ops.mining_extrema(self._similarities(k), pair)
+
+    def sum(self) -> None:
+        """Accumulate the sums of every row."""
+        plan, limit = self.plan, self.plan.config.gradient_filter
+        plan.ops.start_sums()
+        for k, pair in enumerate(plan.pairs):
+            tile = self._similarities(k)
+            plan.ops.sums(tile, pair)
+            if limit > 0.0 and not plan.is_near(pair) and tile.amax() < limit:
+                self._negligible.add(k)
+
+    def differentiate(self, *, needs_columns: bool) -> tuple[Tensor, Tensor | None]:
+        """Return the gradients by the unit rows and, if wanted, by the unit columns."""
+        plan = self.plan
+        by_x = torch.zeros_like(self.x)
+        by_y = by_x if plan.square else torch.zeros_like(self.y) if needs_columns else None
+        for k, pair in enumerate(plan.pairs):
+            if k in self._negligible:
+                continue
+            tile = self._similarities(k)
+            self._kept.pop(k, None)  # what is kept is overwritten now
+            plan.ops.gradient(tile, pair)
+            by_x[pair.rows].addmm_(tile, self.y[pair.columns])
+            if by_y is not None and (pair.mirrored or not plan.square):
+                by_y[pair.columns].addmm_(tile.T, self.x[pair.rows])
+        return by_x, None if plan.square else by_y
+
+    def _similarities(self, k: int) -> Tensor:
+        """Return ``x_I x_J^T`` of tile ``k``; valid until the next call, unless kept."""
+        if k in self._kept:
+            return self._kept[k]
+        pair = self.plan.pairs[k]
+        x, y = self.x[pair.rows], self.y[pair.columns]
+        size = len(x) * len(y)
+        target = self._scratch[:size]
+        if size <= self._room:
+            self._room -= size
+            target = self._kept[k] = torch.empty_like(target).view(len(x), len(y))
+        return torch.mm(x, y.T, out=target.view(len(x), len(y)))
+
+
+def _unsorted(values: Tensor, order: Blocks) -> Tensor:
+    return torch.empty_like(values).index_copy_(0, order.order, values)

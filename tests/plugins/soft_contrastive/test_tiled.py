@@ -1,0 +1,306 @@
+"""Tiles against the dense float64 implementation, with tiles small enough to have edges."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mlcore_soft_contrastive import (
+    Linear,
+    Sigmoid,
+    Step,
+    Tanh,
+    planning,
+    soft_contrastive_loss,
+)
+from mlcore_soft_contrastive.layout import hilbert_index
+
+Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
+INFLUENCES = {"sigmoid": Sigmoid(), "linear": Linear(), "tanh": Tanh(), "step": Step()}
+FORMS = list(itertools.product(INFLUENCES, [True, False], ["log-sum-exp", "plain"]))
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A stranger's influence function, without C code, of infinite support."""
+
+    width_m: float = 10.0
+    support_m: float = math.inf
+    repulsion_start_m: float = 0.0
+
+    def __call__(self, distance_m: Tensor) -> Tensor:
+        return torch.exp(-((distance_m / self.width_m) ** 2))
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "CPU_TILE", 16)
+
+
+def evaluate(
+    embeddings: Tensor, *args: Any, implementation: Any = "tiled", **options: Any
+) -> tuple[Tensor, Tensor, str]:
+    leaf = embeddings.clone().requires_grad_()
+    loss, stats = soft_contrastive_loss(
+        leaf, *args, implementation=implementation, return_stats=True, **options
+    )
+    (grad,) = torch.autograd.grad(loss, leaf)
+    return loss.detach(), grad, str(stats["implementation"])
+
+
+def agree(embeddings: Tensor, *args: Any, **options: Any) -> dict[str, tuple[float, float]]:
+    """Return errors (loss, gradient) relative to dense float64, by implementation."""
+    expected, expected_grad, _ = evaluate(
+        embeddings.double(), *args, implementation="dense", **options
+    )
+    errors = {}
+    for dtype in (torch.float32, torch.float64):
+        loss, grad, name = evaluate(embeddings.to(dtype), *args, **options)
+        errors[name] = (
+            abs(loss.item() - expected.item()) / abs(expected.item()),
+            ((grad - expected_grad).norm() / expected_grad.norm()).item(),
+        )
+    return errors
+
+
+@pytest.mark.parametrize(("name", "mining", "aggregation"), FORMS)
+@pytest.mark.parametrize("length_m", [80.0, 1500.0])
+@pytest.mark.parametrize("limit", [None, 1.0])
+def test_equals_dense(
+    name: str, mining: bool, aggregation: Any, length_m: float, limit: Any, route: Route
+) -> None:
+    embeddings, positions, headings = route(67, length_m, 3)
+    errors = agree(
+        embeddings,
+        positions,
+        influence=INFLUENCES[name],
+        mining=mining,
+        aggregation=aggregation,
+        headings_rad=headings,
+        heading_limit_rad=limit,
+    )
+    assert set(errors) == {"tiled-numba", "tiled-torch"}
+    assert max(errors["tiled-torch"]) < 1e-11
+    assert errors["tiled-numba"][0] < 1e-5
+    assert errors["tiled-numba"][1] < 2e-6
+
+
+@pytest.mark.parametrize(("mining", "aggregation"), [(True, "log-sum-exp"), (False, "plain")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rectangular_equals_dense(
+    mining: bool, aggregation: Any, dtype: torch.dtype, route: Route
+) -> None:
+    embeddings, positions, headings = route(90, 300.0, 5)
+
+    def run(implementation: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        rows = embeddings[:37].to(dtype).requires_grad_()
+        references = embeddings[20:].to(dtype).requires_grad_()
+        loss = soft_contrastive_loss(
+            rows,
+            positions[:37],
+            headings_rad=headings[:37],
+            heading_limit_rad=2.0,
+            references=references,
+            reference_positions_m=positions[20:],
+            reference_headings_rad=headings[20:],
+            self_index=torch.arange(37).sub(20).clamp(min=-1),
+            mining=mining,
+            aggregation=aggregation,
+            implementation=implementation,
+        )
+        loss.backward()
+        assert rows.grad is not None
+        assert references.grad is not None
+        return loss.detach(), rows.grad, references.grad
+
+    expected = run("dense", torch.float64)
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-11
+    for actual, wanted in zip(run("tiled", dtype), expected, strict=True):
+        assert (actual - wanted).norm() <= tolerance * wanted.norm()
+
+
+def test_three_coordinates(route: Route) -> None:
+    embeddings, positions, _ = route(60, 100.0, 2)
+    height = torch.rand(60, 1, dtype=torch.float64) * 50.0
+    errors = agree(embeddings, torch.cat([positions, height], dim=1))
+    assert errors["tiled-numba"][1] < 2e-6
+
+
+def test_strangers_influence_function(route: Route) -> None:
+    embeddings, positions, _ = route(60, 200.0, 1)
+    options: dict[str, Any] = {"influence": Gaussian()}
+    _, expected, _ = evaluate(embeddings, positions, implementation="dense", **options)
+    _, grad, name = evaluate(embeddings.float(), positions, **options)
+    assert name == "tiled-torch"
+    assert (grad - expected).norm() < 1e-5 * expected.norm()
+
+
+@pytest.mark.parametrize(("alpha", "beta", "base"), [(2.0, 5e4, 0.0), (500.0, 50.0, 1.0)])
+def test_exponents_too_large_for_float32(
+    alpha: float, beta: float, base: float, route: Route
+) -> None:
+    embeddings, positions, _ = route(60, 200.0, 1)
+    options: dict[str, Any] = {"alpha": alpha, "beta": beta, "base": base, "mining": False}
+    errors = agree(embeddings, positions, **options)
+    assert list(errors) == ["tiled-torch"]
+    _, grad, name = evaluate(embeddings.float(), positions, **options)
+    assert name == "tiled-torch"
+    assert torch.isfinite(grad).all()
+    assert max(errors["tiled-torch"]) < 1e-10
+
+
+@pytest.mark.parametrize("mining", [True, False])
+def test_float32_over_10_km_of_raw_utm(
+    mining: bool, monkeypatch: pytest.MonkeyPatch, route: Route
+) -> None:
+    monkeypatch.setattr(planning, "CPU_TILE", 512)
+    for seed in range(3):
+        embeddings, positions, _ = route(1100, 10_000.0, seed)
+        errors = agree(embeddings, positions, mining=mining)
+        assert errors["tiled-numba"][1] < 1e-6
+
+
+@pytest.mark.parametrize("influence", INFLUENCES.values(), ids=INFLUENCES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_support_is_decided_to_a_tenth_of_a_millimetre(
+    influence: Any, dtype: torch.dtype
+) -> None:
+    origin = 5_735_211.8
+    for offset in (-1e-4, 1e-4):
+        xs = [origin, origin + influence.support_m + offset]
+        where = torch.tensor([[x, 0.0] for x in xs], dtype=torch.float64)
+        options: dict[str, Any] = {"influence": influence, "mining": False}
+        loss, _, _ = evaluate(torch.eye(2, dtype=dtype), where, **options)
+        expected = math.log1p(math.e**2) / 2 if offset < 0 else 0.0
+        assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_edge_cases(dtype: torch.dtype) -> None:
+    for embeddings in (torch.randn(1, 6), torch.zeros(40, 6)):
+        where = torch.arange(2.0 * len(embeddings)).reshape(-1, 2)
+        loss, grad, _ = evaluate(embeddings.to(dtype), where)
+        assert torch.isfinite(loss)
+        assert torch.equal(grad, torch.zeros_like(grad))
+    coincident = torch.randn(40, 6, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    coincident[3] = 0.0
+    errors = agree(coincident, torch.zeros(40, 2), influence=Linear())
+    assert all(max(pair) < 2e-6 for pair in errors.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(dtype: torch.dtype, route: Route) -> None:
+    embeddings, positions, _ = route(40, 300.0, 0)
+    loss, grad, name = evaluate(embeddings.to(dtype), positions)
+    expected, expected_grad, _ = evaluate(embeddings.to(dtype).float(), positions)
+    assert name == "tiled-numba"
+    assert torch.equal(loss, expected)
+    assert torch.equal(grad, expected_grad.to(dtype))
+
+
+def test_golden_values() -> None:
+    cases = json.loads((Path(__file__).parents[1] / "golden_losses.json").read_text())
+    for case in (c for c in cases if c["kind"] == "soft-contrastive"):
+        influence: Any = {
+            "sigmoid": Sigmoid(
+                steepness_per_m=case["steepness_per_m"], cutoff_m=case["cutoff_m"]
+            ),
+            "linear": Linear(),
+            "tanh": Tanh(),
+        }[case["influence"]]
+        loss, grad, _ = evaluate(
+            torch.tensor(case["embeddings"]),
+            torch.tensor(case["positions_m"], dtype=torch.float64),
+            influence=influence,
+            mining=case["mining"],
+            aggregation="plain" if case["reduction"] == "plain" else "log-sum-exp",
+        )
+        expected = torch.tensor(case["grad"])
+        assert loss.item() == pytest.approx(case["loss"], abs=1e-5)
+        assert (grad - expected).norm() <= 1e-4 * expected.norm()
+
+
+@pytest.mark.parametrize(("name", "mining", "aggregation"), FORMS)
+def test_gradcheck(name: str, mining: bool, aggregation: Any, route: Route) -> None:
+    embeddings, positions, _ = route(19, 60.0, 5)
+    torch.autograd.gradcheck(
+        lambda e: soft_contrastive_loss(
+            e,
+            positions,
+            influence=INFLUENCES[name],
+            mining=mining,
+            aggregation=aggregation,
+            implementation="tiled",
+        ),
+        embeddings[:, :3].clone().requires_grad_(),
+    )
+
+
+@pytest.mark.parametrize("save", [True, False])
+def test_saved_similarities_change_no_bit(save: bool, route: Route) -> None:
+    embeddings, positions, _ = route(67, 400.0, 3)
+    first = evaluate(embeddings.float(), positions)
+    again = evaluate(embeddings.float(), positions, save_similarity=save)
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+
+
+def test_gradient_filter_keeps_its_bound(route: Route) -> None:
+    embeddings, positions, _ = route(67, 4000.0, 3)
+    unit = torch.nn.functional.normalize(embeddings)
+    limit, beta = 0.8, 5.0  # a soft exponential, so that the bound can be felt
+    options: dict[str, Any] = {"mining": False, "beta": beta}
+    _, exact, _ = evaluate(unit, positions, **options)
+    _, filtered, _ = evaluate(unit, positions, gradient_filter=limit, **options)
+    error = (filtered - exact).norm(dim=1).max().item()
+    assert 1e-6 < error < 2 * math.exp(beta * (limit - 1.0))
+    _, unfiltered, _ = evaluate(unit, positions, gradient_filter=1e-9, **options)
+    assert torch.equal(unfiltered, exact)
+
+
+def test_derivatives_it_does_not_have(route: Route) -> None:
+    embeddings, positions, _ = route(20, 60.0, 5)
+    leaf = embeddings.requires_grad_()
+    loss = soft_contrastive_loss(leaf, positions, implementation="tiled")
+    (first,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+    (second,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+    assert torch.equal(first, second)
+    with pytest.raises(RuntimeError, match=r"no second derivatives.*implementation='dense'"):
+        torch.autograd.grad(loss, leaf, create_graph=True)
+    (_,) = torch.autograd.grad(loss, leaf)
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        torch.autograd.grad(loss, leaf)
+
+
+def test_scaled_gradients_and_separate_terms(route: Route) -> None:
+    embeddings, positions, _ = route(40, 60.0, 5)
+    leaf = embeddings.requires_grad_()
+    (grad,) = torch.autograd.grad(
+        soft_contrastive_loss(leaf, positions, implementation="tiled") * -3.0, leaf
+    )
+    (expected,) = torch.autograd.grad(
+        soft_contrastive_loss(leaf, positions, implementation="dense") * -3.0, leaf
+    )
+    torch.testing.assert_close(grad, expected)
+
+
+def test_auto_takes_tiles_for_large_batches(route: Route) -> None:
+    for size, name in ((255, "dense"), (256, "tiled-numba")):
+        embeddings, positions, _ = route(size, 500.0, 0)
+        assert evaluate(embeddings.float(), positions, implementation="auto")[2] == name
+
+
+def test_hilbert_curve_visits_neighbours() -> None:
+    grid = torch.cartesian_prod(*[torch.arange(16.0, dtype=torch.float64)] * 2)
+    path = grid[torch.argsort(hilbert_index(grid))]
+    assert torch.equal(path.diff(dim=0).abs().sum(dim=1), torch.ones(255).double())
+    assert len(hilbert_index(torch.zeros(3, 2, dtype=torch.float64)).unique()) == 1
