@@ -72,9 +72,9 @@ class Factory:
             inside.
         source: Paper or address the component comes from.
         aliases: Further names.
-        limits: Known limits in words, by condition, such as
-            ``{"no-positive": "raises when no anchor has a positive"}``. Shown by
-            ``mlcore plugins NAME``; at run time named in the one error they lead to; a
+        limits: Known limits in words, by the name of the conformance check that does not
+            hold, such as ``{"no-positive": "raises when no anchor has a positive"}``. Shown
+            by ``mlcore plugins NAME``; at run time named in the one error they lead to; a
             declared limit that does not occur fails the conformance kit.
     """
 
@@ -103,7 +103,8 @@ class LossFactory(Factory):
         needs: What the loss reads of the batch. "other-far" makes the sampler draw one
             more far image a tuple.
         normalize: Whether embeddings are L2-normalised, in training and in retrieval.
-        memory: Growth of memory with the number of images in a batch.
+        memory: Growth of memory with the number of images in a batch, as tuples of one
+            size are added to it. The conformance kit measures it.
     """
 
     kind: ClassVar[str] = "loss"

@@ -36,9 +36,5 @@ def mlcore_datasets() -> list[DatasetFactory]:
             config=ImagesConfig,
             build=_build,
             check=_check,
-            limits={
-                "no-split": "raises when neither an option, a column nor a folder says which "
-                "images train and which test",
-            },
         )
     ]

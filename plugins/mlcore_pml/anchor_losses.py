@@ -37,7 +37,7 @@ LOSSES = (
         summary="near pairs seen under a small angle from every far image of their anchor",
         source="Wang et al., Deep Metric Learning with Angular Loss, ICCV 2017",
         mean_over="positives",
-        memory="cubic",
+        memory="quadratic",
     ),
     anchor_loss(
         "pml-nca",

@@ -104,6 +104,7 @@ def label_loss(
     summary: str,
     source: str,
     memory: Memory = "quadratic",
+    limits: Mapping[str, str] = NO_LIMITS,
 ) -> LossFactory:
     """Describe a PML loss of pairs that takes the places of a grid as class labels."""
 
@@ -120,6 +121,7 @@ def label_loss(
         build=build,
         needs=frozenset({"labels"}),
         memory=memory,
+        limits=limits,
     )
 
 

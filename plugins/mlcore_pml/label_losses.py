@@ -72,6 +72,7 @@ LOSSES = (
         NPairsOptions,
         summary="one pair of each place against the other places' pairs, by softmax",
         source="Sohn, Multi-class N-pair Loss, NIPS 2016",
+        limits={"permutation": "the pair of a place is its first two images in the batch"},
     ),
     label_loss(
         "pml-fast-ap",

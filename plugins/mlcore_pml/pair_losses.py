@@ -178,6 +178,10 @@ LOSSES = (
         CircleOptions,
         summary="pairs weighted by how far their similarity is from where it should be",
         source="Sun et al., Circle Loss, CVPR 2020",
+        limits={
+            "gradcheck": "the weights are held constant, as in the paper: the gradient is not "
+            "the derivative of the value"
+        },
     ),
     tuple_loss(
         "pml-lifted-structure",
@@ -207,6 +211,7 @@ LOSSES = (
         SignalToNoiseOptions,
         summary="contrastive, by the variance of the difference relative to the anchor's",
         source="Yuan et al., Signal-to-Noise Ratio, CVPR 2019",
+        limits={"zero-embeddings": "the value is infinite if an anchor's embedding is zeros"},
     ),
     tuple_loss(
         "pml-tuplet-margin",
@@ -217,7 +222,9 @@ LOSSES = (
         memory="cubic",
         limits={
             "duplicate-embeddings": "the gradient is not finite if the embeddings of a "
-            "positive pair are the same"
+            "positive pair are the same",
+            "opposite-embeddings": "the gradient is not finite if the embeddings of a positive "
+            "pair are opposite",
         },
     ),
     tuple_loss(

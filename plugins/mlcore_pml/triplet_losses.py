@@ -45,7 +45,6 @@ LOSSES = (
         summary="far images a margin farther than near ones; mean over triplets that cost",
         source="Schroff et al., FaceNet, CVPR 2015",
         accepts=Triplets,
-        memory="cubic",
     ),
     tuple_loss(
         "pml-margin",
@@ -54,6 +53,5 @@ LOSSES = (
         summary="near images within one embedding distance, far ones beyond another",
         source="Wu et al., Sampling Matters in Deep Embedding Learning, ICCV 2017",
         accepts=Triplets,
-        memory="cubic",
     ),
 )

@@ -240,42 +240,24 @@ def test_nothing_near_and_nothing_far_mines_nothing(factory: MinerFactory) -> No
         assert all(column.shape == (0,) and column.dtype == torch.int64 for column in mined)
 
 
-# What a batch may be like; a loss must stay finite or declare the condition as a limit.
-CONDITIONS = {
-    "no-positive": (unit_rows(5), make_batch([0, 100, 200, 300, 400], [0, 1, 2, 3, 4])),
-    "no-negative": (unit_rows(5), make_batch([0, 1, 2, 3, 4])),
-    "neither": (unit_rows(2), make_batch([0, 15], [0, 1])),
-    "one-row": (unit_rows(1), make_batch([0])),
+# Sizes beside the conditions that the conformance kit knows, and both dtypes.
+SIZES = {
     "two-rows": (unit_rows(2), make_batch([0, 1])),
     "uneven": (
         unit_rows(8),
         make_batch([0, 1, 2, 50, 51, 90, 130, 170], [0, 0, 0, 1, 1, 2, 3, 4]),
     ),
-    "duplicate-embeddings": (unit_rows(6).repeat_interleave(2, dim=0), CLUSTERS),
-    "zero-embeddings": (torch.zeros(12, DIMENSIONS), CLUSTERS),
-    "opposite-embeddings": (torch.cat([unit_rows(6), -unit_rows(6)]), CLUSTERS),
 }
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("factory", LOSSES.values(), ids=LOSSES)
-def test_losses_are_finite_except_as_declared(
-    factory: LossFactory, condition: str, dtype: torch.dtype
-) -> None:
-    embeddings, batch = CONDITIONS[condition]
+def test_losses_are_finite(factory: LossFactory, size: str, dtype: torch.dtype) -> None:
+    embeddings, batch = SIZES[size]
     embeddings = embeddings.to(dtype, copy=True).requires_grad_()
-    loss = build(factory)
-    try:
-        value = loss(embeddings, batch, tuples_of(batch, factory.accepts)).loss
-        assert value.shape == ()
-        (gradient,) = torch.autograd.grad(value, embeddings)
-        finite = bool(torch.isfinite(value) and torch.isfinite(gradient).all())
-    except RuntimeError:
-        finite = False
-    assert finite == (condition not in factory.limits)
-
-
-def test_limits_are_of_known_conditions() -> None:
-    for factory in LOSSES.values():
-        assert set(factory.limits) <= set(CONDITIONS)
+    value = build(factory)(embeddings, batch, tuples_of(batch, factory.accepts)).loss
+    assert value.shape == ()
+    (gradient,) = torch.autograd.grad(value, embeddings)
+    assert torch.isfinite(value)
+    assert torch.isfinite(gradient).all()

@@ -1,0 +1,193 @@
+"""Checks of influence functions."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlcore.protocols import DeviceCode, DeviceInfluenceFunction, InfluenceFunction
+from mlcore.testing.cases import build
+from mlcore.testing.check import CheckSkipped, Fault, expect
+from mlcore.testing.factory import CHECKS as FACTORY_CHECKS
+from mlcore.testing.subject import Subject
+
+_UNBOUNDED_M = 100.0
+"""How far an unbounded support is tried."""
+
+_FLOAT32 = 2e-6
+"""Rounding of a weight in [0, 1] in float32, through a function or two."""
+
+
+def distances_m(dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return distances from 0 to 1,000 km, most of them in the first 200 m."""
+    fine = torch.linspace(0, 200, 4001, dtype=torch.float64)
+    return torch.cat([fine, torch.logspace(math.log10(201), 6, 200, dtype=torch.float64)]).to(
+        dtype
+    )
+
+
+def in_range(subject: Subject) -> None:
+    """Weights are weights."""
+    for dtype in (torch.float32, torch.float64):
+        distance = distances_m(dtype)
+        weight = build(subject.factory)(distance)
+        bad = ~((weight >= 0) & (weight <= 1))
+        if bad.any():
+            row = int(bad.nonzero()[0])
+            raise Fault(
+                f"weights in [0, 1] in {dtype}",
+                f"{float(weight[row]):.6g} at {float(distance[row]):.6g} m",
+            )
+
+
+def monotone(subject: Subject) -> None:
+    """What is farther attracts no more."""
+    distance = distances_m()
+    weight = build(subject.factory)(distance)
+    rises = (weight.diff() > 0).nonzero()[:, 0]
+    if len(rises):
+        row = int(rises[0])
+        raise Fault(
+            "weights that never rise with distance",
+            f"{float(weight[row]):.6g} at {float(distance[row]):.6g} m, then "
+            f"{float(weight[row + 1]):.6g} at {float(distance[row + 1]):.6g} m",
+        )
+
+
+def value_at_zero(subject: Subject) -> None:
+    """``repulsion_start_m`` says from where on a pair repels."""
+    function: InfluenceFunction = build(subject.factory)
+    start = function.repulsion_start_m
+    expect(
+        isinstance(start, float | int) and not math.isnan(start),
+        "repulsion_start_m to be a number",
+        repr(start),
+    )
+    at_zero = float(function(torch.zeros(1, dtype=torch.float64)))
+    expect(at_zero > 0, "a positive weight at 0 m", at_zero)
+    if start < 0:
+        return
+    expect(
+        at_zero == 1,
+        f"weight 1 at 0 m, as repulsion_start_m = {start:g} says; negative if even coincident "
+        "pairs repel",
+        f"{at_zero:.6g}",
+    )
+    inside = torch.linspace(0, min(start, 1e6), 100, dtype=torch.float64)
+    expect(
+        bool((function(inside) == 1).all()),
+        f"weight 1 up to repulsion_start_m = {start:g}",
+        f"{float(function(inside).min()):.6g}",
+    )
+
+
+def support(subject: Subject) -> None:
+    """A pair that counts as attracting does attract."""
+    function: InfluenceFunction = build(subject.factory)
+    limit = function.support_m
+    expect(
+        isinstance(limit, float | int) and limit > 0,
+        "a positive support_m (or inf)",
+        repr(limit),
+    )
+    bound = limit * (1 - 1e-6) if math.isfinite(limit) else _UNBOUNDED_M
+    inside = torch.linspace(0, bound, 2001, dtype=torch.float64)
+    without = (function(inside) <= 0).nonzero()[:, 0]
+    if len(without):
+        raise Fault(
+            f"a positive weight everywhere below support_m = {limit:g} (each pair inside the "
+            "support adds a constant to the loss, even one of weight 0)",
+            f"0 at {float(inside[without[0]]):.6g} m; set support_m to where the weight ends",
+        )
+
+
+def shape_and_dtype(subject: Subject) -> None:
+    """The weights are a tensor like the distances."""
+    function = build(subject.factory)
+    for dtype in (torch.float32, torch.float64):
+        for shape in ((), (0,), (3,), (2, 3)):
+            weight: Any = function(torch.ones(shape, dtype=dtype))
+            expect(isinstance(weight, Tensor), "a tensor of weights", type(weight).__name__)
+            expect(
+                (tuple(weight.shape), weight.dtype) == (shape, dtype),
+                f"weights of shape {shape} and {dtype}, as the distances",
+                f"shape {tuple(weight.shape)}, {weight.dtype}",
+            )
+
+
+def inputs_unmodified(subject: Subject) -> None:
+    """Distances are used again by the caller."""
+    distance = distances_m()
+    build(subject.factory)(distance)
+    expect(torch.equal(distance, distances_m()), "distances as they were", "others")
+
+
+def device_code(subject: Subject) -> None:
+    """The C expression computes what the function does."""
+    function: InfluenceFunction = build(subject.factory)
+    if not isinstance(function, DeviceInfluenceFunction):
+        raise CheckSkipped("it has no device_code; CUDA takes the tiled torch path")
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise CheckSkipped("no C compiler (cc, gcc or clang) to compile device_code with")
+    code = function.device_code()
+    with tempfile.TemporaryDirectory() as folder:
+        evaluate = _compiled(code, compiler, Path(folder))
+        distance = distances_m(torch.float32)[::8]
+        in_python = function(distance)
+        for d, wanted in zip(distance.tolist(), in_python.tolist(), strict=True):
+            got = evaluate(d)
+            expect(
+                abs(got - wanted) <= _FLOAT32,
+                f"{wanted:.9g} at {d:g} m from device_code too",
+                f"{got:.9g} from {code.expression!r}",
+            )
+
+
+def _compiled(code: DeviceCode, compiler: str, folder: Path) -> Callable[[float], float]:
+    """Return the expression as a function of the distance, through the C compiler."""
+    names = ["d", *code.parameters]
+    arguments = ", ".join(f"float {name}" for name in names)
+    source = folder / "influence.c"
+    source.write_text(
+        f"#include <math.h>\nfloat weight({arguments}) {{ return {code.expression}; }}\n"
+    )
+    library = folder / "influence.so"
+    done = subprocess.run(  # noqa: S603 - the expression is the plugin's, and so is the machine
+        [compiler, "-std=c99", "-O1", "-shared", "-fPIC", "-o", library, source, "-lm"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if "error" in line]
+        raise Fault(
+            "a C99 expression of d and the parameters' names",
+            f"{code.expression!r}: {(errors or ['it does not compile'])[0].split(': ')[-1]}",
+        )
+    weight = ctypes.CDLL(str(library)).weight
+    weight.restype = ctypes.c_float
+    weight.argtypes = [ctypes.c_float] * len(names)
+    values = list(code.parameters.values())
+    return lambda distance: float(weight(distance, *values))
+
+
+CHECKS: dict[str, Callable[[Subject], None]] = {
+    **FACTORY_CHECKS,
+    "range": in_range,
+    "monotone": monotone,
+    "value-at-zero": value_at_zero,
+    "support": support,
+    "shape-and-dtype": shape_and_dtype,
+    "inputs-unmodified": inputs_unmodified,
+    "device-code": device_code,
+}

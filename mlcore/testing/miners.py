@@ -1,0 +1,162 @@
+"""Checks of miners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlcore.factories import MinerFactory
+from mlcore.geometry import NearFar
+from mlcore.protocols import Pairs, Triplets
+from mlcore.testing.cases import CONDITIONS, CONTEXT, RELATION, Rows, build, standard
+from mlcore.testing.check import Fault, expect
+from mlcore.testing.factory import CHECKS as FACTORY_CHECKS
+from mlcore.testing.invariances import columns_of, expect_unmodified
+from mlcore.testing.subject import Subject
+
+
+def form(subject: Subject) -> None:
+    """Tuples are of the declared kind, int64 and of one length."""
+    tuples = _mine(subject.factory, _ordinary())
+    expect(len(tuples[0]), "some tuples from an ordinary batch", "none")
+
+
+def indices_valid(subject: Subject) -> None:
+    """Every index is a row; nothing is compared with itself."""
+    rows = _ordinary()
+    for anchors, others, _ in _sides(_mine(subject.factory, rows)):
+        size = len(rows.batch)
+        for column in (anchors, others):
+            outside = column[(column < 0) | (column >= size)]
+            expect(not len(outside), f"rows in [0, {size})", f"{outside.tolist()[:5]}")
+        same = anchors[anchors == others]
+        expect(not len(same), "images paired with others", f"{same.tolist()[:5]} with itself")
+
+
+def roles_right(subject: Subject) -> None:
+    """Positives lie within the near radius, negatives beyond the far one."""
+    rows = _ordinary()
+    near, far = RELATION(rows.batch)
+    for anchors, others, is_positive in _sides(_mine(subject.factory, rows)):
+        allowed = near if is_positive else far
+        wrong = (~allowed[anchors, others]).nonzero()[:, 0]
+        if len(wrong):
+            row, other = int(anchors[wrong[0]]), int(others[wrong[0]])
+            raise Fault(
+                f"{_told(is_positive)} (context.near_radius_m, far_radius_m, "
+                "near_heading_limit_rad)",
+                f"{len(wrong)} others, such as rows {row} and {other}, "
+                f"{_apart_m(rows, row, other):.1f} m apart",
+            )
+
+
+def seed(subject: Subject) -> None:
+    """Same seed, same tuples, whatever was drawn before."""
+    rows, factory = _ordinary(), subject.factory
+    torch.manual_seed(1)
+    miner = build(factory)
+    first, again = miner(*rows), miner(*rows)
+    torch.manual_seed(2)
+    other = build(factory)(*rows)
+    expect(_same(first, again), "the same tuples at a second call", "others")
+    expect(
+        _same(first, other),
+        "the same tuples of another miner built with the same context",
+        "others; draw from torch.Generator().manual_seed(context.seed)",
+    )
+
+
+def inputs_unmodified(subject: Subject) -> None:
+    """The loss uses embeddings and batch after the miner."""
+    rows = _ordinary()
+    inputs = {"embeddings": rows.embeddings, **columns_of(rows.batch)}
+    before = {name: tensor.clone() for name, tensor in inputs.items()}
+    _mine(subject.factory, rows)
+    expect_unmodified(inputs, before)
+
+
+def condition(subject: Subject, name: str) -> None:
+    """Tuples are well-formed for every variant, if there are any."""
+    for rows in CONDITIONS[name]().values():
+        tuples = _mine(subject.factory, rows)
+        for column in tuples:
+            expect(
+                bool(((column >= 0) & (column < len(rows.batch))).all()),
+                f"rows in [0, {len(rows.batch)})",
+                column.tolist()[:5],
+            )
+
+
+def _ordinary() -> Rows:
+    return standard(near=4, far=4)
+
+
+def _mine(factory: MinerFactory, rows: Rows) -> Pairs | Triplets:
+    context = replace(CONTEXT, has_headings=rows.batch.headings_rad is not None)
+    tuples: Any = build(factory, context)(*rows)
+    expect(
+        isinstance(tuples, factory.produces),
+        f"{factory.produces.__name__}, as declared",
+        type(tuples).__name__,
+    )
+    for name, column in tuples._asdict().items():
+        is_index = isinstance(column, Tensor) and column.dtype == torch.int64
+        expect(is_index and column.ndim == 1, f"{name} as int64 (K,)", _described(column))
+    for anchors, others, _ in _sides(tuples):
+        expect(
+            len(anchors) == len(others),
+            "columns of one length",
+            f"{len(anchors)} anchors of {len(others)} images",
+        )
+    return tuples  # type: ignore[no-any-return]
+
+
+def _sides(tuples: Pairs | Triplets) -> list[tuple[Tensor, Tensor, bool]]:
+    """Return anchors, what they are paired with, and whether as positives."""
+    if isinstance(tuples, Triplets):
+        return [
+            (tuples.anchors, tuples.positives, True),
+            (tuples.anchors, tuples.negatives, False),
+        ]
+    return [
+        (tuples.anchors_of_positives, tuples.positives, True),
+        (tuples.anchors_of_negatives, tuples.negatives, False),
+    ]
+
+
+def _told(is_positive: bool) -> str:
+    relation: NearFar = RELATION
+    if is_positive:
+        return f"positives within {relation.near_radius_m:g} m, looking the same way"
+    return f"negatives beyond {relation.far_radius_m:g} m"
+
+
+def _apart_m(rows: Rows, row: int, other: int) -> float:
+    positions = rows.batch.positions_m
+    return float(torch.linalg.vector_norm(positions[row] - positions[other]))
+
+
+def _same(first: Pairs | Triplets, second: Pairs | Triplets) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    return type(value).__name__
+
+
+CHECKS: dict[str, Callable[[Subject], None]] = {
+    **FACTORY_CHECKS,
+    "form": form,
+    "indices-valid": indices_valid,
+    "roles-right": roles_right,
+    "seed": seed,
+    "inputs-unmodified": inputs_unmodified,
+    **{name: partial(condition, name=name) for name in CONDITIONS},
+}

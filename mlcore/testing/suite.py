@@ -1,0 +1,130 @@
+"""Puts the checks of a plugin together; imports torch only when one is run."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatch
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from mlcore.factories import Factory
+from mlcore.testing.check import Check, Fault, one_line
+from mlcore.testing.subject import PluginLike, Source, Subject
+from mlcore.testing.vocabulary import PLUGIN, RULES, Rule
+
+_MODULES = {
+    "plugin": "mlcore.testing.listing",
+    "loss": "mlcore.testing.losses",
+    "miner": "mlcore.testing.miners",
+    "influence": "mlcore.testing.influence",
+    "dataset": "mlcore.testing.datasets",
+}
+
+
+def checks(
+    plugin: PluginLike,
+    *,
+    only: str = "*",
+    configs: Mapping[str, Any] | None = None,
+) -> list[Check]:
+    """Return the conformance checks of a plugin, for ``pytest.mark.parametrize``.
+
+    Args:
+        plugin: Name of an installed plugin, an importable module or its name, or a list of
+            factories.
+        only: Pattern of check names without the plugin, as in ``"loss/*/no-positive"``.
+        configs: Options to open data sets with, by name, where the default ones find no
+            data.
+
+    Raises:
+        PluginError: Two installed plugins have the name.
+        ValueError: ``configs`` names something that is no data set of the plugin.
+
+    A plugin that cannot be loaded has one check, "loads", which fails.
+    """
+    source = Source.of(plugin)
+    try:
+        factories = source.load()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the check tells it
+        return [_loads(source, error)]
+    known = {factory.name for factory in factories if factory.kind == "dataset"}
+    if unknown := set(configs or {}) - known:
+        raise ValueError(f"configs of {sorted(unknown)}, but the data sets are {sorted(known)}")
+    found = _plugin_checks(source) if source.module else []
+    cache_dir = cache(_temporary_folder)
+    for factory in factories:
+        config = (configs or {}).get(factory.name)
+        found += _component_checks(source, factory, config, cache_dir)
+    return [check for check in found if fnmatch(f"{check.component}/{check.name}", only)]
+
+
+def _loads(source: Source, error: BaseException | None) -> Check:
+    def test() -> None:
+        if error is not None:
+            raise Fault("a plugin that loads", one_line(error)) from error
+
+    return _check(source, "plugin", PLUGIN[0], test)
+
+
+def _plugin_checks(source: Source) -> list[Check]:
+    return [
+        _loads(source, None),
+        *(
+            _check(source, "plugin", rule, partial(_run, "plugin", rule, source))
+            for rule in PLUGIN[1:]
+        ),
+    ]
+
+
+def _component_checks(
+    source: Source, factory: Factory, config: Any, cache_dir: Callable[[], Path]
+) -> list[Check]:
+    def run(rule: Rule) -> Callable[[], None]:
+        def test() -> None:
+            subject = Subject(
+                source=source, factory=factory, config=config, cache_dir=cache_dir()
+            )
+            _run(factory.kind, rule, subject)
+
+        return test
+
+    component = f"{factory.kind}/{factory.name}"
+    return [
+        _check(source, component, rule, run(rule), limit=factory.limits.get(rule.name))
+        for rule in RULES[factory.kind]
+    ]
+
+
+def _check(
+    source: Source,
+    component: str,
+    rule: Rule,
+    test: Callable[[], None],
+    limit: str | None = None,
+) -> Check:
+    return Check(
+        plugin=source.name,
+        component=component,
+        name=rule.name,
+        test=test,
+        reproduce="from mlcore.testing import checks\n"
+        f"for check in checks({source.expression}, only={f'{component}/{rule.name}'!r}):\n"
+        "    check()",
+        declarable=rule.declarable,
+        limit=limit if rule.declarable else None,
+    )
+
+
+def _run(kind: str, rule: Rule, subject: Any) -> None:
+    importlib.import_module(_MODULES[kind]).CHECKS[rule.name](subject)
+
+
+def _temporary_folder() -> Path:
+    folder = tempfile.mkdtemp(prefix="mlcore-checks-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)

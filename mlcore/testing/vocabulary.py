@@ -1,0 +1,109 @@
+"""The names of all checks, what each asks for, and which may be declared as limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One check by name.
+
+    Attributes:
+        name: Kebab-case; for a declarable rule also the key in a factory's ``limits``.
+        meaning: What must hold, as the end of "it must hold that ...".
+        declarable: Whether a factory may declare in ``limits`` that it does not hold.
+    """
+
+    name: str
+    meaning: str
+    declarable: bool = False
+
+
+PLUGIN = (
+    Rule("loads", "the plugin loads and its hooks return valid factories"),
+    Rule("imports-no-torch", "listing it does not import torch"),
+    Rule("prints-nothing", "listing it prints nothing"),
+    Rule("leaves-process-alone", "listing it changes no signal handler, hook or environment"),
+)
+
+FACTORY = (
+    Rule("described", "summary and options are described, a summary in one line"),
+    Rule("config-round-trip", "the options survive a TOML file unchanged"),
+    Rule("limits-known", "the keys of limits are names of declarable checks"),
+)
+
+CONDITIONS = (
+    Rule("one-row", "it copes with a batch of one image", declarable=True),
+    Rule("no-positive", "it copes with a batch without a near pair", declarable=True),
+    Rule("no-negative", "it copes with a batch without a far pair", declarable=True),
+    Rule("neither", "it copes with pairs that are neither near nor far", declarable=True),
+    Rule("duplicate-embeddings", "it copes with equal embeddings", declarable=True),
+    Rule("zero-embeddings", "it copes with embeddings of zeros", declarable=True),
+    Rule("opposite-embeddings", "it copes with embeddings x and -x", declarable=True),
+    Rule("coincident-positions", "it copes with images of one position", declarable=True),
+    Rule("no-headings", "it copes with a batch without headings", declarable=True),
+    Rule("altitudes", "it copes with positions of three coordinates", declarable=True),
+)
+
+LOSS = (
+    *FACTORY,
+    Rule("scalar", "it returns a LossOutput: a finite scalar and plain stats"),
+    Rule("gradient", "a gradient reaches the embeddings and the loss's own parameters"),
+    Rule("gradcheck", "the float64 gradient is that of finite differences", declarable=True),
+    Rule("permutation", "the order of the images changes nothing", declarable=True),
+    Rule("translation", "moving all positions changes nothing", declarable=True),
+    Rule("declares-needs", "it reads nothing of the batch that needs does not declare"),
+    Rule("autocast", "it is finite and a float under autocast", declarable=True),
+    Rule("inputs-unmodified", "embeddings, batch and tuples are left as they were"),
+    Rule("reproducible", "the context's seed decides every number; calls leave no trace"),
+    Rule("rows-add-up", "the shares of forward_rows add up to the whole"),
+    Rule("memory", "memory grows with the batch as declared"),
+    *CONDITIONS,
+)
+
+MINER = (
+    *FACTORY,
+    Rule("form", "it returns what produces says: int64 columns of one length"),
+    Rule("indices-valid", "every index is a row of the batch and no image pairs with itself"),
+    Rule("roles-right", "positives are near pairs, negatives far ones", declarable=True),
+    Rule("seed", "the context's seed decides every tuple; calls leave no trace"),
+    Rule("inputs-unmodified", "embeddings and batch are left as they were"),
+    *CONDITIONS,
+)
+
+INFLUENCE = (
+    *FACTORY,
+    Rule("range", "weights are finite and in [0, 1] from 0 m to 1,000 km"),
+    Rule("monotone", "weights never rise with distance"),
+    Rule("value-at-zero", "repulsion_start_m says where the weight leaves 1"),
+    Rule("support", "every pair inside support_m has a positive weight"),
+    Rule("shape-and-dtype", "weights have the shape and dtype of the distances"),
+    Rule("inputs-unmodified", "distances are left as they were"),
+    Rule("device-code", "device_code agrees to float32 rounding", declarable=True),
+)
+
+DATASET = (
+    *FACTORY,
+    Rule("opens", "it opens, or says in one error what it lacks"),
+    Rule("lengths", "columns are of one length, their types and codes right"),
+    Rule("metres-plausible", "positions are metres, headings radians", declarable=True),
+    Rule("splits-disjoint", "training images are apart from the others", declarable=True),
+    Rule("images", "load_image gives uint8 (3, H, W); names differ"),
+    Rule("deterministic", "opened twice, it is the same"),
+    Rule("picklable", "a copy in another process gives the same images"),
+)
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    "plugin": PLUGIN,
+    "loss": LOSS,
+    "miner": MINER,
+    "influence": INFLUENCE,
+    "dataset": DATASET,
+}
+"""The checks of each kind of component, and of a plugin as a whole."""
+
+
+def declarable(kind: str) -> tuple[str, ...]:
+    """Return the keys that a factory of ``kind`` may have in ``limits``."""
+    return tuple(rule.name for rule in RULES[kind] if rule.declarable)
