@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry, Places
 from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
 from mlcore_soft_contrastive.layout import Blocks, TilePair, self_columns
+from mlcore_soft_contrastive.numba_weights import Floats, Rule, Side, Span
 
 _LOG2_E = 1.4426950408889634
 LARGEST_EXPONENT = 60.0
@@ -63,7 +66,10 @@ class NumbaTileOps:
         self._terms = (self._rows.attraction, self._rows.repulsion)
 
     def most_attracting(self, tile: Tensor, pair: TilePair) -> None:
-        self._run(numba_tiles.most_attracting, tile, pair)
+        largest, _ = self._run(numba_tiles.most_attracting, tile, pair)
+        if pair.mirrored:
+            t = self._columns.attraction[pair.columns]
+            np.maximum(t, largest.max(axis=0), out=t)
 
     def least_most_attracting(self, pair: TilePair) -> float:
         least = self._rows.attraction[pair.rows].min()
@@ -72,7 +78,11 @@ class NumbaTileOps:
         return float(least)
 
     def mining_extrema(self, tile: Tensor, pair: TilePair) -> None:
-        self._run(numba_tiles.mining_extrema, tile, pair)
+        largest, lacking = self._run(numba_tiles.mining_extrema, tile, pair)
+        if pair.mirrored:
+            below, above = self._columns.below[pair.columns], self._columns.above[pair.columns]
+            np.maximum(below, largest.max(axis=0), out=below)
+            np.minimum(above, -lacking.max(axis=0), out=above)
 
     def start_sums(self) -> None:
         for side in (
@@ -86,7 +96,10 @@ class NumbaTileOps:
             side.attraction[:] = side.repulsion[:] = 0.0
 
     def sums(self, tile: Tensor, pair: TilePair) -> None:
-        self._run(numba_tiles.sums, tile, pair)
+        attraction, repulsion = self._run(numba_tiles.sums, tile, pair)
+        if pair.mirrored:
+            self._columns.attraction[pair.columns] += attraction.sum(axis=0)
+            self._columns.repulsion[pair.columns] += repulsion.sum(axis=0)
 
     def terms(self) -> RowTerms:
         attraction, repulsion = self._rows.attraction, self._rows.repulsion
@@ -109,32 +122,52 @@ class NumbaTileOps:
     def gradient(self, tile: Tensor, pair: TilePair) -> None:
         self._run(numba_tiles.gradient, tile, pair)
 
-    def _run(self, kernel: Callable[..., None], tile: Tensor, pair: TilePair) -> None:
-        span = numba_weights.Span(
+    def _run(self, step: Callable[..., None], tile: Tensor, pair: TilePair) -> Floats:
+        """Run one step on all rows of the tile; return what it leaves for the columns."""
+        span = Span(
             row=pair.rows.start,
             column=pair.columns.start,
             near=pair.gap_m < self._support_m,
             symmetric=pair.symmetric,
             mirrored=pair.mirrored,
         )
-        with _torch_threads():
-            kernel(tile.numpy(), span, self._rows, self._columns, self._self_column, self._rule)
+        chunks = -(-tile.shape[0] // numba_tiles.CHUNK)
+        by_column = np.zeros((2, chunks, tile.shape[1]), np.float32)
+        values, self_column = tile.numpy(), self._self_column
+
+        def run(share: tuple[int, int]) -> None:
+            step(
+                values,
+                span,
+                self._rows,
+                self._columns,
+                self_column,
+                self._rule,
+                share,
+                by_column,
+            )
+
+        threads = min(torch.get_num_threads(), chunks)
+        cuts = [chunks * k // threads for k in range(threads + 1)]
+        shares = list(itertools.pairwise(cuts))
+        others = [_pool(os.getpid(), threads).submit(run, share) for share in shares[1:]]
+        run(shares[0])
+        for other in others:
+            other.result()
+        return by_column
 
 
-@contextmanager
-def _torch_threads() -> Iterator[None]:
-    """Let numba use as many threads as torch does."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(torch.get_num_threads(), before))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
+@functools.cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Return threads to share tiles with, new ones in a forked ``process``.
+
+    Not numba's own: under OpenMP its threads and torch's would wait for each other
+    spinning, which on a busy machine takes longer than the work.
+    """
+    return ThreadPoolExecutor(threads, f"mlcore-tiles-{process}")
 
 
-def _side(
-    places: Places, order: Blocks, origin_m: Tensor, *, with_headings: bool
-) -> numba_weights.Side:
+def _side(places: Places, order: Blocks, origin_m: Tensor, *, with_headings: bool) -> Side:
     size = len(places)
     exact = np.zeros((3, size))
     exact[: len(origin_m)] = (places.positions_m[order.order] - origin_m).T.numpy()
@@ -142,7 +175,7 @@ def _side(
     headings = np.zeros(0)
     if with_headings and places.headings_rad is not None:
         headings = np.mod(places.headings_rad[order.order].numpy(), 2 * math.pi)
-    return numba_weights.Side(
+    return Side(
         high=high,
         low=(exact - high).astype(np.float32),
         exact=exact,
@@ -154,11 +187,11 @@ def _side(
     )
 
 
-def _rule(geometry: Geometry, config: SoftContrastiveConfig) -> numba_weights.Rule:
+def _rule(geometry: Geometry, config: SoftContrastiveConfig) -> Rule:
     influence, limit = geometry.influence, geometry.heading_limit_rad
     assert isinstance(influence, Sigmoid | Linear | Tanh | Step)
     steepness = influence.steepness_per_m if isinstance(influence, Sigmoid) else 0.0
-    return numba_weights.Rule(
+    return Rule(
         kind=_KINDS[type(influence)],
         steepness=np.float32(steepness * _LOG2_E),
         cutoff_m=influence.cutoff_m,

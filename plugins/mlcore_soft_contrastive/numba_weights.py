@@ -110,12 +110,10 @@ class Span(NamedTuple):
     mirrored: bool
 
 
-def compiled(*flags: str, parallel: bool = False) -> Callable[[F], F]:
+def compiled(*flags: str) -> Callable[[F], F]:
     """Return numba's decorator with a type that keeps the function's own."""
     # With Python's error model, every division tests for zero, one number at a time.
-    decorate = numba.njit(
-        cache=True, error_model="numpy", fastmath=set(flags), parallel=parallel, nogil=True
-    )
+    decorate = numba.njit(cache=True, error_model="numpy", fastmath=set(flags), nogil=True)
     return cast("Callable[[F], F]", decorate)
 
 
