@@ -176,7 +176,7 @@ def restore(run: RunFolder, registry: Registry) -> tuple[RunConfig, EmbeddingMod
         DataError: The run holds no whole checkpoint, or one of another network.
     """
     config = run_from_toml(run.config, registry)
-    checkpoint, _ = run.newest_checkpoint()
+    checkpoint = run.newest_checkpoint()
     if checkpoint is None:
         raise DataError(f"{run.path} has no checkpoint; train it with 'mlcore train --resume'")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]

@@ -103,14 +103,22 @@ class RunFolder:
         """Return where the training state after ``step`` optimizer steps belongs."""
         return self.checkpoints / f"step-{step:09d}.ckpt"
 
-    def newest_checkpoint(self) -> tuple[Path | None, list[str]]:
-        """Return the newest whole checkpoint, and a sentence for each torn one passed over."""
-        warnings: list[str] = []
-        for path in sorted(self.checkpoints.glob("step-*.ckpt"), reverse=True):
+    def newest_checkpoint(self) -> Path | None:
+        """Return the newest checkpoint that is whole, or None if there is no checkpoint.
+
+        One that a crash has torn is named to the user, and the one before is used.
+
+        Raises:
+            DataError: There are checkpoints, but none is whole.
+        """
+        paths = sorted(self.checkpoints.glob("step-*.ckpt"), reverse=True)
+        for path in paths:
             if _is_whole(path):
-                return path, warnings
-            warnings.append(f"{path} is torn or truncated; using the one before")
-        return None, warnings
+                return path
+            sys.stderr.write(f"note: {path} is torn or truncated; using the one before\n")
+        if paths:
+            raise DataError(f"no checkpoint in {self.checkpoints} is whole")
+        return None
 
     def prune_checkpoints(self) -> None:
         """Remove all but the newest two checkpoints."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mlcore.batches import TrainingBatch, TrainingLoader
-from mlcore.errors import DataError, MlcoreError, NonFiniteLossError
+from mlcore.errors import MlcoreError, NonFiniteLossError
 from mlcore.files import atomic_write
 from mlcore.protocols import LossOutput, Pairs, Progress, Triplets, no_progress
 
@@ -52,6 +52,7 @@ class EmbeddingTask(pl.LightningModule):
     def training_step(self, item: TrainingBatch, step: int) -> Tensor:
         """Return the loss of one batch: embed, mine, compare."""
         embeddings = self.model(item.images)
+        self._stop_if_not_finite(embeddings.detach().sum(), "an embedding", item)
         with torch.autocast(self.device.type, enabled=False):
             # The loss is in float32 or better, whatever the model runs in.
             embeddings = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
@@ -124,7 +125,7 @@ class EmbeddingTask(pl.LightningModule):
             f" and {len(images) - 5} more" if len(images) > 5 else ""
         )
         raise NonFiniteLossError(
-            f"{what} of {name!r} is {float(value)} at step {self.global_step}, before the "
+            f"{what} of {name!r} is {float(value.detach())} at step {self.global_step}, before the "
             f"optimizer step; images: {shown}. Try a smaller --training.learning_rate."
         )
 
@@ -326,13 +327,7 @@ def fit(
         DataError: An image cannot be read, or no checkpoint of the run is whole.
     """
     options = experiment.config.training
-    checkpoint, warnings_ = run.newest_checkpoint()
-    for warning in warnings_:
-        warnings.warn(warning, stacklevel=2)
-    if warnings_ and checkpoint is None:
-        raise DataError(
-            f"{warnings_[-1].split(' is ')[0]} is torn, and there is none before it"
-        )
+    checkpoint = run.newest_checkpoint()
     start = 0 if checkpoint is None else int(checkpoint.stem.removeprefix("step-"))
     run.cut_metrics(start)
     checkpoints = Checkpoints(run, options.checkpoint_every)
@@ -354,7 +349,7 @@ def fit(
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=False,
-            deterministic="warn" if options.accelerator != "cpu" else True,
+            deterministic="warn",
         )
         trainer.fit(
             EmbeddingTask(experiment),

@@ -1,14 +1,19 @@
-"""A tiny data set in memory: three traversals of a loop, each place with its own colours."""
+"""A plugin for tests: a tiny data set in memory, and a loss that explodes.
+
+Found like any other, wherever this folder is on the path.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+import mlcore
 from mlcore.errors import DataError
 from mlcore.protocols import PlaceTable, Split
 
@@ -18,7 +23,7 @@ TRAVERSALS = ("overcast", "sun", "night")
 
 @dataclass
 class SyntheticDataset:
-    """Images are functions of position and traversal; ``broken`` ones cannot be read.
+    """Three traversals of a loop; images are functions of position and traversal; ``broken`` ones cannot be read.
 
     Attributes:
         radius_m: Of the loop, one image every 2 m or so.
@@ -74,3 +79,72 @@ class SyntheticDataset:
             condition=codes,
             conditions=names,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticConfig:
+    """Options of the synthetic data set.
+
+    Attributes:
+        radius_m: Radius of the loop in metres.
+        broken: Indices of images that cannot be read.
+    """
+
+    radius_m: float = 20.0
+    broken: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplodingConfig:
+    """Options of the exploding loss.
+
+    Attributes:
+        at_call: The call that returns NaN, from 1.
+        in_gradient: Whether only the gradient is NaN.
+    """
+
+    at_call: int = 3
+    in_gradient: bool = False
+
+
+class ExplodingLoss(torch.nn.Module):
+    """The mean of the embeddings, until it is NaN."""
+
+    def __init__(self, config: ExplodingConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.calls = 0
+
+    def forward(self, embeddings: Tensor, batch: Any, tuples: Any = None) -> mlcore.LossOutput:
+        self.calls += 1
+        loss = embeddings.mean()
+        if self.calls == self.config.at_call:
+            zero = embeddings.sum() * 0
+            loss = loss + (zero.sqrt() if self.config.in_gradient else math.nan)
+        return mlcore.LossOutput(loss)
+
+
+@mlcore.hookimpl
+def mlcore_datasets() -> list[mlcore.DatasetFactory]:
+    return [
+        mlcore.DatasetFactory(
+            name="synthetic",
+            summary="coloured blocks along a loop",
+            config=SyntheticConfig,
+            build=lambda config, _context: SyntheticDataset(
+                radius_m=config.radius_m, broken=frozenset(config.broken)
+            ),
+        )
+    ]
+
+
+@mlcore.hookimpl
+def mlcore_losses() -> list[mlcore.LossFactory]:
+    return [
+        mlcore.LossFactory(
+            name="exploding",
+            summary="returns NaN at the third call",
+            config=ExplodingConfig,
+            build=lambda config, _context: ExplodingLoss(config),
+        )
+    ]

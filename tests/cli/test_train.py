@@ -1,0 +1,200 @@
+"""``mlcore train`` from command line to run folder, on the synthetic data set."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mlcore.cli.main import main
+
+TINY = [
+    "--dataset",
+    "synthetic",
+    "--model.width",
+    "8",
+    "--model.embedding_dim",
+    "16",
+    "--sampling.tuples_per_batch",
+    "2",
+    "--sampling.near_per_tuple",
+    "3",
+    "--sampling.far_per_tuple",
+    "3",
+    "--training.checkpoint_every",
+    "5",
+    "--evaluation.dimensions",
+    "8",
+]
+
+pytestmark = pytest.mark.usefixtures("synthetic_plugin")
+
+
+def train(*words: str | Path) -> int:
+    return main(["train", *(str(word) for word in words)])
+
+
+def final_state(run: Path) -> dict[str, torch.Tensor]:
+    newest = max((run / "checkpoints").glob("*.ckpt"))
+    return torch.load(newest, weights_only=True)["state_dict"]
+
+
+def test_a_run_writes_its_folder_and_prints_its_table(capsys, tmp_path):
+    run = tmp_path / "run"
+    assert train(*TINY, "--training.max_steps", "7", "--out", run) == 0
+    printed = capsys.readouterr()
+    for word in ("sun", "night", "untrained", "pixels", "trained", "upper bound", "< 10 m"):
+        assert word in printed.out
+    assert str(run) in printed.err
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 8))
+    assert {"loss", "learning_rate", "loss/attraction"} <= rows[0].keys()
+    assert [p.name for p in sorted((run / "checkpoints").iterdir())] == [
+        "step-000000005.ckpt",
+        "step-000000007.ckpt",
+    ]
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["data_fingerprint"] == "synthetic"
+    assert environment["plugins"]["synthetic"] == "mlcore-synthetic 0"
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert [one["model"] for one in evaluation["evaluations"]] == [
+        "untrained",
+        "pixels",
+        "trained",
+    ]
+    assert len(evaluation["evaluations"][0]["distance_m"]) == 120
+    assert (run / "plots" / "metres.png").stat().st_size > 5000
+
+
+def test_the_resolved_file_alone_repeats_the_run(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert train(*TINY, "--seed", "3", "--training.max_steps", "4", "--out", first) == 0
+    assert train("--config", first / "config.toml", "--out", second) == 0
+    for name in ("config.toml", "metrics.jsonl", "evaluation.json"):
+        assert (second / name).read_text() == (first / name).read_text(), name
+
+
+@pytest.mark.parametrize("loss", ["pml-triplet-margin", "pml-proxy-anchor", "quadruplet"])
+def test_losses_of_every_kind_train(loss, tmp_path):
+    run = tmp_path / "run"
+    words = ["--training.max_steps", "2", "--evaluation.baselines", "false", "--out", run]
+    assert train(*TINY, "--loss", loss, *words) == 0
+    if loss == "pml-proxy-anchor":
+        assert any(name.startswith("loss.") for name in final_state(run))
+
+
+def test_workers_change_no_number(tmp_path):
+    words = ["--training.max_steps", "3", "--evaluation.baselines", "false"]
+    for workers in ("0", "2"):
+        out = tmp_path / workers
+        assert train(*TINY, *words, "--training.num_workers", workers, "--out", out) == 0
+    assert (tmp_path / "2" / "metrics.jsonl").read_text() == (
+        tmp_path / "0" / "metrics.jsonl"
+    ).read_text()
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=str
+)
+def test_a_stopped_run_goes_on_bit_for_bit(capsys, tmp_path, number, exit_code):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    words = [*TINY, "--training.max_steps", "40", "--evaluation.baselines", "false"]
+    assert train(*words, "--out", whole) == 0
+    killer = threading.Thread(target=send_after, args=(number, stopped, 8))
+    killer.start()
+    code = train(*words, "--out", stopped)
+    killer.join()
+    assert code == exit_code
+    assert f"mlcore train --resume {stopped}" in capsys.readouterr().err
+    assert not (stopped / "evaluation.json").exists()
+    assert train("--resume", stopped) == 0
+    assert_same_run(stopped, whole)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    words = [*TINY, "--training.max_steps", "40", "--evaluation.baselines", "false"]
+    assert train(*words, "--out", whole) == 0
+    command = [sys.executable, "-m", "mlcore", "train", *words, "--out", str(killed)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        wait_for_rows(killed, 8)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert train("--resume", killed) == 0
+    assert_same_run(killed, whole)
+
+
+def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(capsys, tmp_path):
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    words = [*TINY, "--training.max_steps", "10", "--evaluation.baselines", "false"]
+    for run in (whole, torn):
+        assert train(*words, "--out", run) == 0
+    newest = torn / "checkpoints" / "step-000000010.ckpt"
+    newest.write_bytes(newest.read_bytes()[:-200])
+    capsys.readouterr()
+    assert train("--resume", torn) == 0
+    assert f"{newest} is torn" in capsys.readouterr().err
+    assert_same_run(torn, whole)
+
+
+@pytest.mark.parametrize("in_gradient", ["false", "true"])
+def test_a_loss_that_is_not_finite_stops_before_the_step(capsys, tmp_path, in_gradient):
+    run = tmp_path / "run"
+    words = ["--loss", "exploding", "--loss.in_gradient", in_gradient]
+    assert train(*TINY, *words, "--training.checkpoint_every", "1", "--out", run) == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "of 'exploding' is nan at step 2, before the optimizer step" in message
+    assert "synthetic/" in message
+    assert max(p.stem for p in (run / "checkpoints").iterdir()) == "step-000000002"
+
+
+def test_an_unreadable_image_is_named_or_left_out_when_told(capsys, tmp_path):
+    broken = ",".join(str(index) for index in range(0, 180, 7))
+    words = ["--dataset.broken", broken, "--training.max_steps", "3"]
+    assert train(*TINY, *words, "--out", tmp_path / "stops") == 2
+    assert "cannot be decoded" in capsys.readouterr().err.splitlines()[-1]
+    run = tmp_path / "goes-on"
+    assert train(*TINY, *words, "--training.skip_unreadable", "true", "--out", run) == 0
+    skipped = (run / "skipped.txt").read_text().splitlines()
+    assert skipped
+    assert len(set(skipped)) == len(skipped)
+
+
+def test_too_few_images_for_a_tuple(capsys, tmp_path):
+    run = tmp_path / "run"
+    assert train(*TINY, "--sampling.far_radius_m", "500", "--out", run) == 2
+    message = capsys.readouterr().err
+    assert "do not make one tuple" in message
+    assert "--sampling.far_radius_m" in message
+    assert not run.exists()
+
+
+def send_after(number: int, run: Path, num_rows: int) -> None:
+    wait_for_rows(run, num_rows)
+    os.kill(os.getpid(), number)
+
+
+def wait_for_rows(run: Path, num_rows: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        metrics = run / "metrics.jsonl"
+        if metrics.exists() and len(metrics.read_text().splitlines()) >= num_rows:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{run} has not come to {num_rows} steps")
+
+
+def assert_same_run(run: Path, expected: Path) -> None:
+    assert (run / "metrics.jsonl").read_text() == (expected / "metrics.jsonl").read_text()
+    state, wanted = final_state(run), final_state(expected)
+    assert state.keys() == wanted.keys()
+    assert all(torch.equal(state[name], wanted[name]) for name in wanted)

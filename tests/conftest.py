@@ -1,0 +1,27 @@
+"""Fixtures that several suites use."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+SUPPORT = Path(__file__).parent / "support"
+
+
+@pytest.fixture
+def synthetic_plugin(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Install the plugin ``synthetic`` for one test; returns the folder for PYTHONPATH."""
+    monkeypatch.syspath_prepend(SUPPORT)
+    monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
+    return SUPPORT
+
+
+@pytest.fixture
+def synthetic_dataset(synthetic_plugin: Path) -> object:
+    """A tiny data set in memory with three splits of three traversals."""
+    if "mlcore_synthetic" in sys.modules:
+        return sys.modules["mlcore_synthetic"].SyntheticDataset()
+    return importlib.import_module("mlcore_synthetic").SyntheticDataset()
