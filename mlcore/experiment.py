@@ -156,8 +156,7 @@ def with_input_size(config: RunConfig, dataset: PlaceDataset) -> RunConfig:
     It is taken from the first training image where the options leave it open, so that the
     resolved configuration does not depend on the data any more.
     """
-    first = int(dataset.train.references.index[0])
-    _, image_height, image_width = dataset.load_image(first).shape
+    _, image_height, image_width = _first_image(config, dataset).shape
     height, width = input_size(config.model.options, (image_height, image_width))
     options = replace(config.model.options, input_height_px=height, input_width_px=width)
     return replace(config, model=replace(config.model, options=options))
@@ -201,6 +200,20 @@ def _from_scratch(config: RunConfig) -> RunConfig:
         return config
     options = replace(config.model.options, pretrained="none")
     return replace(config, model=replace(config.model, options=options))
+
+
+def _first_image(config: RunConfig, dataset: PlaceDataset) -> Tensor:
+    """Return the first training image, or with ``skip_unreadable`` the first readable one."""
+    index = dataset.train.references.index
+    if not len(index):
+        raise DataError("the training split has no reference image")
+    for number in index[:-1]:
+        try:
+            return dataset.load_image(int(number))
+        except DataError:
+            if not config.training.skip_unreadable:
+                raise
+    return dataset.load_image(int(index[-1]))
 
 
 def _sample_images(
