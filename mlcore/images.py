@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision.transforms.v2.functional import resize
+from torch.nn.functional import grid_sample, interpolate
 
 from mlcore.errors import DataError
 
@@ -26,7 +26,8 @@ _ASPECT_TOLERANCE_PX = 1.0
 def read_image(path: Path) -> Tensor:
     """Return the image at ``path`` as uint8 ``(3, H, W)``, upright, RGB.
 
-    Grey, palette, CMYK and 16-bit images are converted; EXIF orientation is applied.
+    Grey, palette, CMYK and 16-bit images are converted, transparency is dropped, EXIF
+    orientation is applied.
 
     Raises:
         DataError: There is no such file, or it is no image, truncated or too large.
@@ -36,17 +37,16 @@ def read_image(path: Path) -> Tensor:
             # Our own limit is checked below; Pillow's warning would say the same twice.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise DataError(
-                        f"image {path} has {width} x {height} pixels, more than {MAX_PIXELS}"
-                    )
+                _check_size(image, path)
                 pixels = _as_rgb(ImageOps.exif_transpose(image))
+    except (DataError, MemoryError):
+        raise
     except FileNotFoundError:
         raise DataError(f"no image at {path}") from None
     except UnidentifiedImageError as error:
         raise DataError(f"{path} is not an image of a known format") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:
+        # A damaged file makes Pillow's decoders raise nearly anything.
         raise DataError(f"image {path} cannot be decoded: {error}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
@@ -69,8 +69,7 @@ def letterbox(image: Tensor, height: int, width: int) -> Tensor:
     scale = min(height / old_height, width / old_width)
     new_height = max(1, round(old_height * scale))
     new_width = max(1, round(old_width * scale))
-    mean = image.float().mean(dim=(1, 2), keepdim=True).round().to(torch.uint8)
-    result = mean.expand(3, height, width).clone()
+    result = _mean(image[None])[0].round().to(torch.uint8).expand(3, height, width).clone()
     top, left = (height - new_height) // 2, (width - new_width) // 2
     result[:, top : top + new_height, left : left + new_width] = _resize(
         image, new_height, new_width
@@ -99,43 +98,61 @@ def augment(images: Tensor, seed: int, step: int) -> Tensor:
         seed: Of the run's augmentation.
         step: Optimizer step.
     """
-    num_images = len(images)
-    draws = np.stack([_draws(seed, step, slot) for slot in range(num_images)])
-    moved = _move(images.float(), torch.from_numpy(draws[:, :3]).float())
-    light = torch.from_numpy(draws[:, 3:]).float()
-    gain = torch.exp(0.35 * light[:, 0] + 0.1 * light[:, 1:4].T).T  # by colour
-    contrast = torch.exp(0.3 * light[:, 4])[:, None, None, None]
-    mean = moved.mean(dim=(1, 2, 3), keepdim=True)
-    varied = (moved - mean).mul_(contrast).add_(mean).mul_(gain[:, :, None, None])
-    return varied.clamp_(0, 255).round_().to(torch.uint8)
-
-
-def _draws(seed: int, step: int, slot: int) -> NDArray[np.float64]:
-    return np.random.default_rng((seed, step, slot)).uniform(-1.0, 1.0, size=8)
+    # Rows are drawn in order: the draws of a slot do not depend on the number of slots.
+    generator = np.random.default_rng((seed, step))
+    draws = torch.from_numpy(generator.uniform(-1.0, 1.0, size=(len(images), 8))).float()
+    gain = torch.exp(0.35 * draws[:, 3:4] + 0.1 * draws[:, 4:7])[:, :, None, None]
+    contrast = torch.exp(0.3 * draws[:, 7])[:, None, None, None]
+    mean = _mean(images).mean(dim=1, keepdim=True)
+    # gain * (contrast * (pixel - mean) + mean), in one pass over the pixels.
+    moved = _move(images, draws[:, :3])
+    varied = torch.addcmul(gain * (1 - contrast) * mean, moved, gain * contrast)
+    return varied.clamp_(0, 255).add_(0.5).to(torch.uint8)
 
 
 def _move(images: Tensor, draws: Tensor) -> Tensor:
     """Scale by up to 8 % and shift by up to 4 % of the side; ``draws`` is ``(B, 3)``."""
-    scale = torch.exp(0.08 * draws[:, 0])
-    theta = torch.zeros(len(images), 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = scale
-    theta[:, :, 2] = 0.08 * draws[:, 1:]  # the grid's side is 2 long
-    grid = torch.nn.functional.affine_grid(theta, list(images.shape), align_corners=False)
-    return torch.nn.functional.grid_sample(
-        images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    num_images, _, height, width = images.shape
+    scale, shift = torch.exp(0.08 * draws[:, :1]), 0.08 * draws[:, 1:]  # sides are 2 long
+    x = scale * _pixel_centres(width) + shift[:, :1]
+    y = scale * _pixel_centres(height) + shift[:, 1:]
+    grid = torch.empty(num_images, height, width, 2)
+    grid[..., 0], grid[..., 1] = x[:, None, :], y[:, :, None]
+    return grid_sample(
+        images.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
 
 
+def _pixel_centres(size: int) -> Tensor:
+    return (torch.arange(size) + 0.5) * (2 / size) - 1
+
+
+def _mean(images: Tensor) -> Tensor:
+    """Return the mean colours ``(B, 3, 1, 1)``, summed exactly: threads change nothing."""
+    return images.sum(dim=(2, 3), keepdim=True) / (images.shape[2] * images.shape[3])
+
+
 def _resize(image: Tensor, height: int, width: int) -> Tensor:
-    resized: Tensor = resize(image, [height, width], antialias=True)
-    return resized
+    return interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
+
+
+def _check_size(image: Image.Image, path: Path) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"image {path} has {width} x {height} pixels, more than {MAX_PIXELS:,}; "
+            "make it smaller"
+        )
 
 
 def _as_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode.startswith("I") or image.mode == "F":
-        # Pillow would clip 16 bits to the lowest 8.
-        values = np.asarray(image, dtype=np.float64)
-        largest = 65535.0 if values.max(initial=0) > 255 else 255.0
-        grey = np.clip(values / largest * 255.0, 0, 255).round().astype(np.uint8)
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of unknown range")
+    if image.mode.startswith("I"):
+        # 16 bits a pixel, which Pillow would clip to the lowest 8.
+        values = np.asarray(image, dtype=np.float64) * (255 / 65535)
+        grey = np.clip(values, 0, 255).round().astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
+    if "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns of palettes that skip this step
     return np.array(image.convert("RGB"))
