@@ -240,19 +240,9 @@ def locations_m(references: PlaceTable, spacing_m: float) -> NDArray[np.float64]
 
 
 def _check(options: SamplingOptions) -> None:
-    for name in ("tuples_per_batch", "near_per_tuple", "far_per_tuple"):
-        if getattr(options, name) < 1:
-            raise ConfigError(
-                f"--sampling.{name} must be at least 1, got {getattr(options, name)}"
-            )
-    for name in ("location_spacing_m", "place_cell_m", "near_radius_m", "far_radius_m"):
-        value = getattr(options, name)
-        if value is None or not 0 < value < math.inf:
-            raise ConfigError(f"--sampling.{name} must be a positive length, got {value}")
-    assert options.near_radius_m is not None
-    assert options.far_radius_m is not None
-    if options.near_radius_m > options.far_radius_m:
+    near, far = options.near_radius_m, options.far_radius_m
+    if near is None or far is None or near > far:
         raise ConfigError(
-            f"--sampling.near_radius_m {options.near_radius_m:g} is larger than "
-            f"--sampling.far_radius_m {options.far_radius_m:g}: an image would be both"
+            f"--sampling.near_radius_m {near} must not be larger than "
+            f"--sampling.far_radius_m {far}, or an image would be both"
         )

@@ -6,7 +6,7 @@ Each becomes a section of a run's TOML file and a prefix on the command line.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,10 @@ class SamplingOptions:
     near_heading_limit_deg: float = 30.0
     location_spacing_m: float = 1.0
     place_cell_m: float = 15.0
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "tuples_per_batch", "near_per_tuple", "far_per_tuple")
+        _positive(self, "location_spacing_m", "place_cell_m", "near_radius_m", "far_radius_m")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +84,11 @@ class TrainingOptions:
     num_workers: int = 0
     skip_unreadable: bool = False
 
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "max_steps", "checkpoint_every", "log_every")
+        _at_least(self, 0, "weight_decay", "warmup_steps", "gradient_clip", "num_workers")
+        _positive(self, "learning_rate")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
@@ -110,3 +119,22 @@ class EvaluationOptions:
     recall_radius_m: float = 25.0
     batch_size: int = 64
     baselines: bool = True
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "dimensions", "whitening_images", "batch_size")
+        _at_least(self, 0, "spacing_m")
+
+
+def _at_least(options: Any, least: int, *names: str) -> None:
+    """Raise ValueError if one of the options is smaller than ``least``."""
+    for name in names:
+        if not getattr(options, name) >= least:
+            raise ValueError(f"{name} must be at least {least}, got {getattr(options, name)}")
+
+
+def _positive(options: Any, *names: str) -> None:
+    """Raise ValueError unless each of the options is a positive finite number, or None."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"{name} must be positive and finite, got {value}")
