@@ -26,6 +26,7 @@ DISTRIBUTIONS = (
     "pytorch-metric-learning",
     "cupy-cuda13x",
     "cupy-cuda12x",
+    "numba",
     "numpy",
 )
 

@@ -1,0 +1,222 @@
+"""Time and memory of one step of the proposed loss, against other pair losses.
+
+Forward and backward from the embeddings to their gradient, float32. The yardstick is
+4 B^2 D flop at the rate of one 512-wide tile's matrix product plus 3 B^2 exponentials at
+torch's rate, both measured in the same run. pytorch-metric-learning's losses compute
+something else, with less arithmetic for each pair: they are what people use.
+
+Every time is measured under the default allocator and under one that keeps freed memory
+(``GLIBC_TUNABLES``), because beyond B = 4,096 dense losses spend most of their time having
+pages mapped. Memory: a fresh process for each figure, peak resident set over the set just
+before the step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks import _common as common
+
+DURATION = "about 40 minutes"
+
+ALLOCATORS = {
+    "default": {},
+    "tuned": {
+        "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4294967296:"
+        "glibc.malloc.trim_threshold=8589934592"
+    },
+}
+OURS = ["tiled", "tiled, saved", "tiled, mining", "tiled, mining, saved"]
+DENSE = ["dense", "dense, mining", "dense autograd"]
+PML = ["PML MultiSimilarity", "PML SupCon", "PML Contrastive", "PML Circle"]
+DIM = 256
+LARGEST_DENSE = 8192
+REPEATS = {256: 40, 512: 30, 1024: 20, 2048: 11, 4096: 7, 8192: 3}
+CUDA_COMMAND = "python -m benchmarks.loss_step --device cuda --save"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmark."""
+    parser = common.parser(__file__, __doc__ or "")
+    parser.add_argument("--sizes", type=int, nargs="+", help="batch sizes to measure")
+    parser.add_argument("--worker", help="internal: one measurement, as JSON")
+    options = parser.parse_args(argv)
+    if options.worker:
+        print(json.dumps(_work(json.loads(options.worker))))
+        return 0
+    sizes = options.sizes or [256, 1024, 2048, 4096, 8192, 16384, 32768, 65536]
+    if options.quick:
+        sizes = options.sizes or [128, 256]
+    times = _times(sizes, options.device, quick=options.quick)
+    memory = _memory(sizes, options.device)
+    body = "\n\n".join(
+        [_time_table(times), _ratio_table(times), _memory_table(memory), *_gpu(options.device)]
+    )
+    common.report(
+        __file__,
+        __doc__ or "",
+        body,
+        options=options,
+        argv=argv,
+        method=f"D = {DIM} unless said; 1 warm-up, then rounds in turns ({REPEATS}, else 1); "
+        "median [smallest, largest]",
+    )
+    if options.save:
+        _plot(times)
+    return 0
+
+
+def _times(sizes: list[int], device: str, *, quick: bool) -> list[dict[str, Any]]:
+    cases = [(size, DIM, data) for size in sizes for data in ("dense", "route")]
+    if not quick:
+        cases.append((512, 32768, "route"))  # the paper's embedding
+    allocators = ALLOCATORS if device == "cpu" else {"device": {}}
+    rows = []
+    for size, dim, data in cases:
+        for allocator, environment in allocators.items():
+            names = OURS + (DENSE + PML if size <= LARGEST_DENSE else [])
+            job = {
+                "what": "time",
+                "size": size,
+                "dim": dim,
+                "data": data,
+                "device": device,
+                "names": names,
+                "repeats": 2 if quick else REPEATS.get(size, 1),
+            }
+            print(f"B = {size}, D = {dim}, {data}, {allocator}", file=sys.stderr, flush=True)
+            rows.append(job | {"allocator": allocator} | _spawn(job, environment))
+    return rows
+
+
+def _memory(sizes: list[int], device: str) -> list[dict[str, Any]]:
+    rows = []
+    for size in sizes:
+        names = ["tiled", "tiled, mining"]
+        if size <= LARGEST_DENSE:
+            names += ["dense autograd", "PML MultiSimilarity"]
+        for name in names:
+            job = {
+                "what": "memory",
+                "size": size,
+                "dim": DIM,
+                "data": "route",
+                "device": device,
+                "names": [name],
+            }
+            rows.append(job | _spawn(job, {}))
+    return rows
+
+
+def _spawn(job: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
+    """Measure in a fresh process."""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "benchmarks.loss_step", "--worker", json.dumps(job)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=common.ROOT,
+        env={**os.environ, **environment},
+    )
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def _work(job: dict[str, Any]) -> dict[str, Any]:
+    from benchmarks import _loss_steps as work
+
+    size, dim, data, device = job["size"], job["dim"], job["data"], job["device"]
+    if job["what"] == "memory":
+        return {"bytes": work.peak_bytes(job["names"][0], size, dim, data, device)}
+    flops, exponentials = work.yardstick(dim, device)
+    timings = common.measure(
+        work.steps(job["names"], size, dim, data, device),
+        repeats=job["repeats"],
+        warmup=1,
+        synchronize=lambda: work.synchronize(device),
+    )
+    return {
+        "seconds": {name: timing.seconds for name, timing in timings.items()},
+        "yardstick": 4 * size**2 * dim / flops + 3 * size**2 / exponentials,
+    }
+
+
+def _medians(row: dict[str, Any]) -> dict[str, float]:
+    return {name: common.Timing(tuple(s)).median for name, s in row["seconds"].items()}
+
+
+def _label(row: dict[str, Any]) -> list[object]:
+    size = row["size"] if row["dim"] == DIM else f"{row['size']} (D = {row['dim']})"
+    return [size, row["data"], row["allocator"]]
+
+
+def _time_table(rows: list[dict[str, Any]]) -> str:
+    names = OURS + DENSE + PML
+    lines = []
+    for row in rows:
+        timings = {name: common.Timing(tuple(s)) for name, s in row["seconds"].items()}
+        cells = [str(timings.get(name, "")) for name in names]
+        lines.append([*_label(row), *cells, f"{1e3 * row['yardstick']:.1f} ms"])
+    head = ["B", "data", "allocator", *names, "yardstick"]
+    return "## Time\n\n" + common.markdown_table(head, lines)
+
+
+def _ratio_table(rows: list[dict[str, Any]]) -> str:
+    head = ["B", "data", "allocator", "MultiSimilarity / tiled", "dense autograd / tiled"]
+    head += ["dense / tiled", "tiled / yardstick", "mining / no mining"]
+    lines = []
+    for row in rows:
+        t = _medians(row)
+        ours = t["tiled"]
+        rivals = ("PML MultiSimilarity", "dense autograd", "dense")
+        cells = [f"{t[name] / ours:.2f}" if name in t else "" for name in rivals]
+        cells += [f"{ours / row['yardstick']:.2f}", f"{t['tiled, mining'] / ours:.2f}"]
+        lines.append([*_label(row), *cells])
+    return "## Ratios of medians\n\n" + common.markdown_table(head, lines)
+
+
+def _memory_table(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        [
+            row["size"],
+            row["names"][0],
+            f"{row['bytes'] / 2**20:.1f} MiB",
+            f"{row['bytes'] / (4 * row['size'] * row['dim']):.1f}",
+        ]
+        for row in rows
+    ]
+    head = ["B", "loss", "peak over the inputs", "in B x D floats"]
+    return "## Memory, route\n\n" + common.markdown_table(head, lines)
+
+
+def _gpu(device: str) -> list[str]:
+    if device == "cuda":
+        return []
+    return [f"## GPU\n\nnot measured: `{CUDA_COMMAND}`"]
+
+
+def _plot(rows: list[dict[str, Any]]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots()
+    shown = [r for r in rows if r["data"] == "route" and r["dim"] == DIM]
+    shown = [r for r in shown if r["allocator"] != "tuned"]
+    for name in OURS + DENSE + PML:
+        points = [(r["size"], _medians(r)[name]) for r in shown if name in r["seconds"]]
+        if points:
+            style = "-" if name in OURS else "--"
+            axes.loglog(*zip(*points, strict=True), style, marker="o", ms=3, label=name)
+    axes.set(xlabel="images in the batch", ylabel="seconds a step", title="route, D = 256")
+    axes.grid(visible=True, which="both", alpha=0.2)
+    axes.legend(fontsize=8)
+    figure.savefig(common.RESULTS / "loss_step.png", dpi=150)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
