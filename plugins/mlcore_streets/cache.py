@@ -133,7 +133,7 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> int:
 def _checksum(images: Images) -> int:
     checksum = 0
     for start in range(0, len(images), 256):
-        checksum = zlib.crc32(np.ascontiguousarray(images[start : start + 256]), checksum)
+        checksum = zlib.crc32(images[start : start + 256].tobytes(), checksum)
     return checksum
 
 

@@ -53,8 +53,8 @@ OVERCAST = Condition(
 )
 SUN = Condition(
     name="sun",
-    ambient=(0.46, 0.51, 0.60),
-    sun=(0.92, 0.84, 0.68),
+    ambient=(0.60, 0.64, 0.72),
+    sun=(0.80, 0.72, 0.56),
     sky=(84, 140, 214),
     horizon=(176, 204, 232),
     clouds=22.0,
@@ -62,7 +62,7 @@ SUN = Condition(
 )
 NIGHT = Condition(
     name="night",
-    ambient=(0.085, 0.09, 0.125),
+    ambient=(0.10, 0.105, 0.14),
     sky=(12, 14, 24),
     horizon=(40, 34, 34),
     night=True,

@@ -90,12 +90,12 @@ def frames_of(drive: Drive, route: Route, seed: int) -> Frames:
     along = np.cumsum(gaps) - gaps[0] * rng.uniform()
     along = along[along < route.length_m]
     lane = _lane_choice(along, rng) * route.second_lane(along)
-    offset = rng.uniform(-0.45, 0.45) + 0.35 * _wander(along, 35.0, rng)
+    offset = rng.uniform(-0.6, 0.6) + 0.5 * _wander(along, 35.0, rng)
     right = lane + offset
     positions, heading = route.at(along, right)
     steering = np.arctan(np.gradient(right, along)) if len(along) > 1 else 0.0
-    mounting = math.radians(rng.uniform(-2.5, 2.5))
-    jitter = math.radians(3.0) * _wander(along, 9.0, rng)
+    mounting = math.radians(rng.uniform(-4.0, 4.0))
+    jitter = math.radians(6.0) * _wander(along, 9.0, rng)
     heading = heading + steering + mounting + jitter
     return Frames(
         along_m=along,
@@ -118,7 +118,8 @@ def _lane_choice(along: Doubles, rng: np.random.Generator) -> Doubles:
     lower = np.floor(position).astype(int)
     step = np.clip((position - lower) * 3, 0, 1)
     ease = step * step * (3 - 2 * step)
-    return choice[lower] * (1 - ease) + choice[lower + 1] * ease
+    chosen: Doubles = choice[lower] * (1 - ease) + choice[lower + 1] * ease
+    return chosen
 
 
 def _wander(along: Doubles, length_m: float, rng: np.random.Generator) -> Doubles:
@@ -129,4 +130,5 @@ def _wander(along: Doubles, length_m: float, rng: np.random.Generator) -> Double
     lower = np.floor(position).astype(int)
     step = position - lower
     ease = step * step * (3 - 2 * step)
-    return values[lower] * (1 - ease) + values[lower + 1] * ease
+    smooth: Doubles = values[lower] * (1 - ease) + values[lower + 1] * ease
+    return smooth

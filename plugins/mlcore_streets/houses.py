@@ -15,6 +15,7 @@ from mlcore_streets.town import Block, Rectangle
 
 _NUM_DESIGNS = 26
 _VARIANTS = 2
+_CORNER_M = 3.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Builder:
             bounds = _placed(
                 block.bounds_m, side, along, along + front.design.width_m, setback, depth
             )
-            parts.append(self._house(bounds, side, front))
+            parts.append(self._house(bounds, side, front, block))
         return parts
 
     def _fronts(
@@ -99,9 +100,13 @@ class Builder:
             along += front.design.width_m
             left_in_row -= 1
 
-    def _house(self, bounds: Rectangle, side: int, front: Front) -> Panels:
-        textures = [front.side] * 4
-        textures[side] = front.texture
+    def _house(self, bounds: Rectangle, side: int, front: Front, block: Block) -> Panels:
+        textures = [
+            front.texture
+            if wall == side or _on_edge(bounds, block.bounds_m, wall)
+            else front.side
+            for wall in range(4)
+        ]
         outline = front.design.profile
         flat = panels.FLAT
         height = front.design.height_m
@@ -128,6 +133,12 @@ class Builder:
             texture=self._hedge,
             back_texture=self._hedge,
         )
+
+
+def _on_edge(bounds: Rectangle, block: Rectangle, side: int) -> bool:
+    """Return whether that side of a house stands on the edge of its block, at a street."""
+    coordinate = (1, 2, 3, 0)[side]
+    return abs(bounds[coordinate] - block[coordinate]) < _CORNER_M
 
 
 def _placed(

@@ -38,7 +38,7 @@ def draw_light(scene: Scene, drive: Drive, seed: int) -> Light:
     rng = drive.rng(seed, "light")
     condition = drive.condition
     azimuth = rng.uniform(0, 2 * math.pi)
-    elevation = math.radians(rng.uniform(32, 50))
+    elevation = math.radians(rng.uniform(34, 56))
     sun = (
         math.sin(azimuth) * math.cos(elevation),
         math.cos(azimuth) * math.cos(elevation),
@@ -47,7 +47,7 @@ def draw_light(scene: Scene, drive: Drive, seed: int) -> Light:
     return Light(
         condition=condition,
         exposure=math.exp(condition.exposure_spread * float(rng.normal())),
-        tint=np.exp(0.04 * rng.normal(size=3)).astype(np.float32),
+        tint=np.exp(0.025 * rng.normal(size=3)).astype(np.float32),
         sun=sun,
         shadow_top_m=_shadow_top(scene.heights_m, sun) if any(condition.sun) else None,
     )

@@ -103,7 +103,7 @@ def look(camera: Camera, panels: Panels) -> View:
     outline = panels.profile[panel]
     scale = np.float32(camera.focal_px) / seen_depth
     full = (top - bottom) * scale
-    bottom_row = camera.horizon_px + (camera.height_m - bottom) * scale
+    bottom_row = np.float32(camera.horizon_px) + (np.float32(camera.height_m) - bottom) * scale
     upper = bottom_row - full * _PROFILES[outline, 1, step]
     lower = bottom_row - full * _PROFILES[outline, 0, step]
     return View(
@@ -128,7 +128,8 @@ def _may_be_seen(camera: Camera, right: Floats, ahead: Floats) -> NDArray[np.boo
     edge = np.float32(camera.width_px / 2 / camera.focal_px) * ahead
     hidden = (ahead < _NEAREST_M) | (ahead > FARTHEST_M)
     outside = (right > edge).all(axis=1) | (right < -edge).all(axis=1)
-    return ~(hidden.all(axis=1) | outside)
+    seen: NDArray[np.bool_] = np.logical_not(hidden.all(axis=1) | outside)
+    return seen
 
 
 def _intersections(slopes: Floats, right: Floats, ahead: Floats) -> tuple[Floats, Floats]:

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from mlcore_streets import panels, weather
 from mlcore_streets.config import StreetsConfig
 from mlcore_streets.drives import Drive, Frames
+from mlcore_streets.furniture import LAMP_HEIGHT_M
 from mlcore_streets.light import Light, draw_light
 from mlcore_streets.panels import Floats, Panels, make
 from mlcore_streets.raycast import Camera, look
 from mlcore_streets.route import Route
-from mlcore_streets.scene import LAMP_HEIGHT_M, Scene
+from mlcore_streets.scene import Scene
 from mlcore_streets.shading import Shot, shade
 from mlcore_streets.surfaces import resolve
 from mlcore_streets.traffic import Traffic, draw_traffic, moving_panels
 
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 """Raised with every change of what images look like; caches of another one are unused."""
 
 _FIELD_OF_VIEW = 2 * np.tan(np.radians(84) / 2)
@@ -103,51 +104,46 @@ class DriveRenderer:
         """Return trees and lamps, turned towards the camera."""
         scene = self.scene
         bare = bool(self.drive.condition.snow)
-        trees = np.array(
-            [(t.x_m, t.y_m, t.radius_m, t.trunk_m, t.height_m) for t in scene.trees],
-            dtype=np.float32,
-        ).reshape(-1, 5)
-        trees = trees[_near(trees, camera)]
+        trees = scene.trees[_near(scene.trees, camera)]
         lamps = scene.lamps_m[_near(scene.lamps_m, camera)]
-        size = np.ones(len(lamps), dtype=np.float32)
+        crown = scene.trunk if bare else scene.crown
+        outline = panels.BARE if bare else panels.CROWN
+        radius, trunk, height = trees[:, 2:].T
+        head = (LAMP_HEIGHT_M - 0.25, LAMP_HEIGHT_M)
         return panels.join(
             [
-                _billboards(camera, trees, trees[:, 2], trees[:, 3] * 0.8, trees[:, 4],
-                            scene.trunk if bare else scene.crown,
-                            panels.BARE if bare else panels.CROWN),
-                _billboards(camera, trees, 0.16 * np.ones(len(trees)), 0.0,
-                            trees[:, 3] + 0.8, scene.trunk, panels.FLAT),
-                _billboards(camera, lamps, 0.08 * size, 0.0, LAMP_HEIGHT_M, scene.post,
-                            panels.FLAT),
-                _billboards(camera, lamps, 0.35 * size, LAMP_HEIGHT_M - 0.25, LAMP_HEIGHT_M,
-                            scene.lamp, panels.FLAT),
+                _billboards(camera, trees, radius, (0.8 * trunk, height), crown, outline),
+                _billboards(camera, trees, 0.16, (0.0, trunk + 0.8), scene.trunk),
+                _billboards(camera, lamps, 0.08, (0.0, LAMP_HEIGHT_M), scene.post),
+                _billboards(camera, lamps, 0.35, head, scene.lamp),
             ]
-        )  # fmt: skip
+        )
 
 
 def _near(places: Floats, camera: Camera) -> NDArray[np.bool_]:
     distance = np.hypot(places[:, 0] - camera.x_m, places[:, 1] - camera.y_m)
-    return (distance < _SEEN_TREES_M) & (distance > 0.5)
+    near: NDArray[np.bool_] = (distance < _SEEN_TREES_M) & (distance > 0.5)
+    return near
 
 
 def _billboards(
     camera: Camera,
     places: Floats,
-    half_width: Floats,
-    bottom: Floats | float,
-    top: Floats | float,
+    half_width_m: Floats | float,
+    span_m: tuple[Floats | float, Floats | float],
     texture: int,
-    profile: int,
+    profile: int = panels.FLAT,
 ) -> Panels:
-    """Return panels through ``places`` that face the camera."""
+    """Return panels through ``places`` that face the camera, from bottom to top."""
     towards = places[:, :2] - np.array([camera.x_m, camera.y_m], dtype=np.float32)
-    distance = np.hypot(towards[:, 0], towards[:, 1])[:, None]
-    right = np.stack([towards[:, 1], -towards[:, 0]], axis=1) / distance * half_width[:, None]
-    ends = np.concatenate([places[:, :2] - right, places[:, :2] + right], axis=1)
+    half = np.broadcast_to(np.asarray(half_width_m, dtype=np.float32), len(places))[:, None]
+    share = half / np.hypot(towards[:, :1], towards[:, 1:])
+    right = np.stack([towards[:, 1], -towards[:, 0]], axis=1) * share
+    ends: Floats = np.concatenate([places[:, :2] - right, places[:, :2] + right], axis=1)
     return make(
         ends,
-        bottom_m=bottom,
-        top_m=top,
+        bottom_m=span_m[0],
+        top_m=span_m[1],
         texture=texture,
         back_texture=texture,
         profile=profile,

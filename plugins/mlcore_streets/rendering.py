@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def render_to_file(
     reports: queue.Queue[tuple[int, int]] = queue.Queue()
     workers = [
         _Worker(number, [asdict(config), str(path), offset, start, stop], reports)
-        for number, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True))
+        for number, (start, stop) in enumerate(pairwise(edges))
     ]
     try:
         _follow(workers, reports, num_images, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +105,7 @@ def _lane_path(plan: Plan, nodes: list[tuple[int, int]]) -> tuple[Doubles, Doubl
     points: list[Doubles] = []
     second: list[float] = []
     oncoming: list[float] = []
-    legs = list(zip(nodes[:-1], nodes[1:], strict=True))
+    legs = list(pairwise(nodes))
     for number, (node, other) in enumerate(legs):
         kind = _street_between(plan, node, other).kind
         start, end = _crossing(plan, node), _crossing(plan, other)

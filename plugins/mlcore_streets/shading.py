@@ -10,17 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore_streets.furniture import LAMP_HEIGHT_M
 from mlcore_streets.light import Light
 from mlcore_streets.materials import NUM_MATERIALS, Material
 from mlcore_streets.panels import Floats, Panels
 from mlcore_streets.raycast import Camera, View
-from mlcore_streets.scene import LAMP_HEIGHT_M, Scene, sample
+from mlcore_streets.scene import Scene, sample
 from mlcore_streets.surfaces import Surfaces
 
 _SNOW_COVER = {
     Material.ROOF: 0.95, Material.LEDGE: 0.9, Material.ROAD: 0.72, Material.TRACK: 0.25,
-    Material.MARKING: 0.72, Material.PAVEMENT: 0.9, Material.GRASS: 0.96, Material.CAR_TOP: 0.92,
-    Material.FOLIAGE: 0.5,
+    Material.MARKING: 0.72, Material.PAVEMENT: 0.9, Material.GRASS: 0.96,
+    Material.CAR_TOP: 0.92, Material.FOLIAGE: 0.5,
 }  # fmt: skip
 _LAMP_COLOUR = np.array([1.0, 0.74, 0.42], dtype=np.float32)
 _HEADLIGHT_COLOUR = np.array([0.95, 0.92, 0.82], dtype=np.float32)
@@ -136,7 +137,8 @@ def _day_light(shot: Shot, light: Light) -> Floats:
     ground = sample(light.shadow_top_m, surfaces.east_m, surfaces.north_m)
     on_ground = np.float32(light.sun[2]) * np.clip(1 - ground * 2, 0, 1)
     direct = np.where(surfaces.is_ground, on_ground, direct)
-    return result + direct[..., None] * np.asarray(condition.sun, dtype=np.float32)
+    result += direct[..., None] * np.asarray(condition.sun, dtype=np.float32)
+    return result
 
 
 def _night_light(shot: Shot, scene: Scene, light: Light) -> Floats:
@@ -175,4 +177,5 @@ def _hashed(keys: NDArray[np.int64], seed: int) -> Floats:
     mixed ^= mixed >> np.uint32(15)
     mixed *= np.uint32(2246822519)
     mixed ^= mixed >> np.uint32(13)
-    return (mixed >> np.uint32(8)).astype(np.float32) / np.float32(2**24)
+    share: Floats = (mixed >> np.uint32(8)).astype(np.float32) / np.float32(2**24)
+    return share

@@ -5,7 +5,8 @@ All in the district's own frame, metres, x east and y north of its corner.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,10 +53,40 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Street:
-    """A street along a grid line; ``at_m`` is its x (northwards) or y (eastwards)."""
+    """A straight street from one end of the district to the other.
+
+    Attributes:
+        at_m: Its x if it runs north, its y if it runs east.
+        length_m: End to end.
+        kind: Its cross-section.
+        northward: Whether it runs north, or else east.
+    """
 
     at_m: float
+    length_m: float
     kind: StreetKind
+    northward: bool
+
+    def point(self, along_m: float, across_m: float) -> tuple[float, float]:
+        """Return x and y of a point, so far east of a street north, or north of one east."""
+        beside = self.at_m + across_m
+        return (beside, along_m) if self.northward else (along_m, beside)
+
+    def box(self, along_m: tuple[float, float], across_m: tuple[float, float]) -> Rectangle:
+        """Return the rectangle between two places along the street and two across it."""
+        x0, y0 = self.point(along_m[0], across_m[0])
+        x1, y1 = self.point(along_m[1], across_m[1])
+        return (x0, y0, x1, y1)
+
+    def covers(self, x_m: float, y_m: float, half_width_m: float) -> bool:
+        """Return whether a point is within ``half_width_m`` of the middle of the street."""
+        return abs((x_m if self.northward else y_m) - self.at_m) < half_width_m
+
+    def heading_rad(self, across_m: float) -> float:
+        """Return where traffic goes on that side of the street; it keeps right."""
+        if self.northward:
+            return 0.0 if across_m > 0 else math.pi
+        return math.pi / 2 if across_m < 0 else -math.pi / 2
 
 
 @dataclass(frozen=True)
@@ -82,13 +113,40 @@ class Plan:
     eastward: tuple[Street, ...]
     blocks: tuple[Block, ...]
 
+    @property
+    def streets(self) -> tuple[Street, ...]:
+        """All streets."""
+        return self.northward + self.eastward
+
+    def crossing(self, street: Street) -> tuple[Street, ...]:
+        """Return the streets that cross one, in the order they do."""
+        return self.eastward if street.northward else self.northward
+
+    def legs(self, clearance_m: float) -> Iterator[tuple[Street, tuple[float, float]]]:
+        """Yield each street from crossing to crossing, ``clearance_m`` off their kerbs."""
+        for street in self.streets:
+            others = self.crossing(street)
+            starts = [0.0, *(o.at_m + o.kind.kerb_m + clearance_m for o in others)]
+            ends = [*(o.at_m - o.kind.kerb_m - clearance_m for o in others), street.length_m]
+            for span in zip(starts, ends, strict=True):
+                yield street, span
+
 
 def draw_plan(seed: int, name: str, route_length_m: float) -> Plan:
     """Return a district with streets enough for a route of that length."""
     rng = stream(seed, name, "plan")
     columns, rows = _grid_size(route_length_m)
-    northward, width = _draw_streets(rng, columns)
-    eastward, height = _draw_streets(rng, rows)
+    east_kinds, east_m = _draw_lines(rng, columns)
+    north_kinds, north_m = _draw_lines(rng, rows)
+    width, height = east_m[-1] + MARGIN_M, north_m[-1] + MARGIN_M
+    northward = tuple(
+        Street(at, height, kind, northward=True)
+        for at, kind in zip(east_m, east_kinds, strict=True)
+    )
+    eastward = tuple(
+        Street(at, width, kind, northward=False)
+        for at, kind in zip(north_m, north_kinds, strict=True)
+    )
     blocks = tuple(
         Block((x0, y0, x1, y1), _draw_kind(rng))
         for x0, x1 in _between(northward, width)
@@ -108,15 +166,12 @@ def _grid_size(route_length_m: float) -> tuple[int, int]:
     return columns, rows
 
 
-def _draw_streets(rng: np.random.Generator, number: int) -> tuple[tuple[Street, ...], float]:
+def _draw_lines(rng: np.random.Generator, number: int) -> tuple[list[StreetKind], list[float]]:
+    """Return the kinds of parallel streets, and where they lie."""
     gaps = rng.uniform(58.0, 96.0, number - 1)
     places = MARGIN_M + np.concatenate([[0.0], np.cumsum(gaps)])
     names = rng.choice(["lane", "street", "avenue"], size=number, p=[0.25, 0.5, 0.25])
-    streets = tuple(
-        Street(float(place), KINDS[str(name)])
-        for place, name in zip(places, names, strict=True)
-    )
-    return streets, float(places[-1] + MARGIN_M)
+    return [KINDS[str(name)] for name in names], places.tolist()
 
 
 def _between(streets: Sequence[Street], extent_m: float) -> list[tuple[float, float]]:

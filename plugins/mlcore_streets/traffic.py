@@ -95,22 +95,11 @@ def _park(scene: Scene, rng: np.random.Generator) -> Panels:
 
 
 def _bays(plan: Plan) -> list[tuple[float, float, float]]:
-    bays: list[tuple[float, float, float]] = []
-    for streets, crossing, length, northward in (
-        (plan.northward, plan.eastward, plan.size_m[1], True),
-        (plan.eastward, plan.northward, plan.size_m[0], False),
-    ):
-        for street in streets:
-            if street.kind.parking_m is None:
-                continue
-            for along in np.arange(6.0, length, 6.2):
-                if any(abs(along - c.at_m) < c.kind.front_m + 5 for c in crossing):
-                    continue
-                for side in (-1, 1):
-                    across = street.at_m + side * street.kind.parking_m
-                    if northward:
-                        bays.append((across, float(along), 0.0 if side > 0 else np.pi))
-                    else:
-                        heading = np.pi / 2 if side < 0 else -np.pi / 2
-                        bays.append((float(along), across, heading))
-    return bays
+    """Return x, y and heading of every place to park."""
+    return [
+        (*street.point(along, across), street.heading_rad(across))
+        for street, (start, end) in plan.legs(7.0)
+        if street.kind.parking_m is not None
+        for along in np.arange(start, end, 6.2).tolist()
+        for across in (-street.kind.parking_m, street.kind.parking_m)
+    ]

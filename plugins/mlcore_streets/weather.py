@@ -108,4 +108,5 @@ def expose(picture: Floats, light: Light, rng: np.random.Generator) -> NDArray[n
     gain = np.float32(light.exposure * np.exp(0.05 * rng.normal()))
     noise = rng.standard_normal(picture.shape, dtype=np.float32)
     exposed = picture * (gain * light.tint) + noise * np.float32(light.condition.noise)
-    return np.clip(exposed, 0, 255).astype(np.uint8)
+    image: NDArray[np.uint8] = np.clip(exposed, 0, 255).astype(np.uint8)
+    return image
