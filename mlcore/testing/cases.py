@@ -75,7 +75,7 @@ def standard(*, num_tuples: int = 2, near: int = 3, far: int = 3, seed: int = 0)
     positions, roles, tuple_ids = [], [], []
     for number in range(num_tuples):
         anchor = torch.tensor([110.0 * number, 0.0])
-        around = torch.rand(near, 2, generator=generator) * 6 - 3
+        around = torch.rand(near, 2, generator=generator) * 12 - 6
         steps = torch.arange(far + 1)[:, None] * torch.tensor([[27.0, 0.0]])
         beyond = steps + torch.tensor([0.0, 45.0]) + torch.rand(far + 1, 2, generator=generator)
         positions += [anchor[None], anchor + around, anchor + beyond]

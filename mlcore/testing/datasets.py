@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import pickle
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,8 +129,12 @@ def images(subject: Subject) -> None:
 
 
 def deterministic(subject: Subject) -> None:
-    """A run that is repeated sees the same data."""
-    first, second = _open(subject), _open(subject)
+    """A run that is repeated sees the same data, from an empty cache too."""
+    with tempfile.TemporaryDirectory() as folder:
+        _expect_repeated(_open(subject), _open(replace(subject, cache_dir=Path(folder))))
+
+
+def _expect_repeated(first: PlaceDataset, second: PlaceDataset) -> None:
     expect(
         first.fingerprint == second.fingerprint,
         f"the same fingerprint again, {first.fingerprint!r}",

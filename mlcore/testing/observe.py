@@ -69,6 +69,8 @@ def _state() -> dict[str, object]:
 
 def main(argv: Sequence[str]) -> None:
     """Observe the plugin of the command line and print what was seen."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)  # a signal that a parent ignores is inherited so
     sys.stdout.write("\n" + json.dumps(observe(*argv)))
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mlcore.factories import Factory
-from mlcore.testing.check import Check, Fault, one_line
+from mlcore.testing.check import Check, CheckSkipped, Fault, one_line
 from mlcore.testing.subject import PluginLike, Source, Subject
-from mlcore.testing.vocabulary import PLUGIN, RULES, Rule
+from mlcore.testing.vocabulary import FACTORY, FIRST, PLUGIN, RULES, Rule
 
 _MODULES = {
     "plugin": "mlcore.testing.listing",
@@ -84,18 +84,27 @@ def _plugin_checks(source: Source) -> list[Check]:
 def _component_checks(
     source: Source, factory: Factory, config: Any, cache_dir: Callable[[], Path]
 ) -> list[Check]:
-    def run(rule: Rule) -> Callable[[], None]:
-        def test() -> None:
-            subject = Subject(
-                source=source, factory=factory, config=config, cache_dir=cache_dir()
-            )
-            _run(factory.kind, rule, subject)
+    first = FIRST[factory.kind]
 
-        return test
+    def run(rule: Rule) -> None:
+        subject = Subject(source=source, factory=factory, config=config, cache_dir=cache_dir())
+        if rule not in (*FACTORY, first) and not stands():
+            raise CheckSkipped(f"{first.name!r} fails")
+        _run(factory.kind, rule, subject)
+
+    @cache
+    def stands() -> bool:
+        try:
+            run(first)
+        except CheckSkipped:
+            return True
+        except Exception:  # noqa: BLE001 - the first check tells it
+            return False
+        return True
 
     component = f"{factory.kind}/{factory.name}"
     return [
-        _check(source, component, rule, run(rule), limit=factory.limits.get(rule.name))
+        _check(source, component, rule, partial(run, rule), limit=factory.limits.get(rule.name))
         for rule in RULES[factory.kind]
     ]
 

@@ -74,11 +74,11 @@ MINER = (
 
 INFLUENCE = (
     *FACTORY,
+    Rule("shape-and-dtype", "weights have the shape and dtype of the distances"),
     Rule("range", "weights are finite and in [0, 1] from 0 m to 1,000 km"),
     Rule("monotone", "weights never rise with distance"),
     Rule("value-at-zero", "repulsion_start_m says where the weight leaves 1"),
     Rule("support", "every pair inside support_m has a positive weight"),
-    Rule("shape-and-dtype", "weights have the shape and dtype of the distances"),
     Rule("inputs-unmodified", "distances are left as they were"),
     Rule("device-code", "device_code agrees to float32 rounding", declarable=True),
 )
@@ -102,6 +102,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "dataset": DATASET,
 }
 """The checks of each kind of component, and of a plugin as a whole."""
+
+
+FIRST = {
+    kind: next(rule for rule in rules if rule not in FACTORY) for kind, rules in RULES.items()
+}
+"""The check of each kind that has to pass before the others (but :data:`FACTORY`) are run."""
 
 
 def declarable(kind: str) -> tuple[str, ...]:

@@ -1,0 +1,111 @@
+"""An influence function that is right, and faults beside the checks that they fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from mlcore import DeviceCode, InfluenceFactory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ramp:
+    """Options of the ramp, right in every respect.
+
+    Attributes:
+        cutoff_m: Distance (metres) from which on a pair only repels.
+    """
+
+    cutoff_m: float = 15.0
+
+    @property
+    def support_m(self):
+        return self.cutoff_m
+
+    @property
+    def repulsion_start_m(self):
+        return 0.0
+
+    def __call__(self, distance_m):
+        return (1 - distance_m / self.cutoff_m).clamp(min=0)
+
+
+class RampInC(Ramp):
+    __doc__ = Ramp.__doc__
+
+    def device_code(self):
+        return DeviceCode("fmaxf(0.0f, 1.0f - d / cutoff_m)", {"cutoff_m": self.cutoff_m})
+
+
+def influence_factory(config=RampInC, **changes):
+    declared = {
+        "name": "ramp",
+        "summary": "max(0, 1 - d / cutoff)",
+        "config": config,
+        "build": lambda config, _: config,
+    }
+    return InfluenceFactory(**(declared | changes))
+
+
+class BelowZero(Ramp):
+    def __call__(self, distance_m):
+        return 1 - distance_m / self.cutoff_m
+
+
+class Bump(Ramp):
+    support_m = 1000.0
+
+    def __call__(self, distance_m):
+        return 0.5 + 0.5 * torch.cos(distance_m / 20) * torch.exp(-distance_m / 50)
+
+
+class NeverWhole(Ramp):
+    def __call__(self, distance_m):
+        return 0.9 * super().__call__(distance_m)
+
+
+class LateStart(Ramp):
+    repulsion_start_m = 5.0
+
+
+class EndlessSupport(Ramp):
+    support_m = float("inf")
+
+
+class NoSupport(Ramp):
+    support_m = 0.0
+
+
+class AlwaysDouble(Ramp):
+    def __call__(self, distance_m):
+        return super().__call__(distance_m.double())
+
+
+class InPlace(Ramp):
+    def __call__(self, distance_m):
+        return distance_m.div_(-self.cutoff_m).add_(1).clamp_(min=0)
+
+
+class OtherCode(Ramp):
+    def device_code(self):
+        return DeviceCode("1.0f - d / cutoff_m", {"cutoff_m": self.cutoff_m})
+
+
+class NoC(Ramp):
+    def device_code(self):
+        return DeviceCode("max(0, 1 - d / cutoff)", {"cutoff_m": self.cutoff_m})
+
+
+INFLUENCE = {
+    "negative weights": (influence_factory(BelowZero), {"range"}),
+    "rises again": (influence_factory(Bump), {"monotone"}),
+    "less than 1 at 0 m": (influence_factory(NeverWhole), {"value-at-zero"}),
+    "repels before its start": (influence_factory(LateStart), {"value-at-zero"}),
+    "support without attraction": (influence_factory(EndlessSupport), {"support"}),
+    "support of 0 m": (influence_factory(NoSupport), {"support"}),
+    "float64 for float32": (influence_factory(AlwaysDouble), {"shape-and-dtype"}),
+    "computes in place": (influence_factory(InPlace), {"inputs-unmodified"}),
+    "another function as C": (influence_factory(OtherCode), {"device-code"}),
+    "C that does not compile": (influence_factory(NoC), {"device-code"}),
+}

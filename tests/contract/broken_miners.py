@@ -1,0 +1,116 @@
+"""A miner that is right, and faults beside the checks that they fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from mlcore import MinerFactory, Pairs, Triplets
+from mlcore.geometry import NearFar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """No options."""
+
+
+class AllPairs:
+    """Right in every respect: every near and every far pair."""
+
+    def __init__(self, config, context):
+        self.relation = NearFar.resolve(context)
+
+    def __call__(self, embeddings, batch):
+        near, far = self.relation(batch)
+        return Pairs(*self.indices(near), *self.indices(far))
+
+    def indices(self, mask):
+        return mask.nonzero().T
+
+
+def miner_factory(build=AllPairs, **changes):
+    declared = {
+        "name": "all-pairs",
+        "summary": "every near and every far pair",
+        "config": Config,
+        "build": build,
+        "produces": Pairs,
+    }
+    return MinerFactory(**(declared | changes))
+
+
+class Int32(AllPairs):
+    def indices(self, mask):
+        return mask.nonzero().T.int()
+
+
+class Nothing(AllPairs):
+    def indices(self, mask):
+        return (mask & False).nonzero().T
+
+
+class PastTheEnd(AllPairs):
+    def indices(self, mask):
+        rows, columns = mask.nonzero().T
+        return rows, torch.where(columns == 0, len(mask), columns)
+
+
+class ItselfToo(AllPairs):
+    def indices(self, mask):
+        near = mask.clone()
+        near.fill_diagonal_(not mask[0, -1])  # the mask of near pairs
+        return near.nonzero().T
+
+
+class BandIsNegative(AllPairs):
+    def __call__(self, embeddings, batch):
+        near, _ = self.relation(batch)
+        far = (~near).fill_diagonal_(False)
+        return Pairs(*near.nonzero().T, *far.nonzero().T)
+
+
+class GlobalGenerator(AllPairs):
+    def indices(self, mask):
+        rows, columns = mask.nonzero().T
+        keep = torch.randperm(len(rows))[: max(1, len(rows) // 2)]
+        return rows[keep], columns[keep]
+
+
+class Normalises(AllPairs):
+    def __call__(self, embeddings, batch):
+        embeddings.mul_(2)
+        return super().__call__(embeddings, batch)
+
+
+class ThreeNearest(AllPairs):
+    def __call__(self, embeddings, batch):
+        (embeddings @ embeddings.T).topk(3)
+        return super().__call__(embeddings, batch)
+
+
+MINERS = {
+    "int32 indices": (miner_factory(Int32), {"form"}),
+    "another form than declared": (miner_factory(produces=Triplets), {"form"}),
+    "nothing ever": (miner_factory(Nothing), {"form"}),
+    "rows past the end": (
+        miner_factory(PastTheEnd),
+        {
+            "indices-valid",
+            "roles-right",
+            "no-positive",
+            "no-negative",
+            "duplicate-embeddings",
+            "zero-embeddings",
+            "opposite-embeddings",
+            "coincident-positions",
+            "no-headings",
+            "altitudes",
+        },
+    ),
+    "the band is negative": (miner_factory(BandIsNegative), {"roles-right"}),
+    "an image with itself": (miner_factory(ItselfToo), {"indices-valid", "roles-right"}),
+    "draws from the global generator": (miner_factory(GlobalGenerator), {"seed"}),
+    "changes the embeddings": (miner_factory(Normalises), {"inputs-unmodified"}),
+    "wants three images": (miner_factory(ThreeNearest), {"one-row", "neither"}),
+}

@@ -1,0 +1,218 @@
+"""Every broken plugin fails the check that is meant for it, and says what to do."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlcore.testing import CheckFailure, CheckSkipped, checks
+
+sys.path.insert(0, str(Path(__file__).parent))
+from broken_datasets import DATASETS, NoData, dataset_factory
+from broken_influence import INFLUENCE, influence_factory
+from broken_losses import LOSSES, OwnNormalisation, loss_factory
+from broken_miners import MINERS, miner_factory
+
+sys.path.pop(0)
+
+BROKEN = {**LOSSES, **INFLUENCE, **MINERS, **DATASETS}
+
+MODULE = """
+import mlcore
+{top}
+@mlcore.hookimpl
+def {hook}():
+    {body}
+    return []
+"""
+
+
+def module(*, top: str = "", hook: str = "mlcore_losses", body: str = "pass") -> str:
+    return MODULE.format(top=top, hook=hook, body=body)
+
+
+MODULES = {
+    "import error": (module(top="import nonsense"), {"loads"}),
+    "exit at import": (module(top="raise SystemExit(0)"), {"loads"}),
+    "misspelt hook": (module(hook="mlcore_loses"), {"loads"}),
+    "hook that raises": (module(body="raise ValueError"), {"loads"}),
+    "another hook version": (module(top="mlcore_hook_api = 99"), {"loads"}),
+    "torch at import": (module(top="import torch"), {"imports-no-torch"}),
+    "torch in a hook": (module(body="import torch"), {"imports-no-torch"}),
+    "prints at import": (module(top="print('hello')"), {"prints-nothing"}),
+    "writes to stderr": (
+        module(top="import sys; sys.stderr.write('hello')"),
+        {"prints-nothing"},
+    ),
+    "replaces a signal handler": (
+        module(top="import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"),
+        {"leaves-process-alone"},
+    ),
+    "silences warnings": (
+        module(top="import warnings; warnings.simplefilter('ignore')"),
+        {"leaves-process-alone"},
+    ),
+    "sets an environment variable": (
+        module(top="import os; os.environ['MLCORE_BROKEN_PLUGIN'] = 'x'"),
+        {"leaves-process-alone"},
+    ),
+}
+
+
+def outcomes(plugin, **options) -> dict[str, CheckFailure | CheckSkipped | None]:
+    """Run all checks; return what each raised."""
+    found: dict[str, CheckFailure | CheckSkipped | None] = {}
+    for check in checks(plugin, **options):
+        try:
+            check()
+        except (CheckFailure, CheckSkipped) as raised:
+            found[check.name] = raised
+        else:
+            found[check.name] = None
+    return found
+
+
+def failed(plugin, **options) -> dict[str, CheckFailure]:
+    return {
+        name: raised
+        for name, raised in outcomes(plugin, **options).items()
+        if isinstance(raised, CheckFailure)
+    }
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Return a function that makes a module importable under a name of its own."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("MLCORE_BROKEN_PLUGIN", "")  # undone, whatever a plugin sets
+    previous = signal.getsignal(signal.SIGTERM)
+
+    def add(name: str, source: str) -> str:
+        (tmp_path / f"{name}.py").write_text(source)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return name
+
+    yield add
+    signal.signal(signal.SIGTERM, previous)
+
+
+@pytest.mark.parametrize(
+    "make", [loss_factory, influence_factory, miner_factory, dataset_factory]
+)
+def test_what_is_right_passes(make):
+    found = outcomes([make()])
+    assert {name for name, raised in found.items() if raised} <= {"rows-add-up"}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_component_fails_its_check_and_no_other(fault):
+    factory, names = BROKEN[fault]
+    assert set(failed([factory])) == names
+
+
+@pytest.mark.parametrize("fault", MODULES)
+def test_a_broken_module_fails_its_check_and_no_other(install, fault):
+    source, names = MODULES[fault]
+    name = install(f"broken_module_{list(MODULES).index(fault)}", source)
+    assert set(failed(name)) == names
+
+
+def test_the_cost_of_torch_and_who_imports_it(install):
+    name = install("imports_torch", module(top="from torch import nn"))
+    failure = failed(name)["imports-no-torch"]
+    assert "imports_torch.py:3; listing takes " in failure.came
+    assert failure.came.endswith(" s")
+
+
+def test_a_failure_says_what_was_expected_what_came_and_how_to_see_it(install):
+    name = install(
+        "own_normalisation",
+        "import mlcore\nfrom broken_losses import OwnNormalisation, loss_factory\n"
+        "@mlcore.hookimpl\ndef mlcore_losses():\n    return [loss_factory(OwnNormalisation)]\n",
+    )
+    sys.path.insert(0, str(Path(__file__).parent))
+    try:
+        failure = failed(name, only="loss/*")["zero-embeddings"]
+    finally:
+        sys.path.pop(0)
+    assert str(failure).splitlines() == [
+        "own_normalisation/loss/pull/zero-embeddings",
+        "  expected: a finite loss (an anchor)",
+        "  came:     nan",
+        "  reproduce:",
+        "    from mlcore.testing import loss_case",
+        (
+            "    loss, embeddings, batch, tuples = "
+            "loss_case('own_normalisation', 'pull', 'zero-embeddings', 'an anchor')"
+        ),
+        "    loss(embeddings, batch, tuples).loss.backward(); print(embeddings.grad)",
+        '  or declare it: limits={"zero-embeddings": "what happens then, in words"}',
+    ]
+
+
+@pytest.mark.parametrize("name", ["zero-embeddings", "memory"])
+def test_the_three_lines_show_the_fault(install, capsys, name):
+    plugin = install(
+        "normalises_and_lies",
+        "import mlcore\nfrom broken_losses import OwnNormalisation, loss_factory\n"
+        "@mlcore.hookimpl\ndef mlcore_losses():\n"
+        "    return [loss_factory(OwnNormalisation, memory='cubic')]\n",
+    )
+    sys.path.insert(0, str(Path(__file__).parent))
+    try:
+        lines = failed(plugin, only=f"loss/pull/{name}")[name].reproduce
+        assert len(lines.splitlines()) == 3
+        if name == "memory":
+            with pytest.raises(CheckFailure, match="memory cubic"):
+                exec(lines, {})
+        else:
+            exec(lines, {})
+            assert "nan" in capsys.readouterr().out
+    finally:
+        sys.path.pop(0)
+
+
+def test_a_declared_limit_is_no_failure_while_it_occurs():
+    limits = {"zero-embeddings": "divides by the length of the embedding"}
+    assert failed([loss_factory(OwnNormalisation, limits=limits)]) == {}
+    failure = failed([loss_factory(limits=limits)])["zero-embeddings"]
+    assert failure.expected == (
+        "the declared limit to occur: divides by the length of the embedding"
+    )
+    assert failure.hint == "take 'zero-embeddings' out of limits"
+
+
+def test_one_fault_is_told_once():
+    factory, _ = LOSSES["no LossOutput"]
+    found = outcomes([factory])
+    assert str(found["gradcheck"]) == "'scalar' fails"
+
+
+def test_a_data_set_without_data_says_what_it_lacks():
+    found = outcomes([dataset_factory(NoData)])
+    assert isinstance(found["opens"], CheckSkipped)
+    assert "give --dataset.root" in str(found["opens"])
+    assert "configs={'road': ...}" in str(found["opens"])
+
+
+def test_what_is_asked_for_must_be_there():
+    with pytest.raises(
+        ValueError, match=r"configs of .*'rode'.* but the data sets are .*'road'"
+    ):
+        checks([dataset_factory()], configs={"rode": None})
+
+
+def test_listing_checks_imports_no_torch(install):
+    import subprocess
+
+    script = (
+        "import sys; from mlcore.testing import checks; checks('soft-contrastive');"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
