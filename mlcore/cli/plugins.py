@@ -1,4 +1,4 @@
-"""``mlcore plugins [NAME]``: what is installed, what it provides, and what is wrong."""
+"""``mlcore plugins [--check] [NAME]``: what is installed, provides what, and what is wrong."""
 
 from __future__ import annotations
 
@@ -24,16 +24,21 @@ def run(argv: Sequence[str]) -> int:
     parser = Parser("plugins", "Show the installed plugins, or one, or a component.")
     parser.add_argument("name", nargs="?", metavar="NAME", help="a plugin or a component")
     parser.add_argument("--json", action="store_true", help="print JSON for a script")
+    parser.add_argument(
+        "--check", action="store_true", help="run the conformance checks; exit 1 for faults"
+    )
     parser.add_block_option()
     options = parser.parse_command(argv)
     registry = Registry.discover(block=options.block)
-    if options.name is None:
+    if options.name is None and not options.check:
         _show_all(registry.plugins, as_json=options.json)
         return 0
-    plugins = [plugin for plugin in registry.plugins if plugin.name == options.name]
-    components = _components(registry, options.name)
+    plugins = [p for p in registry.plugins if options.name in (None, p.name)]
+    components = _components(registry, options.name or "")
     if not plugins and not components:
         raise UnknownNameError("plugin or component", options.name, _names(registry))
+    if options.check:
+        return _check(plugins, components, as_json=options.json)
     if options.json:
         console.write_json(
             {
@@ -47,6 +52,21 @@ def run(argv: Sequence[str]) -> int:
     for owner, factory in components:
         _show_component(owner, factory)
     return 0
+
+
+def _check(
+    plugins: Sequence[Plugin], components: Sequence[tuple[str, Factory]], *, as_json: bool
+) -> int:
+    """Run the checks of whole plugins and of single components."""
+    from mlcore.cli.checking import run_checks
+    from mlcore.testing import checks
+
+    names = dict.fromkeys(p.name for p in plugins if p.status != "blocked")
+    found = [check for name in names for check in checks(name)]
+    for owner, factory in components:
+        if all(plugin.name != owner for plugin in plugins):
+            found += checks(owner, only=f"{factory.kind}/{factory.name}/*")
+    return run_checks(found, as_json=as_json)
 
 
 def _components(registry: Registry, name: str) -> list[tuple[str, Factory]]:

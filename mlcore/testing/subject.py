@@ -37,19 +37,13 @@ class Source:
 
     @classmethod
     def of(cls, plugin: PluginLike) -> Source:
-        """Return the source of what a caller calls a plugin.
-
-        Raises:
-            PluginError: Two installed plugins have that name.
-        """
+        """Return the source of what a caller calls a plugin; nothing is imported yet."""
         if isinstance(plugin, ModuleType):
             return cls(plugin.__name__, repr(plugin.__name__), plugin.__name__)
         if not isinstance(plugin, str):
             return cls("factories", "factories", given=tuple(plugin))
-        points = list(entry_points(group=ENTRY_POINT_GROUP, name=plugin))
-        if len(points) > 1:
-            raise PluginError(f"several installed plugins are called {plugin!r}")
-        return cls(plugin, repr(plugin), points[0].value if points else plugin)
+        values = [point.value for point in entry_points(group=ENTRY_POINT_GROUP, name=plugin)]
+        return cls(plugin, repr(plugin), " and ".join(values) or plugin)
 
     def load(self) -> tuple[Factory, ...]:
         """Import the plugin and return its factories.
@@ -60,6 +54,8 @@ class Source:
         """
         if not self.module:
             return self.given
+        if " " in self.module:
+            raise PluginError(f"the plugin name {self.name!r} is used twice: {self.module}")
         module = _import(self.module)
         version = getattr(module, "mlcore_hook_api", HOOK_API_VERSION)
         if version != HOOK_API_VERSION:

@@ -42,7 +42,6 @@ def checks(
             data.
 
     Raises:
-        PluginError: Two installed plugins have the name.
         ValueError: ``configs`` names something that is no data set of the plugin.
 
     A plugin that cannot be loaded has one check, "loads", which fails.
