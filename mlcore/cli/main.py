@@ -25,8 +25,9 @@ COMMANDS = {
     "report": "draw the metres curve of runs beside their table",
     "list": "list losses, miners, influence functions, data sets or models",
     "plugins": "show installed plugins, what they provide and what is wrong with them",
+    "new-plugin": "write a package with a loss of your own",
 }
-"""Each command and what it does; its module is ``mlcore.cli.NAME`` and has ``run(argv)``."""
+"""Each command and what it does; its module in ``mlcore.cli`` has ``run(argv)``."""
 
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141
 """128 + signal number, as a shell has it."""
@@ -101,7 +102,8 @@ def _dispatch(words: Sequence[str]) -> int:
         known = ["--help", "--version", "--traceback"] if what == "option" else COMMANDS
         raise UnknownNameError(what, command, known)
     try:
-        code: int = import_module(f"mlcore.cli.{command}").run(words[1:])
+        module = import_module(f"mlcore.cli.{command.replace('-', '_')}")
+        code: int = module.run(words[1:])
     except SystemExit as error:  # argparse, after --help
         return error.code if isinstance(error.code, int) else 0
     return code

@@ -1,0 +1,72 @@
+"""``mlcore new-plugin``: the package it writes is right as it is, and names are checked."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+
+import pytest
+
+from mlcore.cli.main import main
+from mlcore.testing import CheckSkipped, checks
+
+
+def test_the_package_conforms_as_written(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "hinge-by-metres"
+    assert main(["new-plugin", "hinge-by-metres", "--out", str(folder)]) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [str(folder / name) for name in FILES]
+    assert "mlcore train --loss hinge-by-metres" in told.err
+    monkeypatch.syspath_prepend(folder / "src")
+    ran, skipped = [], []
+    try:
+        for check in checks("hinge_by_metres.plugin"):
+            try:
+                check()
+                ran.append(check.name)
+            except CheckSkipped as reason:
+                skipped.append(str(reason))
+    finally:
+        for name in [name for name in sys.modules if name.startswith("hinge_by_metres")]:
+            del sys.modules[name]
+    assert skipped == ["it has no forward_rows"]
+    assert {"loads", "gradcheck", "no-positive", "memory"} <= set(ran)
+
+
+FILES = [
+    "pyproject.toml",
+    "README.md",
+    "src/hinge_by_metres/__init__.py",
+    "src/hinge_by_metres/plugin.py",
+    "src/hinge_by_metres/loss.py",
+    "tests/test_conformance.py",
+]
+
+
+def test_the_entry_point_names_the_module(tmp_path):
+    folder = tmp_path / "hinge-by-metres"
+    main(["new-plugin", "hinge-by-metres", "--out", str(folder)])
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"] == {
+        "mlcore.plugins": {"hinge-by-metres": "hinge_by_metres.plugin"}
+    }
+    assert project["dependencies"][0].startswith("mlcore-localization>=")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("My_Loss", "'My_Loss' is not a kebab-case name such as 'my-loss'"),
+        ("torch", "a Python package 'torch' is installed already"),
+        ("proposed", "the plugin 'soft-contrastive' provides a loss 'proposed' already"),
+    ],
+)
+def test_names_that_would_not_do(tmp_path, capsys, name, message):
+    assert main(["new-plugin", name, "--out", str(tmp_path / "new")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_nothing_is_written_over(tmp_path, capsys):
+    assert main(["new-plugin", "mine", "--out", str(tmp_path)]) == 2
+    assert f"{tmp_path} exists already; choose another --out" in capsys.readouterr().err
