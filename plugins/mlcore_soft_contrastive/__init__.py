@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mlcore_soft_contrastive.functional import soft_contrastive_loss
     from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
     from mlcore_soft_contrastive.module import SoftContrastiveLoss
+    from mlcore_soft_contrastive.pairwise import pairwise_distance
 
 _HOME = {
     "Linear": "influence",
@@ -21,6 +22,7 @@ _HOME = {
     "SoftContrastiveLoss": "module",
     "Step": "influence",
     "Tanh": "influence",
+    "pairwise_distance": "pairwise",
     "soft_contrastive_loss": "functional",
 }
 
@@ -31,6 +33,7 @@ __all__ = [
     "SoftContrastiveLoss",
     "Step",
     "Tanh",
+    "pairwise_distance",
     "soft_contrastive_loss",
 ]
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -20,6 +16,7 @@ from mlcore_soft_contrastive.geometry import Geometry, Places
 from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
 from mlcore_soft_contrastive.layout import Blocks, TilePair, self_columns
 from mlcore_soft_contrastive.numba_weights import Floats, Rule, Side, Span
+from mlcore_soft_contrastive.threads import share
 
 _LOG2_E = 1.4426950408889634
 LARGEST_EXPONENT = 60.0
@@ -135,7 +132,7 @@ class NumbaTileOps:
         by_column = np.zeros((2, chunks, tile.shape[1]), np.float32)
         values, self_column = tile.numpy(), self._self_column
 
-        def run(share: tuple[int, int]) -> None:
+        def run(start: int, stop: int) -> None:
             step(
                 values,
                 span,
@@ -143,28 +140,12 @@ class NumbaTileOps:
                 self._columns,
                 self_column,
                 self._rule,
-                share,
+                (start, stop),
                 by_column,
             )
 
-        threads = min(torch.get_num_threads(), chunks)
-        cuts = [chunks * k // threads for k in range(threads + 1)]
-        shares = list(itertools.pairwise(cuts))
-        others = [_pool(os.getpid(), threads).submit(run, share) for share in shares[1:]]
-        run(shares[0])
-        for other in others:
-            other.result()
+        share(run, chunks)
         return by_column
-
-
-@functools.cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Return threads to share tiles with, new ones in a forked ``process``.
-
-    Not numba's own: under OpenMP its threads and torch's would wait for each other
-    spinning, which on a busy machine takes longer than the work.
-    """
-    return ThreadPoolExecutor(threads, f"mlcore-tiles-{process}")
 
 
 def _side(places: Places, order: Blocks, origin_m: Tensor, *, with_headings: bool) -> Side:
