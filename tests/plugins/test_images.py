@@ -15,6 +15,7 @@ from PIL import Image
 
 from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext
+from mlcore.testing import checks
 from mlcore_images.config import ImagesConfig
 from mlcore_images.dataset import open_images
 from mlcore_images.folders import image_folders
@@ -418,3 +419,16 @@ def test_listing_the_plugin_imports_no_heavy_library():
         [sys.executable, "-c", code], check=False, capture_output=True, text=True
     )
     assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_the_data_set_keeps_the_contract(tmp_path):
+    lines = ["path,easting_m,northing_m,heading_deg,condition,split"]
+    for number in range(120):
+        season, split = ("sun", "rain")[number % 2], ("train", "test")[number // 60]
+        easting = 620000 + 2 * (number % 60) + 1000 * (number // 60)
+        lines.append(f"{number}.png,{easting},5735000,90,{season},{split}")
+        save(tmp_path / f"{number}.png", colour=(number, 0, 0))
+    (tmp_path / "positions.csv").write_text("\n".join(lines))
+    config = ImagesConfig(root=tmp_path, references="condition=sun")
+    for check in checks("images", configs={"images": config}):
+        check()
