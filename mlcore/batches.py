@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mlcore.errors import DataError
-from mlcore.images import augment, letterbox
+from mlcore.images import augment, fits, letterbox
 from mlcore.protocols import Batch, PlaceDataset, Role, SuppliesExtras
 from mlcore.sampling import BatchPlan, TuplePlanner
 
@@ -25,11 +25,18 @@ class TrainingBatch(NamedTuple):
         images: ``(B, 3, H, W)`` uint8.
         batch: What is known of them.
         skipped: Names of images that could not be read and were left out.
+        num_letterboxed: Images with bars, because their aspect is not the input's.
     """
 
     images: Tensor
     batch: Batch
     skipped: tuple[str, ...]
+    num_letterboxed: int
+
+
+class _Fitted(NamedTuple):
+    pixels: Tensor
+    letterboxed: bool
 
 
 class TrainingBatches(Dataset[TrainingBatch]):
@@ -69,43 +76,50 @@ class TrainingBatches(Dataset[TrainingBatch]):
             DataError: An image cannot be read, or with ``skip_unreadable`` none can.
         """
         plan = self._planner.plan(step)
-        index = self._planner.table.index[plan.rows]
-        loaded = [self._load(int(number)) for number in index]
-        keep = _kept(plan, [image is not None for image, _ in loaded])
-        if not keep.any():
-            raise DataError(f"no tuple of step {step} has an anchor that can be read")
-        images = torch.stack(
-            [
-                image
-                for (image, _), kept in zip(loaded, keep, strict=True)
-                if kept and image is not None
-            ]
-        )
+        loaded = [self._load(int(index)) for index in self._planner.images.index[plan.rows]]
+        skipped = tuple(image for image in loaded if isinstance(image, str))
+        keep = _kept(plan, [not isinstance(image, str) for image in loaded])
+        kept = [loaded[row] for row in np.flatnonzero(keep)]
+        fitted = [image for image in kept if not isinstance(image, str)]
+        if not fitted:
+            raise DataError(
+                f"no tuple of step {step} has an anchor that can be read; of its "
+                f"{len(loaded)} images {len(skipped)} cannot, the first is {skipped[0]}"
+            )
+        images = torch.stack([image.pixels for image in fitted])
         if self._augment:
             images = augment(images, self._seed, step)
-        skipped = tuple(name for image, name in loaded if image is None)
-        return TrainingBatch(images, self._describe(plan, keep), skipped)
+        return TrainingBatch(
+            images=images,
+            batch=self._describe(plan, keep),
+            skipped=skipped,
+            num_letterboxed=sum(image.letterboxed for image in fitted),
+        )
 
-    def _load(self, index: int) -> tuple[Tensor | None, str]:
+    def _load(self, index: int) -> _Fitted | str:
+        """Return an image at the input size, or the name of one that cannot be read."""
         try:
-            return letterbox(self._dataset.load_image(index), *self.input_size), ""
+            image = self._dataset.load_image(index)
         except DataError:
             if not self._skip_unreadable:
                 raise
-            return None, self._dataset.image_name(index)
+            return self._dataset.image_name(index)
+        size = self.input_size
+        return _Fitted(letterbox(image, *size), letterboxed=not fits(image, *size))
 
     def _describe(self, plan: BatchPlan, keep: NDArray[np.bool_]) -> Batch:
-        table, rows = self._planner.table, plan.rows[keep]
-        index = table.index[rows]
-        headings = None if table.headings_rad is None else _tensor(table.headings_rad[rows])
+        columns, rows = self._planner.images, plan.rows[keep]
+        index, headings = columns.index[rows], columns.headings_rad
         extras: dict[str, Tensor] = {}
         if isinstance(self._dataset, SuppliesExtras):
-            columns = self._dataset.extras(index)
-            extras = {name: _tensor(column) for name, column in columns.items()}
+            supplied = self._dataset.extras(index)
+            extras = {name: _tensor(column) for name, column in supplied.items()}
+        # Numbered without gaps, whatever tuples were left out.
+        _, tuple_id = np.unique(plan.tuple_id[keep], return_inverse=True)
         return Batch(
-            positions_m=_tensor(table.positions_m[rows]),
-            headings_rad=headings,
-            tuple_id=_tensor(plan.tuple_id[keep]),
+            positions_m=_tensor(columns.positions_m[rows]),
+            headings_rad=None if headings is None else _tensor(headings[rows]),
+            tuple_id=_tensor(tuple_id),
             role=_tensor(plan.role[keep]),
             place_id=_tensor(self._planner.place_id[rows]),
             index=_tensor(index),

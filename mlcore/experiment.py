@@ -121,7 +121,7 @@ def assemble(config: RunConfig, *, progress: Progress = no_progress) -> Experime
         far_radius_m=config.sampling.far_radius_m or 0.0,
         near_heading_limit_rad=math.radians(limit_deg),
         tuples_per_batch=config.sampling.tuples_per_batch,
-        has_headings=dataset.train.references.headings_rad is not None,
+        has_headings=planner.images.headings_rad is not None,
     )
     influence = None if config.influence is None else _build(config.influence, context)
     context = replace(context, influence=influence)

@@ -30,18 +30,11 @@ def heading_difference_rad(
     return difference
 
 
-def distance_along_m(positions_m: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the distance ``(N,)`` walked along positions ``(N, 2 or 3)``, from 0."""
-    steps = np.linalg.norm(np.diff(positions_m, axis=0), axis=1)
-    walked: NDArray[np.float64] = np.concatenate([[0.0], np.cumsum(steps)])
-    return walked[: len(positions_m)]
-
-
 class PositionIndex:
-    """Finds the images near a point.
+    """Finds the images near a point, exactly, on raw UTM coordinates as well.
 
     The tree is built on first use, and again in a process that gets the index pickled; it
-    holds about 60 bytes an image.
+    holds about 50 bytes an image besides the positions, which it does not copy.
 
     Args:
         positions_m: ``(N, 2)`` or ``(N, 3)`` float64, metres; kept, not copied.
@@ -57,35 +50,45 @@ class PositionIndex:
         return {"positions_m": self.positions_m}
 
     @cached_property
-    def _origin(self) -> NDArray[np.float64]:
-        origin: NDArray[np.float64] = self.positions_m[0].copy()
-        return origin
-
-    @cached_property
     def _tree(self) -> cKDTree:
         from scipy.spatial import cKDTree
 
         # Balancing costs more than it saves on millions of positions along streets.
-        return cKDTree(
-            self.positions_m - self._origin, balanced_tree=False, compact_nodes=False
-        )
+        return cKDTree(self.positions_m, balanced_tree=False, compact_nodes=False)
 
     def within(self, point_m: NDArray[np.float64], radius_m: float) -> NDArray[np.int64]:
         """Return the rows, ascending, at a distance of at most ``radius_m`` from a point."""
-        # The tree works with squares; a hair more, then decided as everywhere else.
         rows = np.array(
-            self._tree.query_ball_point(point_m - self._origin, radius_m * (1 + 1e-9) + 1e-9),
-            dtype=np.int64,
+            self._tree.query_ball_point(point_m, _a_hair_more(radius_m)), dtype=np.int64
         )
         rows.sort()
         distance = np.linalg.norm(self.positions_m[rows] - point_m, axis=-1)
         near: NDArray[np.int64] = rows[distance <= radius_m]
         return near
 
+    def all_within(self, point_m: NDArray[np.float64], radius_m: float) -> bool:
+        """Return whether no row is farther than ``radius_m`` (and a hair) from a point."""
+        inside = self._tree.query_ball_point(
+            point_m, _a_hair_more(radius_m), return_length=True
+        )
+        return bool(inside == len(self))
+
     def nearest(self, points_m: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the row nearest to each point ``(M, 2 or 3)``."""
+        return self.neighbours(points_m, 1)[:, 0]
+
+    def neighbours(self, points_m: NDArray[np.float64], num: int) -> NDArray[np.int64]:
+        """Return the rows ``(M, min(num, N))`` nearest to each point, nearest first."""
+        ranks = np.arange(1, min(num, len(self)) + 1)
         blocks = [
-            self._tree.query(points_m[start : start + LOCAL_BLOCK] - self._origin)[1]
+            self._tree.query(points_m[start : start + LOCAL_BLOCK], ranks)[1]
             for start in range(0, len(points_m), LOCAL_BLOCK)
         ]
-        return np.concatenate(blocks).astype(np.int64) if blocks else np.empty(0, np.int64)
+        if not blocks:
+            return np.empty((0, len(ranks)), dtype=np.int64)
+        return np.concatenate(blocks).astype(np.int64, copy=False)
+
+
+def _a_hair_more(radius_m: float) -> float:
+    """Return a radius that the tree's arithmetic on squares cannot fall short of."""
+    return radius_m * (1 + 1e-9) + 1e-9

@@ -8,24 +8,24 @@ calls.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mlcore.candidates import Candidates
 from mlcore.errors import ConfigError, DataError
-from mlcore.positions import PositionIndex, distance_along_m, heading_difference_rad
+from mlcore.positions import PositionIndex
 from mlcore.protocols import PlaceTable, Role, Split
 from mlcore.settings import SamplingOptions
+from mlcore.training_images import Rows, TrainingImages, location_rows, place_ids
 
-Rows = NDArray[np.int64]
+_ANCHORS_LOOKED_AT = 256
+"""Images at once of which the nearest location is looked up."""
 
-_DRAWS_PER_FAR_IMAGE = 40
-"""Images looked at for each far image wanted, before a tuple is left smaller."""
-
-_LOCATIONS_TRIED = 50
-"""Locations tried for one tuple before the data counts as too sparse."""
+_TUPLES_LOOKED_AT = 64
+"""Tuples that the note on smaller tuples speaks of."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class BatchPlan:
     """The images of one batch.
 
     Attributes:
-        rows: ``(B,)`` int64, rows of the training table.
+        rows: ``(B,)`` int64, rows of the planner's ``images``.
         tuple_id: ``(B,)`` int64, from 0.
         role: ``(B,)`` int64, values of :class:`mlcore.protocols.Role`.
         epoch: Epoch of the batch's first tuple.
@@ -48,14 +48,15 @@ class BatchPlan:
 class TuplePlanner:
     """Draws tuples of one anchor, near and far images.
 
-    One epoch visits every location along the reference traversals once, in an order of its
-    own; a location is a spot every ``location_spacing_m``. Its anchor is a random image
-    within that distance of it, of any traversal, or else the image nearest to it. Near
-    images lie within the near radius and look the same way; far images beyond the far
-    radius of the anchor and of each other.
+    A location is a reference image every ``location_spacing_m`` along its traversal. One
+    epoch visits every location once, in an order of its own. The anchor is a random image,
+    of any traversal, that lies within the near radius of this location and no nearer to
+    another. Near images lie within the near radius of the anchor and look the same way;
+    far images beyond the far radius of the anchor and of each other. A tuple is smaller
+    where there are too few images; a location without any near or far image is left out.
 
-    Memory: positions and rows of all training images once, and a tree of about 60 bytes an
-    image; a step costs no pass over the images.
+    Memory: the columns of :class:`TrainingImages`, a tree of about 50 bytes an image and 8
+    bytes for its place; a step costs no pass over the images.
 
     Args:
         split: References and queries, both of which are drawn from.
@@ -63,6 +64,9 @@ class TuplePlanner:
         seed: Of the tuples.
         other_far: Whether each tuple gets one more far image, far from the anchor and all
             far images. It is drawn last and apart, so that the rest is the same without.
+
+    Attributes:
+        images: What tuples are drawn from.
 
     Raises:
         ConfigError: The options contradict each other.
@@ -72,43 +76,45 @@ class TuplePlanner:
     def __init__(
         self, split: Split, options: SamplingOptions, seed: int, *, other_far: bool = False
     ) -> None:
-        _check(options)
-        self.table = joined(split)
-        self.options = options
-        self._near_radius_m = options.near_radius_m or 0.0
-        self._far_radius_m = options.far_radius_m or 0.0
+        near_radius_m, far_radius_m = _radii_m(options)
+        if not len(split.references):
+            raise DataError("the training split has no reference images")
+        self.images = TrainingImages.of(split)
+        self._options = options
         self._seed = seed
         self._other_far = other_far
-        self._index = PositionIndex(self.table.positions_m)
-        self._locations_m = locations_m(split.references, options.location_spacing_m)
-        self._permutation = lru_cache(maxsize=2)(self._permute)
-        self.plan(0)
+        self._candidates = Candidates(
+            self.images,
+            near_radius_m=near_radius_m,
+            far_radius_m=far_radius_m,
+            heading_limit_rad=math.radians(options.near_heading_limit_deg),
+        )
+        self._notes = [*_note_on_headings(split)]
+        self._locate(split.references)
 
     @property
     def num_locations(self) -> int:
         """Locations that one epoch visits."""
-        return len(self._locations_m)
+        return len(self._locations)
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches of one epoch, the last one filled from the next epoch."""
-        return math.ceil(self.num_locations / self.options.tuples_per_batch)
+        return math.ceil(self.num_locations / self._options.tuples_per_batch)
 
-    @property
+    @cached_property
     def notes(self) -> tuple[str, ...]:
         """What the user should know of the tuples."""
         counts = (
-            f"{len(self.table)} training images, {self.num_locations} locations, "
+            f"{len(self.images)} training images, {self.num_locations} locations, "
             f"{self.steps_per_epoch} steps an epoch, {self.num_places} places"
         )
-        return (counts,)
+        return (counts, *self._notes, *self._note_on_smaller_tuples())
 
     @cached_property
     def place_id(self) -> Rows:
         """``(N,)`` place of each training image: the cell of a global grid, numbered from 0."""
-        cells = np.floor(self.table.positions_m[:, :2] / self.options.place_cell_m)
-        _, place = np.unique(cells.astype(np.int64), axis=0, return_inverse=True)
-        return place.reshape(-1).astype(np.int64)
+        return place_ids(self.images.positions_m, self._options.place_cell_m)
 
     @cached_property
     def num_places(self) -> int:
@@ -116,12 +122,8 @@ class TuplePlanner:
         return int(self.place_id.max()) + 1
 
     def plan(self, step: int) -> BatchPlan:
-        """Return the images of the batch of a step, from 0.
-
-        Raises:
-            DataError: No location near the step's has an anchor with a near and a far image.
-        """
-        size = self.options.tuples_per_batch
+        """Return the images of the batch of a step, from 0."""
+        size = self._options.tuples_per_batch
         tuples = [self._tuple(step * size + slot) for slot in range(size)]
         sizes = [len(rows) for rows, _ in tuples]
         return BatchPlan(
@@ -133,116 +135,111 @@ class TuplePlanner:
 
     def _tuple(self, number: int) -> tuple[Rows, Rows]:
         """Return rows and roles of tuple ``number`` of the run."""
-        epoch, place = divmod(number, self.num_locations)
-        generator = np.random.default_rng((self._seed, epoch, place))
-        location = int(self._permutation(epoch)[place])
-        for _ in range(_LOCATIONS_TRIED):
-            anchor = self._anchor(location, generator)
-            near = self._near(anchor, generator)
-            far = self._far(anchor, generator)
-            if len(near) and len(far):
-                return self._with_roles(anchor, near, far, (self._seed, epoch, place, 1))
-            # Lonely or crowded: another location takes this one's turn.
-            location = int(generator.integers(self.num_locations))
-        raise DataError(self._too_few(anchor))
-
-    def _anchor(self, location: int, generator: np.random.Generator) -> int:
-        point = self._locations_m[location]
-        rows = self._index.within(point, self.options.location_spacing_m)
-        if not len(rows):
-            rows = self._index.nearest(point[None])
-        return int(generator.choice(rows))
-
-    def _near(self, anchor: int, generator: np.random.Generator) -> Rows:
-        rows = self._index.within(self.table.positions_m[anchor], self._near_radius_m)
-        rows = rows[rows != anchor]
-        headings = self.table.headings_rad
-        if headings is not None:
-            turn = heading_difference_rad(headings[rows], headings[anchor])
-            rows = rows[turn <= math.radians(self.options.near_heading_limit_deg)]
-        wanted = min(self.options.near_per_tuple, len(rows))
-        return generator.choice(rows, size=wanted, replace=False)
-
-    def _far(self, anchor: int, generator: np.random.Generator) -> Rows:
-        return self._draw_apart([anchor], self.options.far_per_tuple, generator)
-
-    def _draw_apart(
-        self, taken: list[int], wanted: int, generator: np.random.Generator
-    ) -> Rows:
-        """Return up to ``wanted`` rows beyond the far radius of ``taken`` and each other."""
-        positions = self.table.positions_m
-        kept_m = positions[taken]
-        found: list[int] = []
-        for row in generator.integers(len(positions), size=wanted * _DRAWS_PER_FAR_IMAGE):
-            distance = np.linalg.norm(kept_m - positions[row], axis=1)
-            if distance.min() > self._far_radius_m:
-                kept_m = np.concatenate([kept_m, positions[row][None]])
-                found.append(int(row))
-                if len(found) == wanted:
-                    break
-        return np.array(found, dtype=np.int64)
-
-    def _with_roles(
-        self, anchor: int, near: Rows, far: Rows, stream: tuple[int, ...]
-    ) -> tuple[Rows, Rows]:
-        parts = {Role.ANCHOR: np.array([anchor]), Role.NEAR: near, Role.FAR: far}
+        epoch, visit = divmod(number, self.num_locations)
+        location = int(_order(self._seed, epoch, self.num_locations)[visit])
+        generator = np.random.default_rng((self._seed, epoch, visit))
+        # There is one: locations without were left out.
+        anchor = next(filter(self._candidates.make_a_tuple, self._anchors(location, generator)))
+        near = self._candidates.near(anchor)
+        wanted = min(self._options.near_per_tuple, len(near))
+        parts = {
+            Role.ANCHOR: np.array([anchor]),
+            Role.NEAR: generator.choice(near, size=wanted, replace=False),
+            Role.FAR: self._candidates.draw_far(anchor, self._options.far_per_tuple, generator),
+        }
         if self._other_far:
-            generator = np.random.default_rng(stream)
-            parts[Role.OTHER_FAR] = self._draw_apart([anchor, *far.tolist()], 1, generator)
-        role = np.concatenate([np.full(len(rows), role) for role, rows in parts.items()])
-        return np.concatenate(list(parts.values())), role.astype(np.int64)
+            apart = np.random.default_rng((self._seed, epoch, visit, 1))
+            taken = np.append(parts[Role.FAR], anchor)
+            parts[Role.OTHER_FAR] = self._candidates.draw_apart(taken, 1, apart)
+        role = np.repeat(np.array(list(parts)), [len(rows) for rows in parts.values()])
+        return np.concatenate(list(parts.values())), role
 
-    def _permute(self, epoch: int) -> Rows:
-        return np.random.default_rng((self._seed, epoch)).permutation(self.num_locations)
+    def _anchors(self, location: int, generator: np.random.Generator) -> Iterator[int]:
+        """Yield the images that are nearest to a location, in random order.
 
-    def _too_few(self, anchor: int) -> str:
-        near = len(self._index.within(self.table.positions_m[anchor], self._near_radius_m)) - 1
+        The location's own image is among them.
+        """
+        own, positions = int(self._locations[location]), self.images.positions_m
+        rows = generator.permutation(self._candidates.around(own))
+        for start in range(0, len(rows), _ANCHORS_LOOKED_AT):
+            block = rows[start : start + _ANCHORS_LOOKED_AT]
+            nearest = self._locations[self._location_index.nearest(positions[block])]
+            to_nearest = np.linalg.norm(positions[block] - positions[nearest], axis=1)
+            to_own = np.linalg.norm(positions[block] - positions[own], axis=1)
+            yield from block[to_own <= to_nearest + 1e-6].tolist()  # a tie is for both
+
+    def _locate(self, references: PlaceTable) -> None:
+        """Find the locations, and leave out those that make no tuple."""
+        rows = location_rows(references, self._options.location_spacing_m)
+        self._set_locations(rows)
+        usable = self._candidates.have_near(rows) & self._candidates.have_far(rows)
+        generator = np.random.default_rng(0)  # the order of looking decides nothing
+        for location in np.flatnonzero(~usable).tolist():
+            anchors = self._anchors(location, generator)
+            usable[location] = any(map(self._candidates.make_a_tuple, anchors))
+        if not usable.any():
+            raise DataError(
+                f"the {len(self.images)} training images do not make one tuple: at none of "
+                f"{len(rows)} locations has an image {self._near_and_far()}. Use more "
+                "images, change --sampling.near_radius_m or --sampling.far_radius_m, or "
+                "check the unit of the positions"
+            )
+        if not usable.all():
+            left_out = rows[~usable]
+            where = ", ".join(f"{axis:.1f}" for axis in self.images.positions_m[left_out[0]])
+            self._notes.append(
+                f"{len(left_out)} of {len(rows)} locations are left out: no image there has "
+                f"{self._near_and_far()}; the first is at ({where}) m"
+            )
+        self._set_locations(rows[usable])
+
+    def _set_locations(self, rows: Rows) -> None:
+        self._locations = rows
+        self._location_index = PositionIndex(self.images.positions_m[rows])
+
+    def _near_and_far(self) -> str:
+        limit = ""
+        if self.images.headings_rad is not None:
+            limit = f" and {self._options.near_heading_limit_deg:g} degrees"
         return (
-            f"{len(self.table)} training images do not make one tuple: after "
-            f"{_LOCATIONS_TRIED} locations none has both a near image (within "
-            f"{self._near_radius_m:g} m and {self.options.near_heading_limit_deg:g} degrees; "
-            f"the last has {near} within the radius) and a far one (beyond "
-            f"{self._far_radius_m:g} m). Change --sampling.near_radius_m or "
-            "--sampling.far_radius_m, or check the unit of the positions"
+            f"both a near image (within {self._options.near_radius_m:g} m{limit}) and a far "
+            f"one (beyond {self._options.far_radius_m:g} m)"
+        )
+
+    def _note_on_smaller_tuples(self) -> Iterator[str]:
+        options, num = self._options, min(_TUPLES_LOOKED_AT, self.num_locations)
+        wanted = [1, options.near_per_tuple, options.far_per_tuple, int(self._other_far)]
+        sizes = [np.bincount(self._tuple(number)[1], minlength=4) for number in range(num)]
+        _, near, far, other_far = np.sum(np.array(sizes) < wanted, axis=0).tolist()
+        if near or far or other_far:
+            yield (
+                f"of the first {num} tuples, {near} have fewer near images than asked for, "
+                f"{far} fewer far ones" + (f", {other_far} no other far one" * self._other_far)
+            )
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, num_locations: int) -> Rows:
+    return np.random.default_rng((seed, epoch)).permutation(num_locations)
+
+
+def _note_on_headings(split: Split) -> Iterator[str]:
+    parts = [
+        part.headings_rad is None for part in (split.references, split.queries) if len(part)
+    ]
+    if any(parts) and not all(parts):
+        yield (
+            "near images are drawn without regard to headings: only one of training "
+            "references and queries has them"
         )
 
 
-def joined(split: Split) -> PlaceTable:
-    """Return references and queries as one table, the references first."""
-    first, second = split.references, split.queries
-    if not len(second):
-        return first
-    headings = None
-    if first.headings_rad is not None and second.headings_rad is not None:
-        headings = np.concatenate([first.headings_rad, second.headings_rad])
-    return PlaceTable(
-        index=np.concatenate([first.index, second.index]),
-        positions_m=np.concatenate([first.positions_m, second.positions_m]),
-        headings_rad=headings,
-        traversal=np.concatenate([first.traversal, second.traversal + len(first.traversals)]),
-        traversals=[*first.traversals, *second.traversals],
-        condition=np.concatenate([first.condition, second.condition + len(first.conditions)]),
-        conditions=[*first.conditions, *second.conditions],
-    )
-
-
-def locations_m(references: PlaceTable, spacing_m: float) -> NDArray[np.float64]:
-    """Return points ``(L, 2 or 3)`` every ``spacing_m`` along each reference traversal."""
-    points: list[NDArray[np.float64]] = []
-    order = np.argsort(references.traversal, kind="stable")
-    _, starts = np.unique(references.traversal[order], return_index=True)
-    for rows in np.split(order, starts[1:]):
-        positions = references.positions_m[rows]
-        along = distance_along_m(positions)
-        at = np.arange(0.0, along[-1] + 1e-9, spacing_m)
-        points.append(np.stack([np.interp(at, along, axis) for axis in positions.T], axis=1))
-    return np.concatenate(points)
-
-
-def _check(options: SamplingOptions) -> None:
+def _radii_m(options: SamplingOptions) -> tuple[float, float]:
+    """Return near and far radius, resolved and consistent."""
     near, far = options.near_radius_m, options.far_radius_m
     if near is None or far is None or near > far:
         raise ConfigError(
             f"--sampling.near_radius_m {near} must not be larger than "
             f"--sampling.far_radius_m {far}, or an image would be both"
         )
+    return near, far

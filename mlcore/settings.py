@@ -23,8 +23,8 @@ class SamplingOptions:
             each other; None takes what the data set recommends.
         near_heading_limit_deg: Largest heading difference (degrees) of near images, where
             headings are known.
-        location_spacing_m: One anchor is drawn near each location, every so many metres
-            of the reference traversals, once an epoch.
+        location_spacing_m: One anchor is drawn at each location once an epoch; a location
+            is a reference image every so many metres of its traversal.
         place_cell_m: Side (metres) of the grid cells that are the places of proxies and
             classifiers.
     """
@@ -41,6 +41,11 @@ class SamplingOptions:
     def __post_init__(self) -> None:
         _at_least(self, 1, "tuples_per_batch", "near_per_tuple", "far_per_tuple")
         _positive(self, "location_spacing_m", "place_cell_m", "near_radius_m", "far_radius_m")
+        if not 0 <= self.near_heading_limit_deg <= 180:
+            raise ValueError(
+                "near_heading_limit_deg must be from 0 to 180, got "
+                f"{self.near_heading_limit_deg}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ class EmbeddingTask(pl.LightningModule):
             output = self._compare(embeddings, item, tuples)
         self._stop_if_not_finite(output.loss, "the loss", item)
         self._last_item = item
-        self._record(output)
+        self._record(output, item)
         return output.loss
 
     def _mine(self, embeddings: Tensor, item: TrainingBatch) -> Pairs | Triplets | None:
@@ -93,13 +93,14 @@ class EmbeddingTask(pl.LightningModule):
                 f"{type(error).__name__}: {error}. Its known limits: {known}"
             ) from error
 
-    def _record(self, output: LossOutput) -> None:
+    def _record(self, output: LossOutput, item: TrainingBatch) -> None:
         stats = {
             name: value for name, value in output.stats.items() if not isinstance(value, str)
         }
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.log("loss", output.loss.detach(), prog_bar=True)
         self.log("learning_rate", rate)
+        self.log("letterboxed", float(item.num_letterboxed))
         self.log_dict({f"loss/{name}": float(value) for name, value in stats.items()})
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -125,8 +126,8 @@ class EmbeddingTask(pl.LightningModule):
             f" and {len(images) - 5} more" if len(images) > 5 else ""
         )
         raise NonFiniteLossError(
-            f"{what} of {name!r} is {float(value.detach())} at step {self.global_step}, before the "
-            f"optimizer step; images: {shown}. Try a smaller --training.learning_rate."
+            f"{what} of {name!r} is {float(value.detach())} at step {self.global_step}, before "
+            f"the optimizer step; images: {shown}. Try a smaller --training.learning_rate."
         )
 
     def configure_optimizers(self) -> Any:
