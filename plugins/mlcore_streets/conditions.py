@@ -22,7 +22,7 @@ class Condition:
         snow: Share of a flat surface that snow covers.
         wet: How much the road mirrors.
         night: Whether lamps, windows and headlights shine.
-        flakes: Snowflakes in an image of 160 x 64 px.
+        flakes: Snowflakes in an image of 128 x 48 px.
         drops: Largest number of drops on the lens.
         noise: Standard deviation of the sensor's noise, in grey levels.
         exposure_spread: Standard deviation of the exposure's logarithm between drives.
@@ -53,8 +53,8 @@ OVERCAST = Condition(
 )
 SUN = Condition(
     name="sun",
-    ambient=(0.60, 0.64, 0.72),
-    sun=(0.80, 0.72, 0.56),
+    ambient=(0.64, 0.68, 0.75),
+    sun=(0.74, 0.67, 0.52),
     sky=(84, 140, 214),
     horizon=(176, 204, 232),
     clouds=22.0,
@@ -62,12 +62,12 @@ SUN = Condition(
 )
 NIGHT = Condition(
     name="night",
-    ambient=(0.10, 0.105, 0.14),
+    ambient=(0.15, 0.155, 0.19),
     sky=(12, 14, 24),
     horizon=(40, 34, 34),
     night=True,
-    noise=6.0,
-    exposure_spread=0.2,
+    noise=5.0,
+    exposure_spread=0.15,
 )
 SNOW = Condition(
     name="snow",
@@ -75,9 +75,9 @@ SNOW = Condition(
     sky=(198, 202, 208),
     horizon=(216, 218, 222),
     clouds=4.0,
-    haze_m=110.0,
+    haze_m=100.0,
     snow=1.0,
-    flakes=90,
+    flakes=60,
     noise=3.0,
 )
 RAIN = Condition(

@@ -28,8 +28,8 @@ class StreetsConfig:
     test_length_m: float = 480.0
     reference_spacing_m: float = 2.0
     query_spacing_m: float = 3.0
-    image_width_px: int = 160
-    image_height_px: int = 64
+    image_width_px: int = 128
+    image_height_px: int = 48
     num_processes: int = 2
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mlcore_streets.cache import ImageCache, Images, cache_key, default_cache_di
 from mlcore_streets.conditions import CONDITIONS
 from mlcore_streets.config import StreetsConfig
 from mlcore_streets.districts import District, draw_districts
+from mlcore_streets.drives import SplitName
 
 
 class StreetsDataset:
@@ -43,7 +45,20 @@ class StreetsDataset:
             self._cache.build(config, context.progress)
         self.fingerprint = f"streets-{key}-{self._cache.checksum or 0:08x}"
         self._images: Images = self._cache.map()
-        self.train, self.validation, self.test = (_split(d) for d in self._districts)
+        self.train, self.validation, self.test = tables(self._districts).values()
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int, int]:
+        """Number, height, width and channels of the images."""
+        return self._cache.shape
+
+    @property
+    def cache_path(self) -> Path:
+        """The file that holds the images."""
+        return self._cache.path
 
     def load_image(self, index: int) -> Tensor:
         """Return image ``index`` as uint8 ``(3, H, W)``."""
@@ -69,6 +84,11 @@ class StreetsDataset:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._images = self._cache.map()
+
+
+def tables(districts: Sequence[District]) -> dict[SplitName, Split]:
+    """Return the tables of the districts, which know all but the images."""
+    return {district.name: _split(district) for district in districts}
 
 
 def _split(district: District) -> Split:

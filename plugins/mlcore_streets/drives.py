@@ -16,6 +16,9 @@ from mlcore_streets.seeds import stream
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
+_LANE_MARGIN_M = 0.8
+"""How far a car strays from the middle of its lane."""
+
 _TRAINING_QUERIES = ("overcast", "sun", "sun", "night", "night", "snow", "snow", "rain", "rain")
 _QUERIES = ("overcast", "sun", "night", "snow", "rain")
 
@@ -90,12 +93,12 @@ def frames_of(drive: Drive, route: Route, seed: int) -> Frames:
     along = np.cumsum(gaps) - gaps[0] * rng.uniform()
     along = along[along < route.length_m]
     lane = _lane_choice(along, rng) * route.second_lane(along)
-    offset = rng.uniform(-0.6, 0.6) + 0.5 * _wander(along, 35.0, rng)
-    right = lane + offset
+    offset = rng.uniform(-0.6, 0.6) + 0.6 * _wander(along, 35.0, rng)
+    right = lane + np.clip(offset, -_LANE_MARGIN_M, _LANE_MARGIN_M)
     positions, heading = route.at(along, right)
     steering = np.arctan(np.gradient(right, along)) if len(along) > 1 else 0.0
-    mounting = math.radians(rng.uniform(-4.0, 4.0))
-    jitter = math.radians(6.0) * _wander(along, 9.0, rng)
+    mounting = math.radians(rng.uniform(-5.0, 5.0))
+    jitter = math.radians(7.0) * _wander(along, 9.0, rng)
     heading = heading + steering + mounting + jitter
     return Frames(
         along_m=along,

@@ -49,12 +49,15 @@ def draw_light(scene: Scene, drive: Drive, seed: int) -> Light:
         exposure=math.exp(condition.exposure_spread * float(rng.normal())),
         tint=np.exp(0.025 * rng.normal(size=3)).astype(np.float32),
         sun=sun,
-        shadow_top_m=_shadow_top(scene.heights_m, sun) if any(condition.sun) else None,
+        shadow_top_m=shadow_top(scene.heights_m, sun) if any(condition.sun) else None,
     )
 
 
-def _shadow_top(heights_m: Floats, sun: tuple[float, float, float]) -> Floats:
-    """March the heights away from the sun, each metre lower by the sun's slope."""
+def shadow_top(heights_m: Floats, sun: tuple[float, float, float]) -> Floats:
+    """Return up to which height the air over each cell of ``heights_m`` is in shadow.
+
+    The heights march away from the sun, each step lower by the sun's slope.
+    """
     flat = math.hypot(sun[0], sun[1])
     fall_m = sun[2] / flat * RASTER_M
     shadow = np.zeros_like(heights_m)

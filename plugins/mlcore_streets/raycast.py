@@ -90,7 +90,10 @@ def look(camera: Camera, panels: Panels) -> View:
     fronts = right[:, 1] * ahead[:, 0] > right[:, 0] * ahead[:, 1]
     visible &= fronts | (panels.back_texture >= 0)
     rows = np.flatnonzero(visible)
+    # One more that every ray misses, so that there is always something to choose.
+    rows = np.append(rows, 0)
     depth, along = _intersections(camera.slopes, right[rows], ahead[rows])
+    depth[:, -1] = np.inf
     order = _nearest(depth)
     columns = np.arange(camera.width_px)
     panel = rows[order]

@@ -47,11 +47,11 @@ def render_to_file(
         return
     edges = np.linspace(0, num_images, config.num_processes + 1).round().astype(int).tolist()
     reports: queue.Queue[tuple[int, int]] = queue.Queue()
-    workers = [
-        _Worker(number, [asdict(config), str(path), offset, start, stop], reports)
-        for number, (start, stop) in enumerate(pairwise(edges))
-    ]
+    workers: list[_Worker] = []
     try:
+        for number, (start, stop) in enumerate(pairwise(edges)):
+            job = [asdict(config), str(path), offset, start, stop]
+            workers.append(_Worker(number, job, reports))
         _follow(workers, reports, num_images, progress)
     finally:
         for worker in workers:
@@ -88,16 +88,12 @@ class _Worker:
     ) -> None:
         self._number = number
         self._reports = reports
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "mlcore_streets.rendering"],
-            stdin=subprocess.PIPE,
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, this module
+            [sys.executable, "-m", "mlcore_streets.rendering", json.dumps(job)],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(job))
-        self._process.stdin.close()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -138,9 +134,9 @@ def _follow(
             )
 
 
-def main() -> None:
-    """Render the range that stdin describes; report on stdout."""
-    options, path, offset, start, stop = json.load(sys.stdin)
+def main(job: str) -> None:
+    """Render the range that ``job`` describes, in JSON; report on stdout."""
+    options, path, offset, start, stop = json.loads(job)
     config = StreetsConfig(**options)
 
     def report(done: int) -> None:
@@ -151,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlcore_streets.town import Plan, Street
+from mlcore_streets.town import Plan, Street, StreetKind
 
 Doubles = NDArray[np.float64]
+
+Node = tuple[int, int]
+"""A crossing: its column and row."""
 
 _STEP_M = 0.25
 _RUN_OUT_M = 60.0
 """The path goes on beyond both ends, for the traffic ahead and behind."""
+
+_TURN_M = 4.0
+"""A turn begins so far before the kerb of the street turned into."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +64,18 @@ class Route:
 
 def draw_route(plan: Plan, length_m: float, rng: np.random.Generator) -> Route:
     """Return a route of that length that prefers streets not yet driven."""
-    nodes = _walk(plan, length_m + 2 * _RUN_OUT_M, rng)
-    points, second, oncoming = _lane_path(plan, nodes)
+    # Corners are cut: the path is shorter than the streets it follows.
+    nodes = _walk(plan, 1.25 * (length_m + 2 * _RUN_OUT_M), rng)
+    points, second, oncoming = _lane_path(_legs(plan, nodes))
     return _resampled(points, second, oncoming, length_m)
 
 
-def _walk(plan: Plan, length_m: float, rng: np.random.Generator) -> list[tuple[int, int]]:
+def _walk(plan: Plan, length_m: float, rng: np.random.Generator) -> list[Node]:
     """Return crossings (column, row) in the order they are passed."""
     columns, rows = len(plan.northward), len(plan.eastward)
     node = (int(rng.integers(columns)), int(rng.integers(rows)))
     nodes = [node]
-    used: dict[tuple[tuple[int, int], tuple[int, int]], int] = {}
+    used: dict[tuple[Node, Node], int] = {}
     total = 0.0
     while total < length_m:
         options = [
@@ -86,66 +94,92 @@ def _walk(plan: Plan, length_m: float, rng: np.random.Generator) -> list[tuple[i
     return nodes
 
 
-def _neighbours(node: tuple[int, int], columns: int, rows: int) -> list[tuple[int, int]]:
+def _neighbours(node: Node, columns: int, rows: int) -> list[Node]:
     column, row = node
     around = [(column + 1, row), (column - 1, row), (column, row + 1), (column, row - 1)]
     return [(c, r) for c, r in around if 0 <= c < columns and 0 <= r < rows]
 
 
-def _crossing(plan: Plan, node: tuple[int, int]) -> Doubles:
+def _crossing(plan: Plan, node: Node) -> Doubles:
     return np.array([plan.northward[node[0]].at_m, plan.eastward[node[1]].at_m])
 
 
-def _street_between(plan: Plan, node: tuple[int, int], other: tuple[int, int]) -> Street:
+@dataclass(frozen=True)
+class _Leg:
+    """A street from one crossing to the next, as it is driven."""
+
+    start_m: Doubles
+    end_m: Doubles
+    kind: StreetKind
+    cut_start_m: float
+    cut_end_m: float
+
+    @property
+    def ahead(self) -> Doubles:
+        way = self.end_m - self.start_m
+        direction: Doubles = way / np.linalg.norm(way)
+        return direction
+
+    @property
+    def lane(self) -> Doubles:
+        """From the middle of the street to that of the lane."""
+        east, north = self.ahead
+        return self.kind.lane_m * np.array([north, -east])
+
+    @property
+    def entry(self) -> Doubles:
+        point: Doubles = self.start_m + self.lane + self.cut_start_m * self.ahead
+        return point
+
+    @property
+    def leave(self) -> Doubles:
+        point: Doubles = self.end_m + self.lane - self.cut_end_m * self.ahead
+        return point
+
+
+def _legs(plan: Plan, nodes: Sequence[Node]) -> list[_Leg]:
+    return [
+        _Leg(
+            _crossing(plan, node),
+            _crossing(plan, other),
+            _street_between(plan, node, other).kind,
+            _cut(plan, nodes[max(number - 1, 0)], node, other),
+            _cut(plan, nodes[min(number + 2, len(nodes) - 1)], other, node),
+        )
+        for number, (node, other) in enumerate(pairwise(nodes))
+    ]
+
+
+def _street_between(plan: Plan, node: Node, other: Node) -> Street:
     return plan.northward[node[0]] if node[0] == other[0] else plan.eastward[node[1]]
 
 
-def _lane_path(plan: Plan, nodes: list[tuple[int, int]]) -> tuple[Doubles, Doubles, Doubles]:
-    """Return the lane's middle as corner points with curves, and the lanes beside it."""
+def _cut(plan: Plan, beyond: Node, node: Node, back: Node) -> float:
+    """Return how far from crossing ``node``, towards ``back``, a turn begins or ends."""
+    if beyond == node or beyond[0] == back[0] or beyond[1] == back[1]:
+        return 1.0
+    return _street_between(plan, beyond, node).kind.kerb_m + _TURN_M
+
+
+def _turn(coming: _Leg, going: _Leg) -> Doubles:
+    """Return points of the curve from one leg to the next, without its first."""
+    start, end = coming.leave, going.entry
+    corner = start + coming.ahead * float((end - start) @ coming.ahead)
+    t = np.linspace(0, 1, 12)[1:, None]
+    curve: Doubles = (1 - t) ** 2 * start + 2 * t * (1 - t) * corner + t**2 * end
+    return curve
+
+
+def _lane_path(legs: Sequence[_Leg]) -> tuple[Doubles, Doubles, Doubles]:
+    """Return points along the lane, and how far the lanes beside it lie at each."""
     points: list[Doubles] = []
-    second: list[float] = []
-    oncoming: list[float] = []
-    legs = list(pairwise(nodes))
-    for number, (node, other) in enumerate(legs):
-        kind = _street_between(plan, node, other).kind
-        start, end = _crossing(plan, node), _crossing(plan, other)
-        ahead = (end - start) / np.linalg.norm(end - start)
-        right = np.array([ahead[1], -ahead[0]])
-        offset = right * kind.lane_m
-        turning_in = number > 0 and not _straight(nodes[number - 1 : number + 2])
-        turning_out = number + 1 < len(legs) and not _straight(nodes[number : number + 3])
-        entry = start + offset + ahead * (11.0 if turning_in else 1.0)
-        leave = end + offset - ahead * (11.0 if turning_out else 1.0)
-        corner = [entry]
-        if turning_in:
-            control = _corner(points[-1], nodes[number - 1], node, plan, entry, ahead)
-            t = np.linspace(0, 1, 12)[1:, None]
-            corner = list((1 - t) ** 2 * points[-1] + 2 * t * (1 - t) * control + t**2 * entry)
-        beside = 0.0 if kind.other_lane_m is None else kind.other_lane_m - kind.lane_m
-        for point in (*corner, leave):
-            points.append(point)
-            second.append(beside)
-            oncoming.append(2 * kind.lane_m)
-    return np.array(points), np.array(second), np.array(oncoming)
-
-
-def _straight(nodes: list[tuple[int, int]]) -> bool:
-    (c0, r0), _, (c2, r2) = nodes
-    return c0 == c2 or r0 == r2
-
-
-def _corner(
-    previous: Doubles,
-    before: tuple[int, int],
-    node: tuple[int, int],
-    plan: Plan,
-    entry: Doubles,
-    ahead: Doubles,
-) -> Doubles:
-    """Return where the lane driven and the lane turned into meet."""
-    came = _crossing(plan, node) - _crossing(plan, before)
-    came = came / np.linalg.norm(came)
-    return previous + came * float((entry - previous) @ came) - ahead * 0.0
+    for number, leg in enumerate(legs):
+        begin = leg.entry[None] if number == 0 else _turn(legs[number - 1], leg)
+        points.append(np.concatenate([begin, leg.leave[None]]))
+    sizes = [len(part) for part in points]
+    second = [(leg.kind.other_lane_m or leg.kind.lane_m) - leg.kind.lane_m for leg in legs]
+    oncoming = [2 * leg.kind.lane_m for leg in legs]
+    return np.concatenate(points), np.repeat(second, sizes), np.repeat(oncoming, sizes)
 
 
 def _resampled(points: Doubles, second: Doubles, oncoming: Doubles, length_m: float) -> Route:

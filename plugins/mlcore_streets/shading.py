@@ -145,7 +145,7 @@ def _night_light(shot: Shot, scene: Scene, light: Light) -> Floats:
     surfaces, camera = shot.surfaces, shot.camera
     pool = sample(scene.lamp_light, surfaces.east_m, surfaces.north_m)
     fade = np.exp(-np.square(np.maximum(surfaces.height_m - LAMP_HEIGHT_M + 1.5, 0) / 2.2))
-    lamps = (np.float32(0.8) * pool * fade)[..., None] * _LAMP_COLOUR
+    lamps = (np.float32(1.15) * pool * fade)[..., None] * _LAMP_COLOUR
     spread = np.abs(camera.slopes) / np.float32(0.75)
     near = 1 / (1 + np.square(surfaces.depth_m / 11))
     low = np.clip(1.6 - 0.55 * surfaces.height_m, 0, 1) * np.clip(1.25 - spread, 0, 1)

@@ -47,7 +47,7 @@ class StreetKind:
 KINDS = {
     "lane": StreetKind(1.5, None, None, 3.1, 5.4, trees=False),
     "street": StreetKind(1.7, None, 4.4, 5.5, 8.2, trees=False),
-    "avenue": StreetKind(1.9, 5.2, 8.0, 9.1, 13.0, trees=True),
+    "avenue": StreetKind(1.9, 5.0, 7.9, 9.0, 13.0, trees=True),
 }
 
 

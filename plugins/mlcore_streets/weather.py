@@ -72,7 +72,7 @@ def mirror_in_road(
 def add_flakes(picture: Floats, condition: Condition, rng: np.random.Generator) -> None:
     """Let snow fall in front of the camera, in place."""
     height, width = picture.shape[:2]
-    number = round(condition.flakes * height * width / (64 * 160) * rng.uniform(0.4, 1.3))
+    number = round(condition.flakes * height * width / (48 * 128) * rng.uniform(0.4, 1.3))
     rows, columns = rng.integers(height, size=number), rng.integers(width, size=number)
     strength = rng.uniform(0.3, 0.9, number).astype(np.float32)[:, None]
     large = rng.random(number) < 0.25
