@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from PIL import Image
 
 from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext
+from mlcore.options import parse_run
+from mlcore.registry import Registry
 from mlcore.testing import checks
 from mlcore_images.config import ImagesConfig
 from mlcore_images.dataset import open_images
@@ -25,6 +28,7 @@ from mlcore_images.plugin import mlcore_datasets
 from mlcore_images.positions import read_headings, read_positions
 from mlcore_images.selection import parse, select
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 FACTORY = mlcore_datasets()[0]
 SEASONS = {"references": "condition=autumn", "train": "frame=0..3", "test": "frame=4..5"}
 
@@ -432,3 +436,11 @@ def test_the_data_set_keeps_the_contract(tmp_path):
     config = ImagesConfig(root=tmp_path, references="condition=sun")
     for check in checks("images", only="dataset/*", configs={"images": config}):
         check()
+
+
+def test_the_example_of_two_seasons_is_a_configuration(tmp_path):
+    arguments = ["--config", str(EXAMPLES / "stromovka.toml"), "--dataset.root", str(tmp_path)]
+    config = parse_run(arguments, Registry.discover())
+    assert isinstance(config.dataset.options, ImagesConfig)
+    assert config.influence.options.cutoff_m == config.sampling.near_radius_m == 3.0
+    assert config.evaluation.recall_radius_m == 2.0
