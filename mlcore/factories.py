@@ -120,7 +120,11 @@ class LossFactory(Factory):
 
 @dataclass(frozen=True, kw_only=True)
 class MinerFactory(Factory):
-    """Describes a miner and the form of tuples it produces."""
+    """Describes a miner.
+
+    Attributes:
+        produces: What form of tuples it returns.
+    """
 
     kind: ClassVar[str] = "miner"
 
@@ -152,7 +156,12 @@ class ModelFactory(Factory):
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingRadii:
-    """Radii that suit a data set: near within the one, far beyond the other, in metres."""
+    """Radii that suit a data set.
+
+    Attributes:
+        near_radius_m: Near images lie within this distance (metres) of the anchor.
+        far_radius_m: Far images lie beyond this distance (metres) of it.
+    """
 
     near_radius_m: float = 15.0
     far_radius_m: float = 15.0
