@@ -29,6 +29,13 @@ def plain(mode: str = "RGB", colour: object = COLOUR) -> Image.Image:
     return Image.new(mode, (6, 4), colour)
 
 
+def image_or_message(path: Path) -> torch.Tensor | str:
+    try:
+        return read_image(path)
+    except DataError as error:
+        return str(error)
+
+
 def random_images(num_images: int, height: int = 16, width: int = 32) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(
@@ -149,13 +156,12 @@ def test_a_damaged_file_is_read_or_named(tmp_path, suffix, data):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(content)
-    try:
-        image = read_image(path)
-    except DataError as error:
-        assert str(path) in str(error)
+    read = image_or_message(path)
+    if isinstance(read, str):
+        assert str(path) in read
     else:
-        assert image.dtype == torch.uint8
-        assert image.shape[0] == 3
+        assert read.dtype == torch.uint8
+        assert read.shape[0] == 3
 
 
 def test_an_image_of_that_size_is_left_as_it_is():

@@ -1,0 +1,93 @@
+"""Searches by KD-tree against explicit loops over every pair, on raw UTM coordinates."""
+
+from __future__ import annotations
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlcore import positions
+from mlcore.positions import PositionIndex, heading_difference_rad, wrap_rad
+
+UTM = np.array([620_000.0, 5_735_000.0, 110.0])
+
+
+def scattered(num: int, dimensions: int, seed: int = 0) -> np.ndarray:
+    grid = np.random.default_rng(seed).integers(0, 12, (num, dimensions))
+    return UTM[:dimensions] + grid * 2.5  # many ties and coincident points
+
+
+@pytest.mark.parametrize(
+    ("angle", "wrapped"),
+    [
+        (0.0, 0.0),
+        (math.pi, math.pi),
+        (-math.pi, math.pi),
+        (1.5 * math.pi, -0.5 * math.pi),
+        (-7 * math.pi, math.pi),
+        (0.25 - 6 * math.pi, 0.25),
+    ],
+)
+def test_angles_wrap_to_the_half_open_circle(angle, wrapped):
+    assert wrap_rad(np.array([angle]))[0] == pytest.approx(wrapped, abs=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(-20, 20), st.floats(-20, 20))
+def test_heading_difference_is_the_angle_between_two_directions(first, second):
+    dot = math.cos(first) * math.cos(second) + math.sin(first) * math.sin(second)
+    expected = math.acos(max(-1.0, min(1.0, dot)))
+    difference = float(heading_difference_rad(first, second))
+    assert 0 <= difference <= math.pi
+    assert difference == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("radius_m", [0.0, 2.5, 5.0, math.hypot(2.5, 2.5), 7.3])
+def test_within_is_what_a_loop_over_all_points_finds(dimensions, radius_m):
+    points = scattered(200, dimensions)
+    index = PositionIndex(points)
+    for point in points[:20]:
+        distance = np.linalg.norm(points - point, axis=1)
+        expected = np.flatnonzero(distance <= radius_m)  # inclusive, ties and all
+        assert np.array_equal(index.within(point, radius_m), expected)
+        assert index.all_within(point, radius_m) == bool((distance <= radius_m).all())
+
+
+def test_all_within():
+    points = scattered(50, 2)
+    index = PositionIndex(points)
+    farthest = np.linalg.norm(points - points[7], axis=1).max()
+    assert index.all_within(points[7], farthest)
+    assert not index.all_within(points[7], farthest - 1e-6)
+
+
+def test_neighbours_come_nearest_first(monkeypatch):
+    monkeypatch.setattr(positions, "LOCAL_BLOCK", 7)  # several blocks
+    points = scattered(100, 2) + np.random.default_rng(1).normal(0, 0.1, (100, 2))
+    rows = PositionIndex(points).neighbours(points[:30] + 0.05, 5)
+    distance = np.linalg.norm(points[:30, None] + 0.05 - points[None], axis=2)
+    assert rows.dtype == np.int64
+    assert np.array_equal(rows, np.argsort(distance, axis=1)[:, :5])
+    assert np.array_equal(PositionIndex(points).nearest(points[:30] + 0.05), rows[:, 0])
+
+
+def test_there_are_no_more_neighbours_than_points():
+    points = scattered(3, 2)
+    assert PositionIndex(points).neighbours(points, 8).shape == (3, 3)
+    assert PositionIndex(points).neighbours(points[:0], 8).shape == (0, 3)
+
+
+def test_the_tree_is_not_pickled_and_the_positions_not_copied():
+    points = scattered(1000, 2)
+    index = PositionIndex(points)
+    assert index.positions_m is points
+    before = len(pickle.dumps(index))
+    found = index.within(points[0], 5.0)
+    content = pickle.dumps(index)
+    assert len(content) == before
+    assert np.array_equal(pickle.loads(content).within(points[0], 5.0), found)
