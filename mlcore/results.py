@@ -19,6 +19,7 @@ from mlcore.errors import DataError
 
 CURVE_LIMIT_M = 25.0
 CURVE_POINTS = 50
+OVERALL = "all queries"
 _FORMAT = 1
 
 
@@ -111,6 +112,12 @@ class Evaluation:
         """Names of the conditions that have queries."""
         present = np.unique(self.condition)
         return tuple(self.conditions[code] for code in present)
+
+    @property
+    def sections(self) -> tuple[str | None, ...]:
+        """The conditions to report, and None, for all of them, if there are several."""
+        present = self.present_conditions
+        return (*present, None) if len(present) > 1 else present
 
     def num_queries(self, condition: str | None = None) -> int:
         """Return how many queries there are, of one condition or in all."""
