@@ -9,7 +9,10 @@ from typing import Literal, get_args
 from mlcore.errors import ConfigError
 
 Aggregation = Literal["log-sum-exp", "plain"]
-Implementation = Literal["auto", "dense", "tiled"]
+Implementation = Literal["auto", "dense", "tiled", "cupy"]
+
+LARGEST_EXPONENT = 60.0
+"""Exponents up to this need no shift: e^60 times a million pairs fits in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,8 @@ class SoftContrastiveConfig:
             neither attract nor repel. auto: 60 where a batch has several tuples and the
             images have headings, otherwise none.
         implementation: How the loss is computed: dense writes all pair matrices out, tiled
-            never does; auto takes tiled for large batches.
+            never does, cupy is tiled with CUDA kernels; auto takes dense for small batches,
+            cupy on a GPU where CuPy is installed, and else tiled.
         save_similarity: tiled: keep every similarity from pass to pass: faster, for memory
             that grows with the square of the batch.
         gradient_filter: tiled: leave tiles beyond the support out of the gradient if no
@@ -75,3 +79,8 @@ class SoftContrastiveConfig:
             raise ConfigError(
                 f"loss: heading_limit_deg must be in [0, 180], auto or none, got {limit}"
             )
+
+    @property
+    def largest_exponent(self) -> float:
+        """The largest exponent that the formula can come to."""
+        return max(self.alpha * self.base, self.beta * (1.0 - self.base))

@@ -124,8 +124,11 @@ def soft_contrastive_loss(
         self_index: ``(B,)`` int64, the column of ``references`` that is row i itself; -1,
             or no ``self_index``, for none.
         implementation: "dense" writes all pair matrices out; "tiled" needs memory for a
-            few copies of the embeddings only, and gives no second derivatives; "auto" is
-            "tiled" from some 256 images on.
+            few copies of the embeddings only, and gives no second derivatives; "cupy" is
+            "tiled" with CUDA kernels. "auto" is "dense" below some 256 images, then
+            "cupy" on a GPU where CuPy is installed, and else "tiled". A configuration
+            that compiled code does not cover (float64, an influence function without C
+            code, exponents beyond float32) runs as torch operations: see the stats.
         save_similarity: "tiled" keeps every similarity from pass to pass.
         gradient_filter: "tiled" leaves tiles beyond the support without any similarity of
             this size out of the gradient. With the log-sum-exp of B images and as many
@@ -138,7 +141,7 @@ def soft_contrastive_loss(
         Scalar tensor, or loss and stats.
 
     Raises:
-        ConfigError: An option of the formula is out of its range.
+        ConfigError: An option is out of its range, or "cupy" cannot run here.
         DataError: Embeddings, positions or headings are not finite; names the rows.
         ValueError: Shapes, dtypes or devices do not match.
     """

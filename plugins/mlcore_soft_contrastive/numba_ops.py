@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mlcore_soft_contrastive import numba_tiles, numba_weights
-from mlcore_soft_contrastive.config import SoftContrastiveConfig
+from mlcore_soft_contrastive.config import LARGEST_EXPONENT, SoftContrastiveConfig
 from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry, Places
 from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
@@ -19,9 +19,6 @@ from mlcore_soft_contrastive.numba_weights import Floats, Rule, Side, Span
 from mlcore_soft_contrastive.threads import share
 
 _LOG2_E = 1.4426950408889634
-LARGEST_EXPONENT = 60.0
-"""Exponents up to this need no shift: e^60 times a million pairs fits in float32."""
-
 
 _KINDS = {
     Sigmoid: numba_weights.SIGMOID,
@@ -33,12 +30,11 @@ _KINDS = {
 
 def covers(geometry: Geometry, config: SoftContrastiveConfig, x: Tensor) -> bool:
     """Return whether the compiled tiles can compute this."""
-    exponents = (config.alpha * config.base, config.beta * (1.0 - config.base))
     return (
         x.device.type == "cpu"
         and x.dtype != torch.float64
         and type(geometry.influence) in _KINDS
-        and max(exponents) <= LARGEST_EXPONENT
+        and config.largest_exponent <= LARGEST_EXPONENT
     )
 
 

@@ -8,6 +8,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mlcore_soft_contrastive import cupy_launch
+from mlcore_soft_contrastive.kernel_ops import Launch
+from mlcore_soft_contrastive.kernel_source import pairwise_source
+
+TILE, GROUP = 64, 8
+"""As in ``kernels/pairwise.cu``."""
+
 
 def pairwise_distance(x: Tensor, y: Tensor | None = None, *, squared: bool = False) -> Tensor:
     """Return the Euclidean distances between the points of ``x`` and of ``y``.
@@ -65,6 +72,8 @@ class _PairwiseDistance(torch.autograd.Function):
 
 
 def _distances(x: Tensor, y: Tensor, *, squared: bool) -> Tensor:
+    if _on_kernels(x):
+        return _distances_on_gpu(x, y, _kernels(), squared=squared)
     if x.device.type != "cpu":
         return _distances_in_torch(x, y, squared=squared)
     from mlcore_soft_contrastive import numba_pairwise
@@ -91,6 +100,8 @@ def _distances_in_torch(x: Tensor, y: Tensor, *, squared: bool) -> Tensor:
 
 def _weighted_differences(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     """Return ``sum_j weight_ij (x_i - y_j)``, ``(N, D)``."""
+    if _on_kernels(x):
+        return _weighted_differences_on_gpu(x, y, weight, _kernels())
     if x.device.type != "cpu":
         # Centred, so that the two terms lose little to each other.
         origin = x.double().mean(dim=0).to(x.dtype)
@@ -107,6 +118,34 @@ def _weighted_differences(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         len(x),
     )
     return out
+
+
+def _distances_on_gpu(x: Tensor, y: Tensor, launch: Launch, *, squared: bool) -> Tensor:
+    out = x.new_empty(len(x), len(y))
+    if out.numel():
+        grid = (-(-len(y) // TILE), -(-len(x) // TILE))
+        sizes = (len(x), len(y), x.shape[1], int(squared))
+        launch("pairwise_distance", grid, (16, 16), x.contiguous(), y.contiguous(), out, *sizes)
+    return out
+
+
+def _weighted_differences_on_gpu(
+    x: Tensor, y: Tensor, weight: Tensor, launch: Launch
+) -> Tensor:
+    out = torch.zeros_like(x, memory_format=torch.contiguous_format)
+    if out.numel() and len(y):
+        grid = (len(x), -(-x.shape[1] // GROUP))
+        points = (x.contiguous(), y.contiguous(), weight.contiguous(), out)
+        launch("weighted_differences", grid, (128, 1), *points, len(x), len(y), x.shape[1])
+    return out
+
+
+def _on_kernels(x: Tensor) -> bool:
+    return x.device.type == "cuda" and x.dtype == torch.float32 and cupy_launch.is_installed()
+
+
+def _kernels() -> Launch:
+    return cupy_launch.cupy_kernels(pairwise_source())
 
 
 def _check(name: str, points: Tensor) -> None:

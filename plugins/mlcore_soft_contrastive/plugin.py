@@ -45,7 +45,7 @@ def mlcore_losses() -> list[LossFactory]:
             mining="internal",
             needs=frozenset({"positions"}),
             normalize=True,
-            memory="quadratic",
+            memory="linear",
         )
     ]
 

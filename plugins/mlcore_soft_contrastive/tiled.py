@@ -60,6 +60,14 @@ class TileOps(Protocol):
         """Write the derivative by each similarity over the tile."""
 
 
+class MakeTileOps(Protocol):
+    """Makes the elementwise work of one evaluation."""
+
+    def __call__(
+        self, geometry: Geometry, config: SoftContrastiveConfig, rows: Blocks, columns: Blocks
+    ) -> TileOps: ...
+
+
 @dataclass(frozen=True)
 class Plan:
     """What one evaluation walks over.

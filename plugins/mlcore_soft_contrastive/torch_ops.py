@@ -112,7 +112,7 @@ class TorchTileOps:
         least = self._rows.t[pair.rows].min()
         if pair.mirrored:
             least = torch.minimum(least, self._columns.t[pair.columns].min())
-        return least.item()
+        return float(least)
 
     def mining_extrema(self, tile: Tensor, pair: TilePair) -> None:
         for view in self._views(tile, pair, both=pair.mirrored):

@@ -1,0 +1,115 @@
+// Runs CUDA kernels on the host: each thread of a block is a fiber, resumed in turns.
+//
+// A fiber runs until it reaches a barrier or a shuffle. When all have, the next turn begins:
+// so a missing barrier lets early threads read what late ones have not written yet. Threads
+// are resumed in ascending or descending order, which must not matter.
+#pragma once
+#include <math.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <ucontext.h>
+
+#include <functional>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __shared__ static  // blocks run one after another
+
+struct Dim3 {
+  unsigned x, y, z;
+};
+
+namespace shim {
+enum Wait { kStart, kBarrier, kShuffle, kDone };
+constexpr size_t kStack = 64 * 1024;
+
+struct Fiber {
+  ucontext_t context;  // to begin with; jumps go on from there, without a system call
+  jmp_buf jump;
+  std::vector<char> stack;
+  Dim3 index;
+  Wait wait;
+  float value;
+};
+
+inline std::vector<Fiber> fibers;
+inline jmp_buf scheduler;
+inline Fiber* current;
+inline std::function<void()> body;
+inline bool descending = false;
+
+inline void enter() {
+  body();
+  current->wait = kDone;
+  _longjmp(scheduler, 1);
+}
+
+inline void yield(Wait wait) {
+  current->wait = wait;
+  if (!_setjmp(current->jump)) _longjmp(scheduler, 1);
+}
+
+inline void resume(Fiber& fiber) {
+  current = &fiber;
+  if (_setjmp(scheduler)) return;
+  if (fiber.wait == kStart) setcontext(&fiber.context);
+  _longjmp(fiber.jump, 1);
+}
+}  // namespace shim
+
+inline Dim3 blockIdx, blockDim, gridDim;
+#define threadIdx (shim::current->index)
+
+inline void __syncthreads() { shim::yield(shim::kBarrier); }
+
+inline float __shfl_xor_sync(unsigned, float value, int mask) {
+  const long self = shim::current - shim::fibers.data();
+  shim::current->value = value;
+  shim::yield(shim::kShuffle);
+  const long warp = self / 32 * 32;
+  const float other = shim::fibers[warp + ((self - warp) ^ mask)].value;
+  shim::yield(shim::kShuffle);
+  return other;
+}
+
+namespace shim {
+inline void run_block(Dim3 block) {
+  const unsigned threads = block.x * block.y;
+  fibers.resize(threads);
+  for (unsigned t = 0; t < threads; ++t) {
+    Fiber& fiber = fibers[t];
+    fiber.stack.resize(kStack);
+    fiber.index = {t % block.x, t / block.x, 0};
+    fiber.wait = kStart;
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.data();
+    fiber.context.uc_stack.ss_size = kStack;
+    fiber.context.uc_link = nullptr;
+    makecontext(&fiber.context, enter, 0);
+  }
+  while (fibers[0].wait != kDone) {
+    for (unsigned k = 0; k < threads; ++k) resume(fibers[descending ? threads - 1 - k : k]);
+    for (const Fiber& fiber : fibers)
+      if (fiber.wait != fibers[0].wait) {
+        fprintf(stderr, "threads of a block wait at different points\n");
+        abort();
+      }
+  }
+}
+
+template <class Kernel, class... Arguments>
+void launch(Kernel kernel, unsigned grid_x, unsigned grid_y, unsigned block_x,
+            unsigned block_y, bool in_descending_order, Arguments... arguments) {
+  body = [=] { kernel(arguments...); };
+  descending = in_descending_order;
+  gridDim = {grid_x, grid_y, 1};
+  blockDim = {block_x, block_y, 1};
+  for (unsigned y = 0; y < grid_y; ++y)
+    for (unsigned x = 0; x < grid_x; ++x) {
+      blockIdx = {x, y, 0};
+      run_block(blockDim);
+    }
+}
+}  // namespace shim
