@@ -74,7 +74,7 @@ def _positions(split: Split) -> NDArray[np.float64]:
 
 def missing_files(dataset: ImagesDataset) -> NDArray[np.int64]:
     """Return the images without a file; each folder is listed once, no file is opened."""
-    parts = pc.extract_regex(dataset.paths, r"^(?P<folder>(?:.*/)?)(?P<name>[^/]*)$")
+    parts = pc.extract_regex(dataset.paths, r"^(?s)(?P<folder>(?:.*/)?)(?P<name>[^/]*)$")
     folders = parts.field("folder").dictionary_encode()
     names, codes = parts.field("name"), folders.indices.to_numpy()
     order = np.argsort(codes, kind="stable")

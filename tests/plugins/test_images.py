@@ -391,6 +391,20 @@ def test_check_names_missing_and_unreadable_files(route):
     }
 
 
+def test_check_finds_files_with_odd_names(tmp_path):
+    names = ["a b.png", "ü.png", "line\nbreak.png", "gone\n.png"]
+    rows = [f'"train/{name}",{i},0,train' for i, name in enumerate(names)]
+    text = "\n".join(["path,easting_m,northing_m,split", *rows])
+    (tmp_path / "positions.csv").write_text(text, encoding="utf-8")
+    for name in names[:3]:
+        save(tmp_path / "train" / name)
+    report = FACTORY.check(ImagesConfig(root=tmp_path))
+    assert report.facts["missing files"] == 1
+    assert [f.examples for f in report.findings if f.severity == "fault"] == [
+        ("train/gone\n.png",)
+    ]
+
+
 def test_check_of_sound_images_is_ok_and_looks_at_the_split(route):
     report = FACTORY.check(ImagesConfig(root=route, **SEASONS))
     assert report.ok
