@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mlcore.batches import TrainingBatches
+from mlcore.blame import blamed_on
 from mlcore.errors import DataError
 from mlcore.factories import BuildContext
 from mlcore.images import letterbox
@@ -228,4 +229,5 @@ def _sample_images(
 
 
 def _build(chosen: Chosen[Any], context: BuildContext) -> Any:
-    return chosen.factory.build(chosen.options, context)
+    with blamed_on(chosen, "could not be built"):
+        return chosen.factory.build(chosen.options, context)

@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mlcore.batches import TrainingBatch, TrainingLoader
-from mlcore.errors import MlcoreError, NonFiniteLossError
+from mlcore.blame import blamed_on, known_limits
+from mlcore.errors import NonFiniteLossError
 from mlcore.files import atomic_write
 from mlcore.protocols import LossOutput, Pairs, Progress, Triplets, no_progress
 
@@ -66,7 +67,9 @@ class EmbeddingTask(pl.LightningModule):
     def _mine(self, embeddings: Tensor, item: TrainingBatch) -> Pairs | Triplets | None:
         if self.miner is None:
             return None
-        tuples = self.miner(embeddings, item.batch)
+        assert self._experiment.config.miner is not None
+        with blamed_on(self._experiment.config.miner, f"failed at step {self.global_step}"):
+            tuples = self.miner(embeddings, item.batch)
         if (
             isinstance(tuples, Triplets)
             and self._experiment.config.loss.factory.accepts is Pairs
@@ -78,20 +81,8 @@ class EmbeddingTask(pl.LightningModule):
     def _compare(
         self, embeddings: Tensor, item: TrainingBatch, tuples: Pairs | Triplets | None
     ) -> LossOutput:
-        try:
+        with blamed_on(self._experiment.config.loss, f"failed at step {self.global_step}"):
             return self.loss(embeddings, item.batch, tuples)
-        except MlcoreError:
-            raise
-        except Exception as error:
-            limits = self._experiment.config.loss.factory.limits
-            if not limits:
-                raise
-            known = "; ".join(limits.values())
-            name = self._experiment.config.loss.name
-            raise MlcoreError(
-                f"loss {name!r} failed at step {self.global_step} with "
-                f"{type(error).__name__}: {error}. Its known limits: {known}"
-            ) from error
 
     def _record(self, output: LossOutput, item: TrainingBatch) -> None:
         stats = {
@@ -119,15 +110,15 @@ class EmbeddingTask(pl.LightningModule):
     def _stop_if_not_finite(self, value: Tensor, what: str, item: TrainingBatch) -> None:
         if torch.isfinite(value):
             return
-        name = self._experiment.config.loss.name
-        dataset = self._experiment.dataset
+        loss, dataset = self._experiment.config.loss, self._experiment.dataset
         images = [dataset.image_name(int(index)) for index in item.batch.index]
         shown = ", ".join(images[:5]) + (
             f" and {len(images) - 5} more" if len(images) > 5 else ""
         )
         raise NonFiniteLossError(
-            f"{what} of {name!r} is {float(value.detach())} at step {self.global_step}, before "
-            f"the optimizer step; images: {shown}. Try a smaller --training.learning_rate."
+            f"{what} of {loss.name!r} is {float(value.detach())} at step {self.global_step}, "
+            f"before the optimizer step; images: {shown}.{known_limits(loss)} Try a smaller "
+            "--training.learning_rate."
         )
 
     def configure_optimizers(self) -> Any:

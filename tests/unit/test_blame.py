@@ -1,0 +1,53 @@
+"""A run that fails in somebody's component says in whose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from mlcore.blame import blamed_on, known_limits
+from mlcore.errors import DataError, PluginError
+from mlcore.factories import LossFactory
+from mlcore.options import Chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """No options."""
+
+
+def chosen(**limits: str) -> Chosen[LossFactory]:
+    factory = LossFactory(
+        name="odd",
+        summary="a loss",
+        config=NoOptions,
+        build=print,
+        limits={name.replace("_", "-"): text for name, text in limits.items()},
+    )
+    return Chosen(name="theirs:odd", factory=factory, options=NoOptions())
+
+
+def test_the_component_its_limits_and_the_way_on():
+    with (
+        pytest.raises(PluginError) as caught,
+        blamed_on(chosen(one_row="raises for one image"), "failed at step 3"),
+    ):
+        raise ZeroDivisionError("division by zero")
+    assert str(caught.value) == (
+        "loss 'theirs:odd' failed at step 3: ZeroDivisionError: division by zero. "
+        "Its known limits: raises for one image. "
+        "'mlcore plugins theirs:odd' tells whose it is, --traceback where it failed"
+    )
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("error", [DataError("no image"), FileNotFoundError("a.png")])
+def test_errors_that_say_enough_pass_unchanged(error):
+    with pytest.raises(type(error)) as caught, blamed_on(chosen(), "could not be built"):
+        raise error
+    assert caught.value is error
+
+
+def test_no_limits_no_sentence():
+    assert known_limits(chosen()) == ""
