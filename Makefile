@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # One thread each for the two test processes: more only makes them wait for each other.
 PYTEST = OMP_NUM_THREADS=1 MLCORE_STRICT_PLUGINS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-.PHONY: train test test-slow test-gpu lint format install clean
+.PHONY: train test test-slow test-gpu lint format docs install clean
 
 train: $(VENV)/.installed
 	$(BIN)/mlcore train --loss proposed
@@ -31,6 +31,10 @@ lint: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The pages that are written from docstrings; a test says when they are stale.
+docs: $(VENV)/.installed
+	$(BIN)/python docs/generate.py
 
 install: $(VENV)/.installed
 
