@@ -53,7 +53,8 @@ class Candidates:
     def near(self, anchor: int) -> Rows:
         """Return the rows that are near images of ``anchor``, ascending."""
         rows = self.around(anchor)
-        return rows[(rows != anchor) & self._same_way(rows, np.array(anchor))]
+        near: Rows = rows[(rows != anchor) & self._same_way(rows, np.array(anchor))]
+        return near
 
     def make_a_tuple(self, anchor: int) -> bool:
         """Return whether an anchor has a near and a far image."""

@@ -61,7 +61,8 @@ def location_rows(references: PlaceTable, spacing_m: float) -> Rows:
         along_m = _walked_m(references.positions_m[order], starts)
     stretch = np.floor(along_m / spacing_m)
     starts[1:] |= stretch[1:] != stretch[:-1]
-    return order[starts]
+    rows: Rows = order[starts]
+    return rows
 
 
 def place_ids(positions_m: NDArray[np.float64], cell_m: float) -> Rows:
