@@ -23,6 +23,7 @@ COMMANDS = {
     "localize": "find where images were taken",
     "embed": "write embeddings and an index of images",
     "report": "draw the metres curve of runs beside their table",
+    "data": "examine the files of a data set",
     "list": "list losses, miners, influence functions, data sets or models",
     "plugins": "show installed plugins, what they provide and what is wrong with them",
     "new-plugin": "write a package with a loss of your own",
