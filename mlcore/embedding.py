@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mlcore.errors import DataError
 from mlcore.images import letterbox
-from mlcore.protocols import PlaceDataset, Progress, no_progress
+from mlcore.protocols import Progress, no_progress
 
 if TYPE_CHECKING:
     from mlcore.models.embedding import EmbeddingModel
@@ -36,63 +36,78 @@ class Embedded:
     skipped: tuple[str, ...]
 
 
-def embed(
-    model: EmbeddingModel,
-    dataset: PlaceDataset,
-    index: NDArray[np.int64],
-    *,
-    input_size: tuple[int, int],
-    batch_size: int = 64,
-    device: torch.device | str = "cpu",
-    num_workers: int = 0,
-    skip_unreadable: bool = False,
-    progress: Progress = no_progress,
-    description: str = "embedding",
-) -> Embedded:
-    """Return the embeddings of images ``index`` of ``dataset``.
+class ImageSource(Protocol):
+    """What images are read from: a data set, or files."""
+
+    def load_image(self, index: int) -> Tensor:
+        """Return image ``index`` as uint8 ``(3, H, W)``; DataError if it is unreadable."""
+        ...
+
+    def image_name(self, index: int) -> str:
+        """Return what a person would call image ``index``."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedder:
+    """A model and how images are brought to it.
 
     Memory beyond the result is that of a few batches of images and their activations.
 
-    Args:
+    Attributes:
         model: Moved to ``device``; used in evaluation mode, and put back into its own.
-        dataset: Where images are read from.
-        index: ``(N,)``, what ``dataset.load_image`` takes.
         input_size: Height and width in pixels that images are letterboxed to.
         batch_size: Images embedded at once.
         device: Where the model runs.
         num_workers: Processes that read images; 0 reads in this one. Changes no number.
         skip_unreadable: Leave out images that cannot be read, instead of stopping.
         progress: Told the number of images embedded so far.
-        description: What progress is told this is.
-
-    Raises:
-        DataError: An image cannot be read, or gets an embedding that is not finite.
     """
-    embeddings = np.empty((len(index), model.embedding_dim), dtype=np.float32)
-    rows: list[int] = []
-    skipped: list[str] = []
-    loader = DataLoader(
-        _Images(dataset, index, input_size, skip_unreadable),
-        batch_size=batch_size,
-        num_workers=num_workers,
-        collate_fn=_collate,
-        generator=torch.Generator(),  # else it draws from the global one
-    )
-    done = 0
-    with _evaluating(model.to(device)), torch.inference_mode():
-        for images, kept, unreadable in loader:
-            if kept:
-                batch = model(images.to(device)).float().cpu().numpy()
-                embeddings[len(rows) : len(rows) + len(kept)] = batch
-            rows.extend(kept)
-            skipped.extend(unreadable)
-            done += len(kept) + len(unreadable)
-            progress(description, done, len(index))
-    embeddings = embeddings[: len(rows)]
-    _check_finite(embeddings, rows, dataset, index)
-    return Embedded(
-        embeddings=embeddings, rows=np.array(rows, dtype=np.int64), skipped=tuple(skipped)
-    )
+
+    model: EmbeddingModel
+    input_size: tuple[int, int]
+    batch_size: int = 64
+    device: torch.device | str = "cpu"
+    num_workers: int = 0
+    skip_unreadable: bool = False
+    progress: Progress = no_progress
+
+    def __call__(
+        self, source: ImageSource, index: NDArray[np.int64], description: str = "embedding"
+    ) -> Embedded:
+        """Return the embeddings of images ``index`` ``(N,)`` of ``source``.
+
+        Raises:
+            DataError: An image cannot be read, or gets an embedding that is not finite.
+        """
+        embeddings = np.empty((len(index), self.model.embedding_dim), dtype=np.float32)
+        rows: list[int] = []
+        skipped: list[str] = []
+        with _evaluating(self.model.to(self.device)), torch.inference_mode():
+            for images, kept, unreadable in self._batches(source, index):
+                if kept:
+                    batch = self.model(images.to(self.device)).float().cpu().numpy()
+                    embeddings[len(rows) : len(rows) + len(kept)] = batch
+                rows.extend(kept)
+                skipped.extend(unreadable)
+                self.progress(description, len(rows) + len(skipped), len(index))
+        embeddings = embeddings[: len(rows)]
+        _check_finite(embeddings, rows, source, index)
+        return Embedded(
+            embeddings=embeddings, rows=np.array(rows, dtype=np.int64), skipped=tuple(skipped)
+        )
+
+    def _batches(
+        self, source: ImageSource, index: NDArray[np.int64]
+    ) -> Iterable[tuple[Tensor, list[int], list[str]]]:
+        """Return batches of images, the rows they belong to, and names of unreadable ones."""
+        return DataLoader(
+            _Images(source, index, self.input_size, self.skip_unreadable),
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            collate_fn=_collate,
+            generator=torch.Generator(),  # else it draws from the global one
+        )
 
 
 def evenly_spaced(num_rows: int, num_wanted: int) -> NDArray[np.int64]:
@@ -106,12 +121,12 @@ class _Images(Dataset[tuple[int, "Tensor | str"]]):
 
     def __init__(
         self,
-        dataset: PlaceDataset,
+        source: ImageSource,
         index: NDArray[np.int64],
         input_size: tuple[int, int],
         skip_unreadable: bool,
     ) -> None:
-        self._dataset = dataset
+        self._source = source
         self._index = index
         self._input_size = input_size
         self._skip_unreadable = skip_unreadable
@@ -122,11 +137,11 @@ class _Images(Dataset[tuple[int, "Tensor | str"]]):
     def __getitem__(self, row: int) -> tuple[int, Tensor | str]:
         image_index = int(self._index[row])
         try:
-            image = self._dataset.load_image(image_index)
+            image = self._source.load_image(image_index)
         except DataError:
             if not self._skip_unreadable:
                 raise
-            return row, self._dataset.image_name(image_index)
+            return row, self._source.image_name(image_index)
         return row, letterbox(image, *self._input_size)
 
 
@@ -150,12 +165,12 @@ def _evaluating(model: torch.nn.Module) -> Iterator[None]:
 def _check_finite(
     embeddings: NDArray[np.float32],
     rows: list[int],
-    dataset: PlaceDataset,
+    source: ImageSource,
     index: NDArray[np.int64],
 ) -> None:
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(bad):
-        name = dataset.image_name(int(index[rows[bad[0]]]))
+        name = source.image_name(int(index[rows[bad[0]]]))
         raise DataError(
             f"the model gives {len(bad)} of {len(rows)} images an embedding that is not "
             f"finite, first {name}; its weights are spoilt"

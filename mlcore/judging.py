@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from mlcore.embedding import Embedder
 from mlcore.evaluation import evaluate_model
 from mlcore.experiment import model_input_size
 from mlcore.factories import BuildContext
@@ -43,23 +44,33 @@ def judge(
     Raises:
         DataError: The split has no queries, or an image cannot be read.
     """
-    options = config.training
     return [
         evaluate_model(
-            model,
+            embedder_of(model, config, progress),
             dataset,
             getattr(dataset, split),
             config.evaluation,
             name=name,
             split_name=split,
-            input_size=model_input_size(config),
-            device=device_of(options.accelerator),
-            num_workers=options.num_workers,
-            skip_unreadable=options.skip_unreadable,
-            progress=progress,
         )
         for name, model in models.items()
     ]
+
+
+def embedder_of(
+    model: EmbeddingModel, config: RunConfig, progress: Progress = no_progress
+) -> Embedder:
+    """Return the model as what embeds images, the way a configuration has it."""
+    options = config.training
+    return Embedder(
+        model=model,
+        input_size=model_input_size(config),
+        batch_size=config.evaluation.batch_size,
+        device=device_of(options.accelerator),
+        num_workers=options.num_workers,
+        skip_unreadable=options.skip_unreadable,
+        progress=progress,
+    )
 
 
 def device_of(accelerator: str) -> torch.device:

@@ -5,14 +5,14 @@ Shapes: ``n`` embeddings fitted on, ``D`` dimensions before and ``K`` after.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.errors import ConfigError, DataError
-from mlcore.files import atomic_write
 
 _CHUNK_ROWS = 4096
 _SMALLEST_VARIANCE_RATIO = 1e-10
@@ -69,38 +69,24 @@ class Whitening:
             deviation=self.deviation[:dimensions],
         )
 
-    def save(self, path: Path) -> None:
-        """Write as ``.npz``, arrays only."""
-        with atomic_write(path) as file:
-            np.savez(
-                file,
-                mean=self.mean,
-                components=self.components,
-                deviation=self.deviation,
-                source=np.array(self.source),
-                num_images=np.array(self.num_images),
-            )
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything as arrays, for an ``.npz`` file that needs no pickle."""
+        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
-    def load(cls, path: Path) -> Whitening:
-        """Read what :meth:`save` wrote; runs no pickled code.
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Whitening:
+        """Return what :meth:`to_arrays` was called on.
 
         Raises:
-            DataError: The file is missing or is no whitening.
+            KeyError: An array is missing.
         """
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(
-                    mean=arrays["mean"],
-                    components=arrays["components"],
-                    deviation=arrays["deviation"],
-                    source=str(arrays["source"]),
-                    num_images=int(arrays["num_images"]),
-                )
-        except FileNotFoundError:
-            raise DataError(f"no whitening at {path}") from None
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise DataError(f"{path} is no whitening: {error}") from error
+        return cls(
+            mean=arrays["mean"],
+            components=arrays["components"],
+            deviation=arrays["deviation"],
+            source=str(arrays["source"]),
+            num_images=int(arrays["num_images"]),
+        )
 
 
 def fit_whitening(
@@ -125,8 +111,8 @@ def fit_whitening(
     mean = embeddings.mean(axis=0, dtype=np.float64)
     centred = embeddings.astype(np.float64) - mean
     variance, components = _principal_components(centred)
-    scale = float(np.square(mean).sum()) * 1e-12  # rounding of float32 embeddings
-    varies = variance > max(_SMALLEST_VARIANCE_RATIO * variance[0], scale)
+    rounding = 1e-12 * float(np.square(mean).sum())  # of embeddings in float32
+    varies = variance > max(_SMALLEST_VARIANCE_RATIO * variance[0], rounding)
     if not varies.any():
         raise DataError(
             f"all {num_images} embeddings that whitening is fitted on are the same: the "
