@@ -64,9 +64,9 @@ def require_finite_embeddings(name: str, embeddings: Tensor) -> None:
     """Raise DataError naming the rows of ``embeddings`` that hold a NaN or an infinity."""
     if embeddings.numel() == 0:
         return
-    # No temporary of the size of the embeddings, which isfinite would need.
-    largest = torch.linalg.vector_norm(embeddings.detach(), ord=torch.inf, dim=1)
-    if not torch.isfinite(largest).all():
+    # No temporary of the size of the embeddings, which isfinite needs.
+    norms = torch.linalg.vector_norm(embeddings.detach(), dim=1)
+    if not torch.isfinite(norms).all():
         _require_finite_rows(name, embeddings)
 
 

@@ -23,8 +23,11 @@ from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.layout import Blocks, TilePair
 
-KEPT_SHARE = 2.0
-"""Similarities kept from pass to pass, in multiples of the embeddings' own memory."""
+KEPT_SHARE, KEPT_FLOATS = 3, 2**20
+"""Similarities kept from pass to pass: multiples of the embeddings' own memory, and more."""
+
+SAFE_NORMS = (1e-15, 1e15)
+"""Between these, a float32 norm's squares neither overflow nor lose precision."""
 
 
 class TileOps(Protocol):
@@ -172,12 +175,14 @@ class UnitRows:
         values = embeddings.detach()[order.order]
         if values.dtype in (torch.float16, torch.bfloat16):
             values = values.float()
-        # Divided by its largest entry first, no row over- or underflows when squared.
-        largest = torch.linalg.vector_norm(values, ord=torch.inf, dim=1, keepdim=True)
-        largest.masked_fill_(largest == 0, 1.0)
-        values.div_(largest)
+        largest = values.new_ones(len(values), 1)
         norm = torch.linalg.vector_norm(values, dim=1, keepdim=True)
-        norm.masked_fill_(norm == 0, 1.0)
+        if not ((norm > SAFE_NORMS[0]) & (norm < SAFE_NORMS[1])).all():
+            # Divided by its largest entry first, no row over- or underflows when squared.
+            largest = torch.linalg.vector_norm(values, ord=torch.inf, dim=1, keepdim=True)
+            largest.masked_fill_(largest == 0, 1.0)
+            norm = torch.linalg.vector_norm(values.div_(largest), dim=1, keepdim=True)
+            norm.masked_fill_(norm == 0, 1.0)
         return cls(values.div_(norm), largest, norm, embeddings.dtype)
 
     def chain(self, by_unit: Tensor) -> Tensor:
@@ -197,7 +202,9 @@ class _Walk:
         self._scratch = x.new_empty((rows.stop - rows.start) * (columns.stop - columns.start))
         self._kept: dict[int, Tensor] = {}
         floats = x.numel() + (0 if plan.square else y.numel())
-        self._room = math.inf if plan.config.save_similarity else KEPT_SHARE * floats
+        self._room = (
+            math.inf if plan.config.save_similarity else KEPT_SHARE * floats + KEPT_FLOATS
+        )
         self._negligible: set[int] = set()
 
     def mine(self) -> None:

@@ -26,6 +26,7 @@ from mlcore_soft_contrastive import (
     Step,
     Tanh,
     pairwise,
+    planning,
     soft_contrastive_loss,
 )
 from mlcore_soft_contrastive.inputs import checked_geometry
@@ -160,6 +161,38 @@ def test_odd_sizes(size: int, kernels: Any, route: Route) -> None:
         assert max(errors((embeddings, positions, headings), launch, Sigmoid())) < 1e-6
     else:
         assert torch.equal(grad, torch.zeros_like(grad))
+
+
+@pytest.mark.parametrize("mining", [True, False])
+def test_rectangular_form(
+    mining: bool, kernels: Any, route: Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embeddings, positions, headings = route(80, 150.0, 5)
+    launch = kernels(tiles_source(Linear().device_code()))
+
+    def run(implementation: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        rows = embeddings[:37].to(dtype).requires_grad_()
+        references = embeddings[20:].to(dtype).requires_grad_()
+        loss = soft_contrastive_loss(
+            rows,
+            positions[:37],
+            influence=Linear(),
+            mining=mining,
+            headings_rad=headings[:37],
+            heading_limit_rad=2.0,
+            references=references,
+            reference_positions_m=positions[20:],
+            reference_headings_rad=headings[20:],
+            self_index=torch.arange(37).sub(20).clamp(min=-1),
+            implementation=implementation,
+        )
+        return (loss.detach(), *torch.autograd.grad(loss, (rows, references)))
+
+    expected = run("dense", torch.float64)
+    made = ("kernels", 45, partial(KernelTileOps, launch=launch))
+    monkeypatch.setattr(planning, "choose", lambda *_: made)
+    for actual, wanted in zip(run("tiled", torch.float32), expected, strict=True):
+        assert (actual - wanted).norm() <= 1e-5 * wanted.norm()
 
 
 def test_order_of_threads_does_not_matter(kernels: Any, route: Route) -> None:
