@@ -108,9 +108,7 @@ def assemble(config: RunConfig, *, progress: Progress = no_progress) -> Experime
         augment=config.training.augment,
         skip_unreadable=config.training.skip_unreadable,
     )
-    model = build_model(config)
-    if model.needs_initialisation:
-        model.initialise(_sample_images(dataset, batches.input_size, progress))
+    model = initial_model(config, dataset, progress)
     limit_deg = config.sampling.near_heading_limit_deg
     context = BuildContext(
         seed=derive_seed(config.seed, "loss"),
@@ -148,6 +146,16 @@ def build_model(config: RunConfig) -> EmbeddingModel:
     torch.manual_seed(seed)
     model: EmbeddingModel = _build(config.model, BuildContext(seed=seed))
     model.normalize = config.loss.factory.normalize
+    return model
+
+
+def initial_model(
+    config: RunConfig, dataset: PlaceDataset, progress: Progress = no_progress
+) -> EmbeddingModel:
+    """Build the network as training starts from it, fitted to images where it needs that."""
+    model = build_model(config)
+    if model.needs_initialisation:
+        model.initialise(_sample_images(dataset, model_input_size(config), progress))
     return model
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from mlcore.options.commands import Parser
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
-from mlcore.options.run import parse_run, run_from_toml, run_help, run_to_toml
+from mlcore.options.run import parse_run, reopen_run, run_from_toml, run_help, run_to_toml
 
 __all__ = [
     "COMPONENTS",
@@ -19,6 +19,7 @@ __all__ = [
     "Parser",
     "RunConfig",
     "parse_run",
+    "reopen_run",
     "run_from_toml",
     "run_help",
     "run_to_toml",

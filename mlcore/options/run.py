@@ -16,9 +16,13 @@ from mlcore.factories import DatasetFactory, Factory
 from mlcore.option_types import to_plain
 from mlcore.options.choosing import check_known, choose
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
-from mlcore.options.given import Given, read_argv, read_toml
+from mlcore.options.given import SECTIONS, Given, read_argv, read_toml
 from mlcore.options.sections import sections_of, with_defaults
 from mlcore.registry import Registry
+from mlcore.settings import EvaluationOptions
+
+_CHANGEABLE_TRAINING = ("accelerator", "num_workers", "skip_unreadable")
+"""Options of ``[training]`` that embedding images takes too."""
 
 
 def parse_run(
@@ -46,6 +50,52 @@ def run_from_toml(path: Path, registry: Registry) -> RunConfig:
         ConfigError: As for :func:`parse_run`.
     """
     return _resolve(read_toml(path), registry)
+
+
+def reopen_run(
+    path: Path, argv: Sequence[str], registry: Registry, *, own_options: Sequence[str] = ()
+) -> RunConfig:
+    """Return a trained run's configuration with another data set or way of judging it.
+
+    ``--dataset``, its options, those of ``[evaluation]`` (also by their bare names, as in
+    ``--whitening none``) and the few of ``[training]`` that change no number of the
+    training may be given. Another data set takes none of the file's options.
+
+    Args:
+        path: The run's ``config.toml``.
+        argv: The words after the command, without the command's own.
+        registry: The components to choose from.
+        own_options: The command's own flags, to be offered for a misspelt one.
+
+    Raises:
+        ConfigError: As for :func:`parse_run`, or an option would need another training.
+    """
+    files, words = read_argv(argv)
+    if files:
+        raise ConfigError("--config makes no sense here: the run has a configuration")
+    words = [_in_full(item) for item in words]
+    for item in words:
+        if item.section in SECTIONS and not _may_change(item):
+            raise ConfigError(
+                f"{item.label} cannot be given for a run that is trained; what can: "
+                f"--dataset, its options, --evaluation.* and "
+                f"{', '.join(f'--training.{name}' for name in _CHANGEABLE_TRAINING)}"
+            )
+    kept = read_toml(path)
+    if any(item.section == "dataset" and item.option == "name" for item in words):
+        kept = [item for item in kept if item.section != "dataset"]
+    return _resolve([*kept, *words], registry, own_options)
+
+
+def _in_full(item: Given) -> Given:
+    is_bare = not item.section and item.option in (f.name for f in fields(EvaluationOptions))
+    return replace(item, section="evaluation") if is_bare else item
+
+
+def _may_change(item: Given) -> bool:
+    if item.section == "training":
+        return item.option in _CHANGEABLE_TRAINING
+    return item.section in ("dataset", "evaluation")
 
 
 def run_to_toml(config: RunConfig) -> str:
