@@ -17,28 +17,51 @@ def test_the_package_conforms_as_written(tmp_path, monkeypatch, capsys):
     told = capsys.readouterr()
     assert told.out.splitlines() == [str(folder / name) for name in FILES]
     assert "mlcore train --loss hinge-by-metres" in told.err
+    passed, skipped = run_checks(folder, "hinge_by_metres", monkeypatch)
+    assert skipped == ["it has no forward_rows"]
+    assert {"plugin/loads", "loss/hinge-by-metres/gradcheck"} <= passed
+
+
+@pytest.mark.parametrize(
+    ("kinds", "use"),
+    [
+        ("miner", "mlcore train --loss pml-triplet-margin --miner all-kinds"),
+        ("influence,dataset", "mlcore train --influence all-kinds --dataset all-kinds"),
+        ("dataset, loss,influence,miner", "mlcore train --loss all-kinds --dataset all-kinds"),
+    ],
+)
+def test_other_kinds_conform_as_well(tmp_path, monkeypatch, capsys, kinds, use):
+    folder = tmp_path / "package"
+    assert main(["new-plugin", "all-kinds", "--provides", kinds, "--out", str(folder)]) == 0
+    assert capsys.readouterr().err.rstrip().endswith(use)
+    passed, _ = run_checks(folder, "all_kinds", monkeypatch)
+    provided = {name.split("/")[0] for name in passed} - {"plugin"}
+    assert provided == {kind.strip() for kind in kinds.split(",")}
+
+
+def run_checks(folder, package, monkeypatch):
+    """Run the checks of a package that is not installed; fail where one does."""
     monkeypatch.syspath_prepend(folder / "src")
-    ran, skipped = [], []
+    passed, skipped = set(), []
     try:
-        for check in checks("hinge_by_metres.plugin"):
+        for check in checks(f"{package}.plugin"):
             try:
                 check()
-                ran.append(check.name)
+                passed.add(f"{check.component}/{check.name}")
             except CheckSkipped as reason:
                 skipped.append(str(reason))
     finally:
-        for name in [name for name in sys.modules if name.startswith("hinge_by_metres")]:
+        for name in [name for name in sys.modules if name.startswith(package)]:
             del sys.modules[name]
-    assert skipped == ["it has no forward_rows"]
-    assert {"loads", "gradcheck", "no-positive", "memory"} <= set(ran)
+    return passed, skipped
 
 
 FILES = [
-    "pyproject.toml",
     "README.md",
+    "pyproject.toml",
     "src/hinge_by_metres/__init__.py",
-    "src/hinge_by_metres/plugin.py",
     "src/hinge_by_metres/loss.py",
+    "src/hinge_by_metres/plugin.py",
     "tests/test_conformance.py",
 ]
 
@@ -65,6 +88,13 @@ def test_names_that_would_not_do(tmp_path, capsys, name, message):
     assert main(["new-plugin", name, "--out", str(tmp_path / "new")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_kind_that_is_none(tmp_path, capsys):
+    out = str(tmp_path / "new")
+    assert main(["new-plugin", "mine", "--provides", "loss,model", "--out", out]) == 2
+    known = "known: dataset, influence, loss, miner"
+    assert f"unknown kind 'model'; {known}" in capsys.readouterr().err
 
 
 def test_nothing_is_written_over(tmp_path, capsys):

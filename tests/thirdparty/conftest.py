@@ -48,7 +48,7 @@ class Environment:
             env=kept | changed,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=600,
             check=False,
         )
         assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"

@@ -39,6 +39,7 @@ def test_the_page_has_all_kinds_of_blocks():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_from_nothing_to_a_trained_run(environment, tmp_path):
     """Files are written, commands run; a text block is in what the last command printed."""
     work = tmp_path / "work"

@@ -10,7 +10,7 @@ import pytest
 
 EXAMPLE = Path(__file__).parent / "mlcore_example"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
