@@ -76,11 +76,21 @@ def steps(names: list[str], size: int, dim: int, data: str, device: str) -> dict
             "mining": False,
             "save_similarity": True,
         },
+        "tiled, filter 0.5": {
+            "implementation": "tiled",
+            "mining": False,
+            "gradient_filter": 0.5,
+        },
         "tiled, mining": {"implementation": "tiled"},
         "tiled, mining, saved": {"implementation": "tiled", "save_similarity": True},
         "dense": {"implementation": "dense", "mining": False},
         "dense, mining": {"implementation": "dense"},
     }
+
+    if device == "cuda":
+        for options in ours.values():
+            if options["implementation"] == "tiled":
+                options["implementation"] = "cupy"
 
     def run(loss: Callable[[Tensor], Tensor]) -> None:
         leaf = embeddings.detach().requires_grad_()

@@ -24,18 +24,21 @@ from benchmarks import _common as common
 
 DURATION = "about 40 minutes"
 
-ALLOCATORS = {
-    "default": {},
-    "tuned": {
+SETTINGS = {
+    "default allocator": {},
+    "tuned allocator": {
         "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4294967296:"
         "glibc.malloc.trim_threshold=8589934592"
     },
 }
-OURS = ["tiled", "tiled, saved", "tiled, mining", "tiled, mining, saved"]
+CUDA_SETTINGS = {"fp32": {}, "tf32": {"TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1"}}
+OURS = ["tiled", "tiled, saved", "tiled, filter 0.5", "tiled, mining", "tiled, mining, saved"]
 DENSE = ["dense", "dense, mining", "dense autograd"]
 PML = ["PML MultiSimilarity", "PML SupCon", "PML Contrastive", "PML Circle"]
 DIM = 256
-LARGEST_DENSE = 8192
+SIZES = [256, 1024, 2048, 4096, 8192, 16384, 32768, 65536]
+CUDA_SIZES = [1024, 8192, 32768, 131072]
+LARGEST_DENSE = {"cpu": 8192, "cuda": 32768}
 REPEATS = {256: 40, 512: 30, 1024: 20, 2048: 11, 4096: 7, 8192: 3}
 CUDA_COMMAND = "python -m benchmarks.loss_step --device cuda --save"
 
@@ -49,9 +52,8 @@ def main(argv: Sequence[str]) -> int:
     if options.worker:
         print(json.dumps(_work(json.loads(options.worker))))
         return 0
-    sizes = options.sizes or [256, 1024, 2048, 4096, 8192, 16384, 32768, 65536]
-    if options.quick:
-        sizes = options.sizes or [128, 256]
+    all_sizes = SIZES if options.device == "cpu" else CUDA_SIZES
+    sizes = options.sizes or ([256] if options.quick else all_sizes)
     times = _times(sizes, options.device, quick=options.quick)
     memory = _memory(sizes, options.device)
     body = "\n\n".join(
@@ -72,14 +74,15 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _times(sizes: list[int], device: str, *, quick: bool) -> list[dict[str, Any]]:
-    cases = [(size, DIM, data) for size in sizes for data in ("dense", "route")]
+    kinds = ["route"] if quick else ["dense", "route"]
+    cases = [(size, DIM, data) for size in sizes for data in kinds]
     if not quick:
         cases.append((512, 32768, "route"))  # the paper's embedding
-    allocators = ALLOCATORS if device == "cpu" else {"device": {}}
+    settings = SETTINGS if device == "cpu" else CUDA_SETTINGS
     rows = []
     for size, dim, data in cases:
-        for allocator, environment in allocators.items():
-            names = OURS + (DENSE + PML if size <= LARGEST_DENSE else [])
+        for setting, environment in settings.items():
+            names = OURS + (DENSE + PML if size <= LARGEST_DENSE[device] else [])
             job = {
                 "what": "time",
                 "size": size,
@@ -89,8 +92,8 @@ def _times(sizes: list[int], device: str, *, quick: bool) -> list[dict[str, Any]
                 "names": names,
                 "repeats": 2 if quick else REPEATS.get(size, 1),
             }
-            print(f"B = {size}, D = {dim}, {data}, {allocator}", file=sys.stderr, flush=True)
-            rows.append(job | {"allocator": allocator} | _spawn(job, environment))
+            print(f"B = {size}, D = {dim}, {data}, {setting}", file=sys.stderr, flush=True)
+            rows.append(job | {"setting": setting} | _spawn(job, environment))
     return rows
 
 
@@ -98,7 +101,7 @@ def _memory(sizes: list[int], device: str) -> list[dict[str, Any]]:
     rows = []
     for size in sizes:
         names = ["tiled", "tiled, mining"]
-        if size <= LARGEST_DENSE:
+        if size <= LARGEST_DENSE[device]:
             names += ["dense autograd", "PML MultiSimilarity"]
         for name in names:
             job = {
@@ -152,7 +155,7 @@ def _medians(row: dict[str, Any]) -> dict[str, float]:
 
 def _label(row: dict[str, Any]) -> list[object]:
     size = row["size"] if row["dim"] == DIM else f"{row['size']} (D = {row['dim']})"
-    return [size, row["data"], row["allocator"]]
+    return [size, row["data"], row["setting"]]
 
 
 def _time_table(rows: list[dict[str, Any]]) -> str:
@@ -162,12 +165,12 @@ def _time_table(rows: list[dict[str, Any]]) -> str:
         timings = {name: common.Timing(tuple(s)) for name, s in row["seconds"].items()}
         cells = [str(timings.get(name, "")) for name in names]
         lines.append([*_label(row), *cells, f"{1e3 * row['yardstick']:.1f} ms"])
-    head = ["B", "data", "allocator", *names, "yardstick"]
+    head = ["B", "data", "setting", *names, "yardstick"]
     return "## Time\n\n" + common.markdown_table(head, lines)
 
 
 def _ratio_table(rows: list[dict[str, Any]]) -> str:
-    head = ["B", "data", "allocator", "MultiSimilarity / tiled", "dense autograd / tiled"]
+    head = ["B", "data", "setting", "MultiSimilarity / tiled", "dense autograd / tiled"]
     head += ["dense / tiled", "tiled / yardstick", "mining / no mining"]
     lines = []
     for row in rows:
@@ -206,7 +209,7 @@ def _plot(rows: list[dict[str, Any]]) -> None:
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     shown = [r for r in rows if r["data"] == "route" and r["dim"] == DIM]
-    shown = [r for r in shown if r["allocator"] != "tuned"]
+    shown = [r for r in shown if r["setting"] in ("default allocator", "fp32")]
     for name in OURS + DENSE + PML:
         points = [(r["size"], _medians(r)[name]) for r in shown if name in r["seconds"]]
         if points:
