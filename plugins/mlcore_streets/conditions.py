@@ -62,7 +62,7 @@ SUN = Condition(
 )
 NIGHT = Condition(
     name="night",
-    ambient=(0.15, 0.155, 0.19),
+    ambient=(0.19, 0.195, 0.23),
     sky=(12, 14, 24),
     horizon=(40, 34, 34),
     night=True,
@@ -75,7 +75,7 @@ SNOW = Condition(
     sky=(198, 202, 208),
     horizon=(216, 218, 222),
     clouds=4.0,
-    haze_m=100.0,
+    haze_m=130.0,
     snow=1.0,
     flakes=60,
     noise=3.0,

@@ -93,18 +93,18 @@ def frames_of(drive: Drive, route: Route, seed: int) -> Frames:
     along = np.cumsum(gaps) - gaps[0] * rng.uniform()
     along = along[along < route.length_m]
     lane = _lane_choice(along, rng) * route.second_lane(along)
-    offset = rng.uniform(-0.6, 0.6) + 0.6 * _wander(along, 35.0, rng)
+    offset = rng.uniform(-0.6, 0.6) + 0.5 * _wander(along, 35.0, rng)
     right = lane + np.clip(offset, -_LANE_MARGIN_M, _LANE_MARGIN_M)
     positions, heading = route.at(along, right)
     steering = np.arctan(np.gradient(right, along)) if len(along) > 1 else 0.0
-    mounting = math.radians(rng.uniform(-5.0, 5.0))
-    jitter = math.radians(7.0) * _wander(along, 9.0, rng)
+    mounting = math.radians(rng.uniform(-3.0, 3.0))
+    jitter = math.radians(4.0) * _wander(along, 9.0, rng)
     heading = heading + steering + mounting + jitter
     return Frames(
         along_m=along,
         positions_m=positions,
         headings_rad=wrapped(heading),
-        tilt=0.012 * rng.normal() + 0.012 * rng.normal(size=len(along)),
+        tilt=0.04 * rng.normal() + 0.04 * _wander(along, 8.0, rng),
     )
 
 
