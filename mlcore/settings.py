@@ -29,7 +29,7 @@ class SamplingOptions:
             classifiers.
     """
 
-    tuples_per_batch: int = 4
+    tuples_per_batch: int = 1
     near_per_tuple: int = 12
     far_per_tuple: int = 12
     near_radius_m: float | None = None
@@ -54,7 +54,8 @@ class TrainingOptions:
 
     Attributes:
         max_steps: Optimizer steps of the run.
-        learning_rate: Peak learning rate of Adam.
+        learning_rate: Peak learning rate of Adam. The default suits a small network from
+            scratch; weights that were trained before want 1e-5 or less.
         weight_decay: Decoupled weight decay; 0 is plain Adam.
         schedule: Learning rate over the run: constant, cosine to zero, or halved at the
             end of every epoch as in the paper.
@@ -73,15 +74,15 @@ class TrainingOptions:
             anchor), counted and listed, instead of stopping.
     """
 
-    max_steps: int = 200
-    learning_rate: float = 1e-3
+    max_steps: int = 3000
+    learning_rate: float = 3e-3
     weight_decay: float = 0.0
     schedule: Literal["constant", "cosine", "halve-each-epoch"] = "cosine"
     warmup_steps: int = 0
     gradient_clip: float = 0.0
     augment: bool = True
-    checkpoint_every: int = 50
-    log_every: int = 1
+    checkpoint_every: int = 200
+    log_every: int = 10
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = 1

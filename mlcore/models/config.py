@@ -57,7 +57,7 @@ class SmallCnnConfig(ModelConfig):
     pooling: Literal["average", "gem", "netvlad"] = "gem"
     num_clusters: int = 16
     embedding_dim: int | None = 256
-    width: int = 32
+    width: int = 16
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,22 +17,10 @@ import torch
 from mlcore.cli.main import main
 
 TINY = [
-    "--dataset",
-    "synthetic",
-    "--model.width",
-    "8",
-    "--model.embedding_dim",
-    "16",
-    "--sampling.tuples_per_batch",
-    "2",
-    "--sampling.near_per_tuple",
-    "3",
-    "--sampling.far_per_tuple",
-    "3",
-    "--training.checkpoint_every",
-    "5",
-    "--evaluation.dimensions",
-    "8",
+    *("--dataset", "synthetic", "--model.width", "8", "--model.embedding_dim", "16"),
+    *("--sampling.tuples_per_batch", "2", "--sampling.near_per_tuple", "3"),
+    *("--sampling.far_per_tuple", "3", "--training.checkpoint_every", "5"),
+    *("--training.log_every", "1", "--evaluation.dimensions", "8"),
 ]
 
 pytestmark = pytest.mark.usefixtures("synthetic_plugin")
