@@ -249,7 +249,10 @@ def from_document(content: Any) -> list[Evaluation]:
     if not isinstance(content, Mapping) or content.get("format") != _FORMAT:
         found = content.get("format") if isinstance(content, Mapping) else None
         raise DataError(f"an evaluation of format {_FORMAT} is expected, found {found!r}")
-    return [Evaluation.from_json(one) for one in content["evaluations"]]
+    evaluations = content.get("evaluations")
+    if not isinstance(evaluations, list) or not evaluations:
+        raise DataError(f"an evaluation of format {_FORMAT} is expected, found none in it")
+    return [Evaluation.from_json(one) for one in evaluations]
 
 
 def require_same_protocol(evaluations: Sequence[Evaluation]) -> None:
