@@ -41,7 +41,7 @@ class Condition:
     flakes: int = 0
     drops: int = 0
     noise: float = 2.5
-    exposure_spread: float = 0.12
+    exposure_spread: float = 0.1
 
 
 OVERCAST = Condition(
@@ -53,8 +53,8 @@ OVERCAST = Condition(
 )
 SUN = Condition(
     name="sun",
-    ambient=(0.64, 0.68, 0.75),
-    sun=(0.74, 0.67, 0.52),
+    ambient=(0.74, 0.77, 0.83),
+    sun=(0.72, 0.65, 0.50),
     sky=(84, 140, 214),
     horizon=(176, 204, 232),
     clouds=22.0,
@@ -82,7 +82,7 @@ SNOW = Condition(
 )
 RAIN = Condition(
     name="rain",
-    ambient=(0.62, 0.65, 0.70),
+    ambient=(0.70, 0.73, 0.78),
     sky=(126, 132, 140),
     horizon=(156, 160, 166),
     clouds=10.0,
@@ -90,7 +90,6 @@ RAIN = Condition(
     wet=0.55,
     drops=9,
     noise=4.0,
-    exposure_spread=0.15,
 )
 
 CONDITIONS = {condition.name: condition for condition in (OVERCAST, SUN, NIGHT, SNOW, RAIN)}

@@ -23,11 +23,11 @@ class StreetsConfig:
     """
 
     town_seed: int = 0
-    train_length_m: float = 1200.0
+    train_length_m: float = 1600.0
     validation_length_m: float = 240.0
-    test_length_m: float = 480.0
-    reference_spacing_m: float = 2.0
-    query_spacing_m: float = 3.0
+    test_length_m: float = 600.0
+    reference_spacing_m: float = 2.5
+    query_spacing_m: float = 4.0
     image_width_px: int = 128
     image_height_px: int = 48
     num_processes: int = 2

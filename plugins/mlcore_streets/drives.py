@@ -98,7 +98,7 @@ def frames_of(drive: Drive, route: Route, seed: int) -> Frames:
     positions, heading = route.at(along, right)
     steering = np.arctan(np.gradient(right, along)) if len(along) > 1 else 0.0
     mounting = math.radians(rng.uniform(-3.0, 3.0))
-    jitter = math.radians(4.0) * _wander(along, 9.0, rng)
+    jitter = math.radians(6.0) * _wander(along, 9.0, rng)
     heading = heading + steering + mounting + jitter
     return Frames(
         along_m=along,

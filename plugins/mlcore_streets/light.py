@@ -38,7 +38,7 @@ def draw_light(scene: Scene, drive: Drive, seed: int) -> Light:
     rng = drive.rng(seed, "light")
     condition = drive.condition
     azimuth = rng.uniform(0, 2 * math.pi)
-    elevation = math.radians(rng.uniform(34, 56))
+    elevation = math.radians(rng.uniform(38, 58))
     sun = (
         math.sin(azimuth) * math.cos(elevation),
         math.cos(azimuth) * math.cos(elevation),
