@@ -143,7 +143,10 @@ class PixelModel(EmbeddingModel):
         """Return ``(B, rows * columns)``, zero mean and unit norm; 0 for a flat image."""
         grey = (_to_unit_range(images, self.luma.dtype) * self.luma).sum(1, keepdim=True)
         small = interpolate(grey, self._size, mode="bilinear", antialias=True).flatten(1)
-        return normalize(small - small.mean(1, keepdim=True), dim=1)
+        centred = small - small.mean(1, keepdim=True)
+        length = centred.norm(dim=1, keepdim=True)
+        # Rounding gives a flat image a length of 1e-6; one grey level somewhere gives 4e-3.
+        return torch.where(length > 1e-3, centred / length, 0.0)
 
 
 def _to_unit_range(images: Tensor, dtype: torch.dtype) -> Tensor:
