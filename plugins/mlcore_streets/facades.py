@@ -1,96 +1,13 @@
-"""House fronts: a design drawn at random, and its painting as a texture."""
+"""Paints the front of a house of a given design."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from mlcore_streets import panels
+from mlcore_streets.designs import ACCENTS, Design
 from mlcore_streets.materials import Material
 from mlcore_streets.textures import TEXEL_M, Colour, Texture, canvas, fill, scaled, speckle
-
-_WALLS: tuple[Colour, ...] = (
-    (142, 84, 66), (120, 66, 54), (190, 160, 112), (206, 190, 154), (168, 164, 156),
-    (222, 216, 202), (202, 132, 116), (146, 172, 134), (132, 154, 186), (214, 176, 84),
-    (104, 96, 92), (182, 108, 66), (110, 146, 146), (176, 96, 84), (196, 186, 120),
-)  # fmt: skip
-_ROOFS: tuple[Colour, ...] = ((128, 70, 54), (84, 82, 88), (100, 76, 64), (70, 78, 84))
-_ACCENTS: tuple[Colour, ...] = (
-    (176, 40, 38), (36, 70, 140), (30, 104, 64), (226, 172, 40), (90, 40, 96), (30, 30, 34),
-    (220, 110, 40), (24, 120, 130), (236, 232, 222), (110, 60, 40),
-)  # fmt: skip
-
-Ground = Literal["shops", "arcade", "doors", "garage", "plain"]
-_GROUNDS: tuple[Ground, ...] = ("shops", "arcade", "doors", "garage", "plain")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Design:
-    """What houses of one design have in common. Lengths in metres."""
-
-    num_floors: int
-    num_bays: int
-    floor_m: float
-    bay_m: float
-    ground_m: float
-    roof_m: float
-    window_width: float
-    window_height: float
-    wall: Colour
-    trim: Colour
-    roof: Colour
-    accent: Colour
-    courses: Literal["brick", "plaster", "panels"]
-    ground: Ground
-    panes: int
-    shutters: bool
-    balcony_every: int
-    bands: bool
-    pilasters: bool
-    dormers: bool
-    profile: int
-
-    @property
-    def width_m(self) -> float:
-        """Width of the front."""
-        return self.num_bays * self.bay_m + 0.6
-
-    @property
-    def height_m(self) -> float:
-        """Height of the front with the roof that shows above it."""
-        return self.ground_m + (self.num_floors - 1) * self.floor_m + self.roof_m
-
-
-def draw_design(rng: np.random.Generator) -> Design:
-    """Return a design at random."""
-    gabled = rng.random() < 0.25
-    wall = _WALLS[rng.integers(len(_WALLS))]
-    tint = rng.uniform(0.85, 1.12)
-    return Design(
-        num_floors=int(rng.choice([2, 3, 3, 4, 4, 5])),
-        num_bays=int(rng.integers(2, 4) if gabled else rng.integers(3, 7)),
-        floor_m=float(rng.uniform(2.8, 3.6)),
-        bay_m=float(rng.uniform(2.0, 3.4)),
-        ground_m=float(rng.uniform(3.2, 4.4)),
-        roof_m=0.9 if gabled else float(rng.choice([0.5, 1.8, 2.8])),
-        window_width=float(rng.uniform(0.34, 0.72)),
-        window_height=float(rng.uniform(0.42, 0.68)),
-        wall=scaled(wall, tint),
-        trim=scaled((232, 226, 212) if rng.random() < 0.6 else (96, 84, 76), tint),
-        roof=_ROOFS[rng.integers(len(_ROOFS))],
-        accent=_ACCENTS[rng.integers(len(_ACCENTS))],
-        courses=("brick", "plaster", "panels")[rng.integers(3)],
-        ground=_GROUNDS[rng.choice(5, p=[0.34, 0.12, 0.26, 0.13, 0.15])],
-        panes=int(rng.integers(1, 4)),
-        shutters=bool(rng.random() < 0.22),
-        balcony_every=int(rng.choice([0, 0, 0, 1, 2])),
-        bands=bool(rng.random() < 0.45),
-        pilasters=bool(rng.random() < 0.25),
-        dormers=bool(rng.random() < 0.5),
-        profile=int(rng.choice([panels.GABLE, panels.STEPPED])) if gabled else panels.FLAT,
-    )
 
 
 def paint(design: Design, rng: np.random.Generator) -> Texture:
@@ -211,7 +128,7 @@ def _door(
     texture: Texture, design: Design, top: float, middle: float, rng: np.random.Generator
 ) -> None:
     rows = texture.shape[0]
-    colour = scaled(_ACCENTS[rng.integers(len(_ACCENTS))], 0.8)
+    colour = scaled(ACCENTS[rng.integers(len(ACCENTS))], 0.8)
     fill(texture, (max(top + 2, rows - 20), rows), (middle - 5, middle + 5), design.trim)
     fill(texture, (max(top + 3, rows - 18), rows), (middle - 4, middle + 4), colour)
 
@@ -223,7 +140,7 @@ def _shop_signs(texture: Texture, design: Design, top: float, rng: np.random.Gen
         if first == last:
             continue
         left, right = _bay_left(design, first), _bay_left(design, last)
-        colour = _ACCENTS[rng.integers(len(_ACCENTS))]
+        colour = ACCENTS[rng.integers(len(ACCENTS))]
         fill(texture, (top + 1, top + 7), (left, right - 1), colour, Material.SIGN)
         ink: Colour = (240, 238, 230) if sum(colour) < 400 else (40, 36, 36)
         for letter in np.arange(left + 4, left + 4 + rng.integers(3, 9) * 3, 3):

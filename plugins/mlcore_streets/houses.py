@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlcore_streets import facades, panels
+from mlcore_streets import designs, facades, panels
 from mlcore_streets.materials import Material
 from mlcore_streets.panels import Panels, make
 from mlcore_streets.textures import Texture, canvas, speckle
@@ -22,7 +22,7 @@ _CORNER_M = 3.0
 class Front:
     """A painted house front: its design and its numbers in the atlas."""
 
-    design: facades.Design
+    design: designs.Design
     texture: int
     side: int
 
@@ -41,7 +41,7 @@ class Builder:
         self._rng = rng
         self._families: list[list[Front]] = []
         for _ in range(_NUM_DESIGNS):
-            design = facades.draw_design(rng)
+            design = designs.draw_design(rng)
             textures.append(facades.blind_wall(design, rng))
             side = len(textures) - 1
             family = []

@@ -61,6 +61,10 @@ class DriveRenderer:
         return weather.draw_clouds(self.drive.rng(self.config.town_seed, "clouds"))
 
     @cached_property
+    def _window_seed(self) -> int:
+        return int(self.drive.rng(self.config.town_seed, "windows").integers(2**31))
+
+    @cached_property
     def _standing(self) -> Panels:
         return panels.join([self.scene.panels, self._traffic.parked])
 
@@ -75,8 +79,7 @@ class DriveRenderer:
         view = look(camera, everything)
         surfaces = resolve(camera, view, everything, self.scene.atlas, self.scene.ground)
         shot = Shot(camera=camera, view=view, panels=everything, surfaces=surfaces)
-        night_seed = int(self.drive.rng(self.config.town_seed, "windows").integers(2**31))
-        picture = shade(shot, self.scene, self._light, night_seed)
+        picture = shade(shot, self.scene, self._light, self._window_seed)
         condition = self.drive.condition
         weather.paint_sky(picture, surfaces, camera, self._light, self._clouds)
         if condition.wet:

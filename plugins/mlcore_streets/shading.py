@@ -60,14 +60,14 @@ class Shot:
     surfaces: Surfaces
 
 
-def shade(shot: Shot, scene: Scene, light: Light, night_seed: int) -> Floats:
+def shade(shot: Shot, scene: Scene, light: Light, window_seed: int) -> Floats:
     """Return the picture ``(H, W, 3)``, 0 to 255 and beyond, the sky left as it is.
 
     Args:
         shot: The picture.
         scene: The district.
         light: Light of the drive.
-        night_seed: Decides which windows are lit.
+        window_seed: Decides which windows are lit.
     """
     surfaces, condition = shot.surfaces, light.condition
     colour = surfaces.colour
@@ -80,7 +80,7 @@ def shade(shot: Shot, scene: Scene, light: Light, night_seed: int) -> Floats:
         )
     if condition.night:
         shaded = colour * _night_light(shot, scene, light)
-        shaded += _glow(shot, night_seed)
+        shaded += _glow(shot, window_seed)
     else:
         shaded = colour * _day_light(shot, light)
         glass = (surfaces.material == Material.GLASS) | (surfaces.material == Material.SHOP)
@@ -155,18 +155,18 @@ def _night_light(shot: Shot, scene: Scene, light: Light) -> Floats:
     return result
 
 
-def _glow(shot: Shot, night_seed: int) -> Floats:
+def _glow(shot: Shot, window_seed: int) -> Floats:
     surfaces = shot.surfaces
     glow = surfaces.colour * _GLOW_TABLE[surfaces.material][..., None]
     window = surfaces.material == Material.GLASS
     key = shot.view.panel.reshape(-1)[surfaces.slot[window]] * 31
     key += (surfaces.colour[window][:, 0] / 3).astype(np.int64)
-    chance = _hashed(key, night_seed)
+    chance = _hashed(key, window_seed)
     lit = np.clip((np.float32(0.3) - chance) / np.float32(0.3), 0, 1) ** np.float32(0.5)
     glow[window] = lit[:, None] * np.float32(0.8) * _WINDOW_COLOUR
     shop = surfaces.material == Material.SHOP
     house = shot.view.panel.reshape(-1)[surfaces.slot[shop]]
-    bright = _hashed(house, night_seed + 1) < 0.55
+    bright = _hashed(house, window_seed + 1) < 0.55
     glow[shop] = bright[:, None] * np.float32(0.75) * _WINDOW_COLOUR
     return glow
 

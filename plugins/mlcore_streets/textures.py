@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore_streets.materials import Material
-from mlcore_streets.panels import Floats, Ints
+from mlcore_streets.panels import Ints
 
 Texture = NDArray[np.uint8]
 """``(h, w, 4)``: red, green, blue, material; row 0 is the top."""
@@ -115,8 +115,3 @@ def scaled(colour: Colour, factor: float) -> Colour:
     """Return a darker or lighter colour."""
     red, green, blue = colour
     return (red * factor, green * factor, blue * factor)
-
-
-def as_floats(texture: Texture) -> Floats:
-    """Return the colours of a texture as float32."""
-    return texture[..., :3].astype(np.float32)

@@ -27,7 +27,6 @@ class Traffic:
         stretches_m: ``(S, 2)`` from where to where a vehicle drives ahead of us.
         stretch_model: Its number in the fleet.
         stretch_gap_m: How far ahead it is.
-        oncoming_night: Whether headlights are on.
     """
 
     parked: Panels
