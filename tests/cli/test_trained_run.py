@@ -20,7 +20,8 @@ TINY = [
     *("--dataset", "synthetic", "--model.width", "8", "--model.embedding_dim", "16"),
     *("--sampling.tuples_per_batch", "2", "--sampling.near_per_tuple", "3"),
     *("--sampling.far_per_tuple", "3", "--training.max_steps", "3"),
-    *("--training.augment", "false", "--evaluation.dimensions", "8"),
+    *("--training.log_every", "1", "--training.augment", "false"),
+    *("--evaluation.dimensions", "8"),
 ]
 SUPPORT = Path(__file__).parents[1] / "support"
 
