@@ -49,12 +49,12 @@ OVERCAST = Condition(
     ambient=(0.92, 0.93, 0.95),
     sky=(188, 194, 202),
     horizon=(214, 217, 220),
-    clouds=14.0,
+    clouds=18.0,
 )
 SUN = Condition(
     name="sun",
-    ambient=(0.74, 0.77, 0.83),
-    sun=(0.72, 0.65, 0.50),
+    ambient=(0.80, 0.83, 0.89),
+    sun=(0.66, 0.59, 0.45),
     sky=(84, 140, 214),
     horizon=(176, 204, 232),
     clouds=22.0,
@@ -62,7 +62,7 @@ SUN = Condition(
 )
 NIGHT = Condition(
     name="night",
-    ambient=(0.19, 0.195, 0.23),
+    ambient=(0.15, 0.155, 0.19),
     sky=(12, 14, 24),
     horizon=(40, 34, 34),
     night=True,
@@ -75,9 +75,9 @@ SNOW = Condition(
     sky=(198, 202, 208),
     horizon=(216, 218, 222),
     clouds=4.0,
-    haze_m=130.0,
+    haze_m=75.0,
     snow=1.0,
-    flakes=60,
+    flakes=130,
     noise=3.0,
 )
 RAIN = Condition(
@@ -86,10 +86,10 @@ RAIN = Condition(
     sky=(126, 132, 140),
     horizon=(156, 160, 166),
     clouds=10.0,
-    haze_m=170.0,
+    haze_m=220.0,
     wet=0.55,
-    drops=9,
-    noise=4.0,
+    drops=7,
+    noise=3.5,
 )
 
 CONDITIONS = {condition.name: condition for condition in (OVERCAST, SUN, NIGHT, SNOW, RAIN)}

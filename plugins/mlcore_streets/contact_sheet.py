@@ -84,8 +84,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--town-seed", type=int, default=0, help="the town to draw")
     arguments = parser.parse_args(argv)
     config = StreetsConfig(town_seed=arguments.town_seed)
-    sheet = _tiled([[contact_sheet(config)], [town_map(config)]])
-    sheet.quantize(256, dither=Image.Dither.NONE).save(arguments.out, optimize=True)
+    sheet, plan = contact_sheet(config), town_map(config)
+    sheet = sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST)
+    plan = plan.resize((sheet.width, round(plan.height * sheet.width / plan.width)))
+    both = _tiled([[sheet], [plan]])
+    both.quantize(192, kmeans=2, dither=Image.Dither.NONE).save(arguments.out, optimize=True)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ from mlcore_streets import panels
 from mlcore_streets.textures import Colour, scaled
 
 _WALLS: tuple[Colour, ...] = (
-    (142, 84, 66), (120, 66, 54), (190, 160, 112), (206, 190, 154), (168, 164, 156),
-    (222, 216, 202), (202, 132, 116), (146, 172, 134), (132, 154, 186), (214, 176, 84),
-    (104, 96, 92), (182, 108, 66), (110, 146, 146), (176, 96, 84), (196, 186, 120),
+    (150, 78, 56), (118, 58, 46), (196, 158, 98), (212, 192, 146), (168, 164, 156),
+    (224, 218, 202), (212, 126, 108), (138, 176, 122), (118, 148, 194), (222, 176, 66),
+    (104, 96, 92), (192, 104, 52), (94, 148, 148), (184, 84, 72), (202, 190, 104),
+    (96, 112, 150), (206, 164, 168), (126, 138, 84), (168, 130, 168), (232, 200, 140),
 )  # fmt: skip
 _ROOFS: tuple[Colour, ...] = ((128, 70, 54), (84, 82, 88), (100, 76, 64), (70, 78, 84))
 ACCENTS: tuple[Colour, ...] = (
@@ -90,7 +91,7 @@ def draw_design(rng: np.random.Generator) -> Design:
     """Return a design at random."""
     gabled = rng.random() < 0.25
     wall = _WALLS[rng.integers(len(_WALLS))]
-    tint = rng.uniform(0.85, 1.12)
+    tint = rng.uniform(0.8, 1.12)
     return Design(
         num_floors=int(rng.choice([2, 3, 3, 4, 4, 5])),
         num_bays=int(rng.integers(2, 4) if gabled else rng.integers(3, 7)),

@@ -98,13 +98,13 @@ def frames_of(drive: Drive, route: Route, seed: int) -> Frames:
     positions, heading = route.at(along, right)
     steering = np.arctan(np.gradient(right, along)) if len(along) > 1 else 0.0
     mounting = math.radians(rng.uniform(-3.0, 3.0))
-    jitter = math.radians(6.0) * _wander(along, 9.0, rng)
+    jitter = math.radians(5.0) * _wander(along, 9.0, rng)
     heading = heading + steering + mounting + jitter
     return Frames(
         along_m=along,
         positions_m=positions,
         headings_rad=wrapped(heading),
-        tilt=0.04 * rng.normal() + 0.04 * _wander(along, 8.0, rng),
+        tilt=0.045 * rng.normal() + 0.045 * _wander(along, 8.0, rng),
     )
 
 

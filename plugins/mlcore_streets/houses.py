@@ -13,7 +13,7 @@ from mlcore_streets.panels import Panels, make
 from mlcore_streets.textures import Texture, canvas, speckle
 from mlcore_streets.town import Block, Rectangle
 
-_NUM_DESIGNS = 26
+_NUM_DESIGNS = 44
 _VARIANTS = 2
 _CORNER_M = 3.0
 

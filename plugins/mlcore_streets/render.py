@@ -21,7 +21,7 @@ from mlcore_streets.shading import Shot, shade
 from mlcore_streets.surfaces import resolve
 from mlcore_streets.traffic import Traffic, draw_traffic, moving_panels
 
-RENDERER_VERSION = 9
+RENDERER_VERSION = 12
 """Raised with every change of what images look like; caches of another one are unused."""
 
 _FIELD_OF_VIEW = 2 * np.tan(np.radians(84) / 2)

@@ -41,9 +41,9 @@ def draw_traffic(scene: Scene, drive: Drive, route: Route, seed: int) -> Traffic
     """Return the traffic of a drive."""
     rng = drive.rng(seed, "traffic")
     fleet = len(scene.fleet)
-    oncoming = np.cumsum(rng.exponential(38.0, int(route.length_m / 10) + 8)) - 40.0
+    oncoming = np.cumsum(rng.exponential(45.0, int(route.length_m / 10) + 8)) - 40.0
     oncoming = oncoming[oncoming < route.length_m + 40]
-    starts = np.cumsum(rng.exponential(90.0, int(route.length_m / 40) + 4))
+    starts = np.cumsum(rng.exponential(110.0, int(route.length_m / 40) + 4))
     starts = starts[starts < route.length_m]
     return Traffic(
         parked=_park(scene, rng),
