@@ -152,11 +152,12 @@ def test_names_say_split_drive_and_number(dataset: StreetsDataset) -> None:
 
 
 def test_conditions_look_different(dataset: StreetsDataset) -> None:
-    queries = dataset.test.queries
-    pictures = images_of(dataset, queries).astype(float)
+    tables_of_queries = [split.queries for split in (dataset.train, dataset.test)]
+    pictures = np.concatenate([images_of(dataset, table) for table in tables_of_queries])
+    condition = np.concatenate([table.condition for table in tables_of_queries])
     mean = {
-        name: pictures[queries.condition == code].mean(axis=0)
-        for code, name in enumerate(queries.conditions)
+        name: pictures[condition == code].astype(float).mean(axis=0)
+        for code, name in enumerate(dataset.test.queries.conditions)
     }
     assert mean["night"].mean() < 0.5 * mean["overcast"].mean()
     road = np.s_[:, 26:, :]
