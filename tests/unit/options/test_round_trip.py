@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mlcore.options import parse_run, run_from_toml, run_to_toml
 from mlcore.settings import EvaluationOptions, SamplingOptions, TrainingOptions
 
+LENGTHS = st.floats(min_value=1e-6, max_value=1e9)
 FLOATS = st.floats(allow_nan=False)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 # Paths that a user gives are kept absolute, and an optional text is never the word "none".
@@ -40,7 +41,7 @@ def configurations(draw, registry):
         config,
         seed=draw(st.integers(0, 2**63 - 1)),
         dataset=replace(config.dataset, options=replace(config.dataset.options, **options)),
-        sampling=SamplingOptions(near_radius_m=draw(FLOATS), far_radius_m=draw(FLOATS)),
+        sampling=SamplingOptions(near_radius_m=draw(LENGTHS), far_radius_m=draw(LENGTHS)),
         training=TrainingOptions(
             augment=draw(st.booleans()), schedule=draw(st.sampled_from(["cosine", "constant"]))
         ),
