@@ -154,7 +154,8 @@ class EmbeddingTask(pl.LightningModule):
         """Put the generators where they were, after all set-up that may draw from them."""
         if self._rng_to_restore is not None:
             torch.set_rng_state(self._rng_to_restore["cpu"])
-            torch.cuda.set_rng_state_all(self._rng_to_restore["cuda"])
+            if torch.cuda.is_available():
+                torch.cuda.set_rng_state_all(self._rng_to_restore["cuda"])
 
 
 def learning_rate_factor(
