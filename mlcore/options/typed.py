@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from argparse import SUPPRESS, ArgumentError, HelpFormatter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_origin
 
 from jsonargparse import ArgumentParser, set_loader
 
 from mlcore.errors import ConfigError
-from mlcore.option_types import NONE, Option, item_hints, members
+from mlcore.option_types import NONE, Option, allows_none, item_hints, members
 from mlcore.options.given import Given
 from mlcore.options.sections import Section
 
@@ -59,12 +60,24 @@ def build_parser(sections: Iterable[Section]) -> ArgumentParser:
         for option in section.options.values():
             group.add_argument(
                 f"--{section.key(option.name)}",
-                type=option.hint,
+                type=_argument_type(option.hint),
                 default=option.default,
                 metavar=option.metavar,
                 help=f"{option.help} (default: {option.default_text})".replace("%", "%%"),
             )
     return parser
+
+
+def _argument_type(hint: Any) -> Any:
+    """Return the hint, or a function for texts, which jsonargparse would read as JSON."""
+    kind, *others = members(hint)
+    if others or kind not in (str, Path):
+        return hint
+
+    def text(word: str) -> Any:
+        return None if word == NONE and allows_none(hint) else kind(word)
+
+    return text
 
 
 def _word(given: Given, option: Option) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mlcore.options import parse_run, run_from_toml, run_to_toml
@@ -62,12 +62,9 @@ def test_toml_round_trip(registry, tmp_path, data):
 
 
 @SETTINGS
-# Texts that are JSON themselves ("[]") are not yet kept as they are.
-@given(
-    label=st.from_regex("town[a-z]{0,5}", fullmatch=True),
-    places=st.from_regex("town[a-z]{0,5}", fullmatch=True),
-    shift=FLOATS,
-)
+@given(label=TEXT.filter(lambda text: text != "none"), places=TEXT, shift=FLOATS)
+@example(label="[]", places="1.0", shift=0.0)
+@example(label="null", places='"', shift=0.0)
 def test_command_line_texts_arrive_as_they_are(registry, label, places, shift):
     argv = [
         f"--dataset.label={label}",
