@@ -67,8 +67,6 @@ class TrainingOptions:
         precision: Lightning's name of the arithmetic of the model; the loss is always
             computed in float32 or better.
         accelerator: Lightning's accelerator: auto, cpu or gpu.
-        devices: Processes on this machine, one device each.
-        num_nodes: Machines taking part.
         num_workers: Data-loading processes; changes no tuple and no number.
         skip_unreadable: Leave out images that cannot be read (a whole tuple if it is the
             anchor), counted and listed, instead of stopping.
@@ -85,8 +83,6 @@ class TrainingOptions:
     log_every: int = 10
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: int = 1
-    num_nodes: int = 1
     num_workers: int = 0
     skip_unreadable: bool = False
 

@@ -269,7 +269,13 @@ class DurableCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """Write under a temporary name, flush, rename."""
         with atomic_write(Path(path)) as file:
-            torch.save(checkpoint, file)
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:
+                # torch hides that the disk is full behind its archive's broken offsets.
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = True

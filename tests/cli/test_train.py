@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,14 @@ def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(capsys, tmp_path)
     assert train("--resume", torn) == 0
     assert f"{newest} is torn" in capsys.readouterr().err
     assert_same_run(torn, whole)
+
+
+def test_a_full_disk_ends_in_one_message(capsys, tmp_path, monkeypatch):
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        monkeypatch.setattr("mlcore.training.atomic_write", lambda _: nullcontext(full))
+        assert train(*TINY, "--training.max_steps", "5", "--out", tmp_path / "full") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == "mlcore: error: No space left on device"
 
 
 @pytest.mark.parametrize("in_gradient", ["false", "true"])
