@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mlcore.options import ENGINE
 from mlcore.registry import Registry
 from mlcore.testing import RULES
 
-DOCS = Path(__file__).parent
+REPOSITORY = Path(__file__).parents[1]
 DISTRIBUTION = "mlcore-localization"
 GENERATED = "<!-- Written by docs/generate.py; edit the docstrings instead. -->"
 
@@ -82,30 +83,44 @@ def hooks_page() -> Iterator[str]:
 
 
 def options_page() -> Iterator[str]:
-    """Yield the lines of the option reference."""
+    """Yield the lines of the engine's option reference."""
     yield from ("# Option reference", "", GENERATED, "")
-    yield "What is shipped; `mlcore plugins NAME` tells the same of what you have installed."
-    yield from ("", "## Engine", "")
+    yield "Of the engine and its models. What a plugin brings is in the `OPTIONS.md` of its"
+    yield "folder in [plugins/](../plugins/); `mlcore plugins NAME` tells it of what you have"
+    yield "installed."
+    yield ""
     for section, config in ENGINE.items():
         yield from (
-            f"### `[{section}]`",
+            f"## `[{section}]`",
             "",
             _text(parse(config.__doc__).short_description),
             "",
         )
         yield from (*_options(section, options_of(config)), "")
-    shipped = Registry.discover(only=_shipped())
+    yield from _components(hookspecs.PROJECT)
+
+
+def plugin_page(plugin: str) -> Iterator[str]:
+    """Yield the lines of what one of our plugins brings, with its options."""
+    yield from (f"# Plugin `{plugin}`", "", GENERATED, "")
+    yield from _components(plugin)
+
+
+def _components(plugin: str) -> Iterator[str]:
+    shipped = Registry.discover(only=list(_shipped()))
     for plural, kind in KINDS.items():
-        yield from (f"## {plural.replace('-', ' ').capitalize()}", "")
-        for plugin, factory in shipped.factories(kind):
-            yield from _component(plugin, factory)
+        own = [factory for owner, factory in shipped.factories(kind) if owner == plugin]
+        if own:
+            yield from (f"## {plural.replace('-', ' ').capitalize()}", "")
+        for factory in own:
+            yield from _component(factory)
 
 
-def _component(plugin: str, factory: Factory) -> Iterator[str]:
+def _component(factory: Factory) -> Iterator[str]:
     aliases = "".join(f", or `{alias}`" for alias in factory.aliases)
     source = f" Source: {factory.source}." if factory.source else ""
     yield from (f"### `{factory.name}`{aliases}", "")
-    yield from (f"{_sentence(factory.summary)} Plugin `{plugin}`.{source}", "")
+    yield from (f"{_sentence(factory.summary)}{source}", "")
     for name, limit in factory.limits.items():
         yield f"- Limit `{name}`: {limit}."
     if factory.limits:
@@ -183,26 +198,39 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:].rstrip(".") + "."
 
 
-def _shipped() -> list[str]:
+def _shipped() -> dict[str, str]:
+    """Return the folder of each of our plugins by its name."""
     from importlib.metadata import distribution
 
     points = distribution(DISTRIBUTION).entry_points
-    return [point.name for point in points.select(group=hookspecs.ENTRY_POINT_GROUP)]
+    ours = points.select(group=hookspecs.ENTRY_POINT_GROUP)
+    return {point.name: point.module.partition(".")[0] for point in ours}
 
 
-PAGES = {"reference-hooks.md": hooks_page, "reference-options.md": options_page}
-"""Each generated page and what makes its lines."""
+def pages() -> dict[str, Callable[[], Iterator[str]]]:
+    """Return what makes the lines of each generated page, by its path in the repository.
+
+    A plugin's page lies in the plugin's folder: a new loss touches no other place.
+    """
+    return {
+        "docs/reference-hooks.md": hooks_page,
+        "docs/reference-options.md": options_page,
+        **{
+            f"plugins/{folder}/OPTIONS.md": partial(plugin_page, name)
+            for name, folder in _shipped().items()
+        },
+    }
 
 
-def page(name: str) -> str:
+def text(path: str) -> str:
     """Return the text of a generated page."""
-    return "\n".join(PAGES[name]()).rstrip() + "\n"
+    return "\n".join(pages()[path]()).rstrip() + "\n"
 
 
 def main() -> int:
     """Write the pages."""
-    for name in PAGES:
-        (DOCS / name).write_text(page(name), encoding="utf-8")
+    for path in pages():
+        (REPOSITORY / path).write_text(text(path), encoding="utf-8")
     return 0
 
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+REPOSITORY = Path(__file__).parents[2]
 
-spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+spec = importlib.util.spec_from_file_location(
+    "docs_generate", REPOSITORY / "docs" / "generate.py"
+)
 generate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(generate)
 
 
-@pytest.mark.parametrize("name", generate.PAGES)
-def test_a_generated_page_is_up_to_date(name):
-    written = (DOCS / name).read_text(encoding="utf-8")
-    assert written == generate.page(name), "run: python docs/generate.py"
+@pytest.mark.parametrize("path", generate.pages())
+def test_a_generated_page_is_up_to_date(path):
+    written = (REPOSITORY / path).read_text(encoding="utf-8")
+    assert written == generate.text(path), "run: make docs"
