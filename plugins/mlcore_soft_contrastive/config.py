@@ -10,6 +10,7 @@ from mlcore.errors import ConfigError
 
 Aggregation = Literal["log-sum-exp", "plain"]
 Implementation = Literal["auto", "dense", "tiled", "cupy"]
+TilePrecision = Literal["float32", "tf32", "bfloat16"]
 
 LARGEST_EXPONENT = 60.0
 """Exponents up to this need no shift: e^60 times a million pairs fits in float32."""
@@ -38,6 +39,9 @@ class SoftContrastiveConfig:
         gradient_filter: tiled: leave tiles beyond the support out of the gradient if no
             similarity in them reaches this; 0 leaves out none. The gradient by a unit
             embedding is then off by less than 2 exp(beta (gradient_filter - base)).
+        tile_precision: cupy: how factors of matrix products are rounded; sums stay float32.
+            A similarity is then off by some 1e-4 (tf32) or 1e-3 (bfloat16), and an exponent
+            by beta times that. Others compute float32 whatever this says.
     """
 
     alpha: float = 2.0
@@ -50,9 +54,14 @@ class SoftContrastiveConfig:
     implementation: Implementation = "auto"
     save_similarity: bool = False
     gradient_filter: float = 0.0
+    tile_precision: TilePrecision = "float32"
 
     def __post_init__(self) -> None:
-        for name, choices in (("aggregation", Aggregation), ("implementation", Implementation)):
+        for name, choices in (
+            ("aggregation", Aggregation),
+            ("implementation", Implementation),
+            ("tile_precision", TilePrecision),
+        ):
             value = getattr(self, name)
             if value not in get_args(choices):
                 known = ", ".join(get_args(choices))

@@ -7,7 +7,12 @@ from typing import Literal, overload
 from torch import Tensor
 
 from mlcore.protocols import InfluenceFunction, LossOutput
-from mlcore_soft_contrastive.config import Aggregation, Implementation, SoftContrastiveConfig
+from mlcore_soft_contrastive.config import (
+    Aggregation,
+    Implementation,
+    SoftContrastiveConfig,
+    TilePrecision,
+)
 from mlcore_soft_contrastive.evaluate import evaluate
 from mlcore_soft_contrastive.influence import Sigmoid
 from mlcore_soft_contrastive.inputs import checked_geometry
@@ -34,6 +39,7 @@ def soft_contrastive_loss(
     implementation: Implementation = ...,
     save_similarity: bool = ...,
     gradient_filter: float = ...,
+    tile_precision: TilePrecision = ...,
     return_stats: Literal[False] = ...,
 ) -> Tensor: ...
 
@@ -59,6 +65,7 @@ def soft_contrastive_loss(
     implementation: Implementation = ...,
     save_similarity: bool = ...,
     gradient_filter: float = ...,
+    tile_precision: TilePrecision = ...,
     return_stats: Literal[True],
 ) -> LossOutput: ...
 
@@ -83,6 +90,7 @@ def soft_contrastive_loss(
     implementation: Implementation = "auto",
     save_similarity: bool = False,
     gradient_filter: float = 0.0,
+    tile_precision: TilePrecision = "float32",
     return_stats: bool = False,
 ) -> Tensor | LossOutput:
     """Return the soft contrastive loss of a batch (Thoma et al., NeurIPS 2020).
@@ -134,6 +142,9 @@ def soft_contrastive_loss(
             this size out of the gradient. With the log-sum-exp of B images and as many
             references, the gradient by a unit embedding is then off by less than
             ``2 exp(beta (gradient_filter - base))``. 0 is exact.
+        tile_precision: "cupy" rounds the factors of its matrix products to "tf32" or
+            "bfloat16" (sums stay float32): a similarity is off by some 1e-4 or 1e-3, and
+            an exponent by ``beta`` times that. The others compute in float32.
         return_stats: Whether to return a :class:`mlcore.LossOutput` with the batch means
             of the two terms and the implementation used.
 
@@ -155,6 +166,7 @@ def soft_contrastive_loss(
         implementation=implementation,
         save_similarity=save_similarity,
         gradient_filter=gradient_filter,
+        tile_precision=tile_precision,
     )
     geometry = checked_geometry(
         embeddings,

@@ -12,6 +12,7 @@ from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.kernel_source import tiles_source
 from mlcore_soft_contrastive.layout import blocks, tile_pairs
+from mlcore_soft_contrastive.products import Products
 from mlcore_soft_contrastive.tiled import MakeTileOps, Plan
 from mlcore_soft_contrastive.torch_ops import TorchTileOps
 
@@ -47,6 +48,7 @@ def plan_tiles(
         columns=columns,
         pairs=tile_pairs(rows, columns, symmetric=square),
         ops=make(geometry, config, rows, columns),
+        products=Products(config.tile_precision if name == "cupy" else "float32"),
     )
 
 

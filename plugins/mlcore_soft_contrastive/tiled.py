@@ -22,6 +22,7 @@ from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.layout import Blocks, TilePair
+from mlcore_soft_contrastive.products import Products
 
 KEPT_SHARE, KEPT_FLOATS = 3, 2**20
 """Similarities kept from pass to pass: multiples of the embeddings' own memory, and more."""
@@ -82,6 +83,7 @@ class Plan:
         columns: Blocks of the columns; the same object in the square form.
         pairs: The tiles.
         ops: The elementwise work.
+        products: The matrix products.
     """
 
     geometry: Geometry
@@ -90,6 +92,7 @@ class Plan:
     columns: Blocks
     pairs: list[TilePair]
     ops: TileOps
+    products: Products
 
     @property
     def square(self) -> bool:
@@ -197,7 +200,9 @@ class _Walk:
     """Goes over the tiles: similarities, elementwise work, gradient products."""
 
     def __init__(self, plan: Plan, x: Tensor, y: Tensor) -> None:
-        self.plan, self.x, self.y = plan, x, y
+        self.plan = plan
+        self.x = plan.products.factor(x)
+        self.y = self.x if y is x else plan.products.factor(y)
         rows, columns = plan.rows.spans[0], plan.columns.spans[0]
         self._scratch = x.new_empty((rows.stop - rows.start) * (columns.stop - columns.start))
         self._kept: dict[int, Tensor] = {}
@@ -236,17 +241,20 @@ class _Walk:
     def differentiate(self, *, needs_columns: bool) -> tuple[Tensor, Tensor | None]:
         """Return the gradients by the unit rows and, if wanted, by the unit columns."""
         plan = self.plan
-        by_x = torch.zeros_like(self.x)
-        by_y = by_x if plan.square else torch.zeros_like(self.y) if needs_columns else None
+        dtype = self._scratch.dtype
+        by_x = torch.zeros_like(self.x, dtype=dtype)
+        by_y: Tensor | None = by_x
+        if not plan.square:
+            by_y = torch.zeros_like(self.y, dtype=dtype) if needs_columns else None
         for k, pair in enumerate(plan.pairs):
             if k in self._negligible:
                 continue
             tile = self._similarities(k)
             self._kept.pop(k, None)  # what is kept is overwritten now
             plan.ops.gradient(tile, pair)
-            by_x[pair.rows].addmm_(tile, self.y[pair.columns])
+            plan.products.add(by_x[pair.rows], tile, self.y[pair.columns])
             if by_y is not None and (pair.mirrored or not plan.square):
-                by_y[pair.columns].addmm_(tile.T, self.x[pair.rows])
+                plan.products.add(by_y[pair.columns], tile.T, self.x[pair.rows])
         return by_x, None if plan.square else by_y
 
     def _similarities(self, k: int) -> Tensor:
@@ -260,7 +268,7 @@ class _Walk:
         if size <= self._room:
             self._room -= size
             target = self._kept[k] = torch.empty_like(target).view(len(x), len(y))
-        return torch.mm(x, y.T, out=target.view(len(x), len(y)))
+        return self.plan.products.similarities(x, y, target.view(len(x), len(y)))
 
 
 def _unsorted(values: Tensor, order: Blocks) -> Tensor:

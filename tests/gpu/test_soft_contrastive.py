@@ -78,6 +78,20 @@ def test_kernels_equal_dense_float64(
 
 
 @needs_cupy
+@pytest.mark.parametrize(("precision", "tolerance"), [("tf32", 1e-2), ("bfloat16", 5e-2)])
+def test_rounded_factors(precision: Any, tolerance: float) -> None:
+    embeddings, positions, _ = batch(3000, 800.0, 0)
+    expected, expected_grad, _ = evaluate(embeddings, positions, implementation="dense")
+    loss, grad, name = evaluate(
+        embeddings.float(), positions, implementation="cupy", tile_precision=precision
+    )
+    assert name == "cupy"
+    assert abs(loss.item() - expected.item()) < tolerance * abs(expected.item())
+    of_grad = ((grad - expected_grad).norm() / expected_grad.norm()).item()
+    assert 1e-6 < of_grad < tolerance
+
+
+@needs_cupy
 def test_current_stream_is_used() -> None:
     embeddings, positions, _ = batch(1000, 500.0, 1)
     expected = evaluate(embeddings.float(), positions)

@@ -33,6 +33,7 @@ from mlcore_soft_contrastive.inputs import checked_geometry
 from mlcore_soft_contrastive.kernel_ops import KernelTileOps, Launch
 from mlcore_soft_contrastive.kernel_source import pairwise_source, tiles_source
 from mlcore_soft_contrastive.layout import blocks, tile_pairs
+from mlcore_soft_contrastive.products import Products
 from mlcore_soft_contrastive.tiled import Plan, tiled_row_terms
 
 
@@ -96,6 +97,7 @@ def evaluate(
         columns=order,
         pairs=tile_pairs(order, order, symmetric=True),
         ops=KernelTileOps(geometry, config, order, order, launch),
+        products=Products(config.tile_precision),
     )
     terms = tiled_row_terms(leaf, None, plan)
     loss = terms.attraction.mean() + terms.repulsion.mean()
@@ -161,6 +163,17 @@ def test_odd_sizes(size: int, kernels: Any, route: Route) -> None:
         assert max(errors((embeddings, positions, headings), launch, Sigmoid())) < 1e-6
     else:
         assert torch.equal(grad, torch.zeros_like(grad))
+
+
+@pytest.mark.parametrize("mining", [True, False])
+def test_bfloat16_factors(mining: bool, kernels: Any, route: Route) -> None:
+    launch = kernels(tiles_source(Sigmoid().device_code()))
+    of_loss, of_grad = errors(
+        route(70, 200.0, 3), launch, Sigmoid(), mining=mining, tile_precision="bfloat16"
+    )
+    # Both bounds: what is asked for is good, and is done.
+    assert 1e-7 < of_loss < 2e-2
+    assert 1e-4 < of_grad < 5e-2
 
 
 @pytest.mark.parametrize("mining", [True, False])
