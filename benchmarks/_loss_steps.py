@@ -81,6 +81,12 @@ def steps(names: list[str], size: int, dim: int, data: str, device: str) -> dict
             "mining": False,
             "gradient_filter": 0.5,
         },
+        "tiled, tf32": {"implementation": "tiled", "mining": False, "tile_precision": "tf32"},
+        "tiled, bfloat16": {
+            "implementation": "tiled",
+            "mining": False,
+            "tile_precision": "bfloat16",
+        },
         "tiled, mining": {"implementation": "tiled"},
         "tiled, mining, saved": {"implementation": "tiled", "save_similarity": True},
         "dense": {"implementation": "dense", "mining": False},

@@ -33,7 +33,8 @@ def test_a_strangers_plugin_from_wheel_to_trained_run(installed, tmp_path):
     assert (plugin["distribution"], plugin["version"]) == ("mlcore-example", "0.3.1")
     assert (plugin["status"], plugin["imports_torch"]) == ("ok", False)
     assert "--loss.power" in installed.run("mlcore", "plugins", "similarity-regression").stdout
-    training = ["--training.max_steps", "5", "--evaluation.baselines", "false"]
+    training = ["--training.max_steps", "5", "--training.log_every", "1"]
+    training += ["--evaluation.baselines", "false"]
     run = tmp_path / "run"
     help_text = installed.run("mlcore", "train", "--loss", "similarity-regression", "--help")
     assert "--loss.power FLOAT" in help_text.stdout
