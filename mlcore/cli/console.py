@@ -38,10 +38,14 @@ def write_json(value: Any) -> None:
 
 def show(result: RenderableType) -> None:
     """Write a table or another thing that rich draws to stdout."""
-    console = _console(sys.stdout)
-    with console.capture() as drawn:  # rich would exit by itself where the pipe is closed
-        console.print(result, markup=False, highlight=False)
-    sys.stdout.write(drawn.get())
+    sys.stdout.write(_drawn(result, _console(sys.stdout)))
+
+
+def as_text(result: RenderableType) -> str:
+    """Return a table as plain text, for a file."""
+    from io import StringIO
+
+    return _drawn(result, _console(StringIO()))
 
 
 def say(message: str) -> None:
@@ -109,6 +113,12 @@ class _Lines:
         if last is None or done == total or now - last >= _SECONDS_BETWEEN_LINES:
             self._last[description] = now
             say(f"{description}: {done} of {total} {detail}".rstrip())
+
+
+def _drawn(result: RenderableType, console: Console) -> str:
+    with console.capture() as drawn:  # rich would exit by itself where the pipe is closed
+        console.print(result, markup=False, highlight=False)
+    return drawn.get()
 
 
 def _console(file: IO[str]) -> Console:

@@ -19,6 +19,7 @@ from mlcore.errors import MlcoreError, UnknownNameError
 
 COMMANDS = {
     "train": "train a model with a loss, then evaluate it",
+    "compare": "train losses on the same tuples and rank them",
     "evaluate": "judge a trained model, on other data or options too",
     "localize": "find where images were taken",
     "embed": "write embeddings and an index of images",

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlcore.cli import console
+from mlcore.cli.running import STOPPED, train_and_judge
 from mlcore.errors import ConfigError
 from mlcore.options import Parser, RunConfig, parse_run, run_from_toml, run_help, run_to_toml
-from mlcore.records import RunFolder, describe_environment
+from mlcore.records import RunFolder
 from mlcore.registry import Registry
-
-_EXIT_CODES = {"interrupted": 130, "terminated": 143}
 
 
 def run(argv: Sequence[str]) -> int:
@@ -50,39 +49,14 @@ def _resume(own: Namespace, rest: Sequence[str], registry: Registry) -> int:
 
 
 def _train(config: RunConfig, registry: Registry, out: Path, *, new: bool) -> int:
-    from mlcore.experiment import assemble
-    from mlcore.judging import device_of, judge, with_baselines
-    from mlcore.reporting.curves import save_curves
     from mlcore.reporting.tables import accuracy_table
-    from mlcore.results import to_document
-    from mlcore.training import fit
 
-    with console.progress() as progress:
-        experiment = assemble(config, progress=progress)
-    console.notes(experiment.notes)
-    folder = RunFolder.create(out, run_to_toml(experiment.config)) if new else RunFolder(out)
-    environment = describe_environment(
-        registry.plugins,
-        device=str(device_of(config.training.accelerator)),
-        fingerprint=experiment.dataset.fingerprint,
-        notes=experiment.notes,
-    )
-    folder.write_json(folder.environment, environment)
-    console.say(f"Run folder: {folder.path}")
-    with console.progress() as progress:
-        ending = fit(experiment, folder, progress=progress)
+    ending, results = train_and_judge(config, registry, out, new=new)
     if ending != "finished":
-        console.say(f"Stopped and saved; go on with: mlcore train --resume {folder.path}")
-        return _EXIT_CODES[ending]
-    models = {"trained": experiment.model}
-    if config.evaluation.baselines:
-        models = with_baselines(experiment.model, experiment.untrained)
-    with console.progress() as progress:
-        results = judge(models, experiment.dataset, experiment.config, progress=progress)
-    folder.write_json(folder.evaluation, to_document(results))
-    save_curves(results, folder.plots / "metres.png")
+        console.say(f"Stopped and saved; go on with: mlcore train --resume {out}")
+        return STOPPED[ending]
     console.show(accuracy_table(results))
-    console.say(f"Run folder: {folder.path}")
+    console.say(f"Run folder: {out}")
     return 0
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart by colour-blind readers; the last model comes first.
-_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#000000")
-_BOUND_COLOUR = "#7A7A7A"
+COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#000000")
+BOUND_COLOUR = "#7A7A7A"
 
 
 def save_curves(evaluations: Sequence[Evaluation], path: Path, *, title: str = "") -> None:
@@ -41,6 +41,28 @@ def save_curves(evaluations: Sequence[Evaluation], path: Path, *, title: str = "
 
 def curves_figure(evaluations: Sequence[Evaluation], *, title: str = "") -> Figure:
     """Return what :func:`save_curves` writes, as a figure without a window."""
+    figure, panels = panels_figure(evaluations, title=title)
+    for panel, condition in panels:
+        _draw_condition(panel, evaluations, condition)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(len(labels), 2 * _num_columns(len(panels))),
+        frameon=False,
+    )
+    return figure
+
+
+def panels_figure(
+    evaluations: Sequence[Evaluation], *, title: str
+) -> tuple[Figure, list[tuple[Axes, str | None]]]:
+    """Return a figure with an empty panel for each condition and one for all queries.
+
+    Raises:
+        DataError: The protocols differ.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -54,8 +76,6 @@ def curves_figure(evaluations: Sequence[Evaluation], *, title: str = "") -> Figu
     )
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(num_rows, num_columns, squeeze=False, sharey=True).flat)
-    for panel, condition in zip(panels, conditions, strict=False):
-        _draw_condition(panel, evaluations, condition)
     for panel in panels[len(conditions) :]:
         panel.set_visible(False)
     figure.suptitle(
@@ -63,15 +83,18 @@ def curves_figure(evaluations: Sequence[Evaluation], *, title: str = "") -> Figu
         fontweight="bold",
     )
     figure.supylabel("queries localized (%)", fontsize="medium")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=min(len(labels), 2 * num_columns),
-        frameon=False,
-    )
-    return figure
+    return figure, list(zip(panels, conditions, strict=False))
+
+
+def panel_axes(panel: Axes, title: str) -> None:
+    """Give a panel its title, axes and grid."""
+    panel.set_title(title, fontsize="medium")
+    panel.set_xlabel("threshold on geometric distance (m)", fontsize="small")
+    panel.set(xlim=(0, CURVE_LIMIT_M), ylim=(0, 101))
+    panel.set_xticks(range(0, int(CURVE_LIMIT_M) + 1, 5))
+    panel.grid(visible=True, color="0.9", lw=0.8)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
 
 
 def _num_columns(num_panels: int) -> int:
@@ -86,14 +109,14 @@ def _draw_condition(
 ) -> None:
     first = evaluations[0].curve(condition)
     panel.fill_between(
-        first.threshold_m, 100 * first.upper_bound, 100, color=_BOUND_COLOUR, alpha=0.12, lw=0
+        first.threshold_m, 100 * first.upper_bound, 100, color=BOUND_COLOUR, alpha=0.12, lw=0
     )
     for place, evaluation in enumerate(reversed(evaluations)):
         curve = evaluation.curve(condition)
         panel.plot(
             curve.threshold_m,
             100 * curve.accuracy,
-            color=_COLOURS[place % len(_COLOURS)],
+            color=COLOURS[place % len(COLOURS)],
             lw=2.4 if place == 0 else 1.6,
             zorder=3 if place == 0 else 2,
             label=evaluation.model,
@@ -101,16 +124,10 @@ def _draw_condition(
     panel.plot(
         first.threshold_m,
         100 * first.upper_bound,
-        color=_BOUND_COLOUR,
+        color=BOUND_COLOUR,
         lw=1.2,
         ls=(0, (4, 2)),
         label="upper bound",
     )
     num_queries = evaluations[0].num_queries(condition)
-    panel.set_title(f"{condition or OVERALL} ({num_queries} queries)", fontsize="medium")
-    panel.set_xlabel("threshold on geometric distance (m)", fontsize="small")
-    panel.set(xlim=(0, CURVE_LIMIT_M), ylim=(0, 101))
-    panel.set_xticks(range(0, int(CURVE_LIMIT_M) + 1, 5))
-    panel.grid(visible=True, color="0.9", lw=0.8)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
+    panel_axes(panel, f"{condition or OVERALL} ({num_queries} queries)")

@@ -1,0 +1,77 @@
+"""One run from assembly to its evaluation, as ``train`` and ``compare`` do it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from mlcore.cli import console
+from mlcore.options import RunConfig, run_to_toml
+from mlcore.records import RunFolder, describe_environment
+from mlcore.registry import Registry
+
+if TYPE_CHECKING:
+    from mlcore.results import Evaluation
+
+
+STOPPED = {"interrupted": 130, "terminated": 143}
+"""Exit codes by how a run was stopped."""
+
+
+class Outcome(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+        ending: "finished", or how it was stopped; it can then be resumed.
+        results: Of the models judged; empty if it was stopped.
+    """
+
+    ending: Literal["finished", "interrupted", "terminated"]
+    results: list[Evaluation]
+
+
+def train_and_judge(
+    config: RunConfig,
+    registry: Registry,
+    out: Path,
+    *,
+    new: bool,
+    split: Literal["test", "validation"] = "test",
+) -> Outcome:
+    """Train in the run folder ``out``, from its newest checkpoint if not ``new``, and judge.
+
+    Raises:
+        MlcoreError: The configuration, the data or the loss does not allow it.
+    """
+    from mlcore.experiment import assemble
+    from mlcore.judging import device_of, judge, with_baselines
+    from mlcore.reporting.curves import save_curves
+    from mlcore.results import to_document
+    from mlcore.training import fit
+
+    with console.progress() as progress:
+        experiment = assemble(config, progress=progress)
+    console.notes(experiment.notes)
+    folder = RunFolder.create(out, run_to_toml(experiment.config)) if new else RunFolder(out)
+    environment = describe_environment(
+        registry.plugins,
+        device=str(device_of(config.training.accelerator)),
+        fingerprint=experiment.dataset.fingerprint,
+        notes=experiment.notes,
+    )
+    folder.write_json(folder.environment, environment)
+    console.say(f"Run folder: {folder.path}")
+    with console.progress() as progress:
+        ending = fit(experiment, folder, progress=progress)
+    if ending != "finished":
+        return Outcome(ending, [])
+    models = {"trained": experiment.model}
+    if config.evaluation.baselines:
+        models = with_baselines(experiment.model, experiment.untrained)
+    with console.progress() as progress:
+        results = judge(
+            models, experiment.dataset, experiment.config, split=split, progress=progress
+        )
+    folder.write_json(folder.evaluation, to_document(results))
+    save_curves(results, folder.plots / "metres.png")
+    return Outcome(ending, results)

@@ -1,0 +1,122 @@
+"""A comparison as a table and as metres curves with bands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import methodcaller
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlcore.comparison import AREA_M, Entry, Interval, versus
+from mlcore.files import atomic_write
+from mlcore.reporting.curves import BOUND_COLOUR, COLOURS, panel_axes, panels_figure
+from mlcore.results import OVERALL
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from rich.table import Table
+
+_LINES = ("-", "--", ":", "-.")
+
+
+def comparison_table(entries: Sequence[Entry], reference: Entry) -> Table:
+    """Return a row an entry, in percent: means over seeds, with half a 95 % interval.
+
+    Raises:
+        DataError: The entries were judged by different protocols.
+    """
+    from rich import box
+    from rich.table import Table
+
+    judged = [one for entry in entries for one in entry.evaluations.values()]
+    protocol = judged[0].protocol if judged else None
+    title = "No run was finished"
+    if protocol:
+        title = (
+            f"Top-1 localization accuracy (%) of all {protocol.num_queries} queries on "
+            f"{protocol.split}, {protocol.num_references} references"
+        )
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("loss")
+    table.add_column("learning rate", justify="right")
+    table.add_column("seeds", justify="right")
+    thresholds = protocol.thresholds_m if protocol else ()
+    for threshold in thresholds:
+        table.add_column(f"< {threshold:g} m", justify="right")
+    table.add_column(f"area to {AREA_M:g} m", justify="right")
+    table.add_column(f"area against {reference.name} [95 %]", justify="right")
+    table.add_column("queries won / lost", justify="right")
+    for entry in entries:
+        cells = [
+            _percent(entry.over_seeds(methodcaller("accuracy", threshold)))
+            for threshold in thresholds
+        ]
+        cells.append(_percent(entry.over_seeds(methodcaller("area", AREA_M))))
+        rate = "" if entry.learning_rate is None else f"{entry.learning_rate:g}"
+        table.add_row(entry.name, rate, _seeds(entry), *cells, *_against(entry, reference))
+    return table
+
+
+def _seeds(entry: Entry) -> str:
+    failed = f", {len(entry.failures)} diverged" if entry.failures else ""
+    return f"{len(entry.evaluations)}{failed}"
+
+
+def _against(entry: Entry, reference: Entry) -> tuple[str, str]:
+    result = None if entry is reference else versus(entry, reference)
+    if result is None:
+        return "", ""
+    area = result.area
+    assert area.low is not None
+    assert area.high is not None
+    return (
+        f"{100 * area.mean:+.1f} [{100 * area.low:+.1f}, {100 * area.high:+.1f}]",
+        f"{100 * result.wins:.0f} / {100 * result.losses:.0f}",
+    )
+
+
+def _percent(value: Interval | None) -> str:
+    if value is None:
+        return "diverged"
+    if value.high is None:
+        return f"{100 * value.mean:.1f}"
+    return f"{100 * value.mean:.1f} ± {100 * (value.high - value.mean):.1f}"
+
+
+def save_comparison(entries: Sequence[Entry], path: Path) -> None:
+    """Draw the metres curves to a PNG: the mean over seeds, and from the least to the most.
+
+    Raises:
+        DataError: The entries were judged by different protocols.
+    """
+    judged = [one for entry in entries for one in entry.evaluations.values()]
+    if not judged:
+        return
+    figure, panels = panels_figure(judged, title="")
+    for panel, condition in panels:
+        for place, entry in enumerate(entry for entry in entries if entry.evaluations):
+            _draw(panel, entry, condition, place)
+        first = judged[0].curve(condition)
+        bound = 100 * first.upper_bound
+        panel.plot(first.threshold_m, bound, color=BOUND_COLOUR, lw=1.0, label="upper bound")
+        panel_axes(
+            panel, f"{condition or OVERALL} ({judged[0].num_queries(condition)} queries)"
+        )
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=150)
+
+
+def _draw(panel: Axes, entry: Entry, condition: str | None, place: int) -> None:
+    curves = [one.curve(condition) for one in entry.evaluations.values()]
+    accuracy = 100 * np.stack([curve.accuracy for curve in curves])
+    colour = COLOURS[place % len(COLOURS)]
+    line = _LINES[place // len(COLOURS) % len(_LINES)]
+    threshold_m = curves[0].threshold_m
+    panel.fill_between(
+        threshold_m, accuracy.min(axis=0), accuracy.max(axis=0), color=colour, alpha=0.15, lw=0
+    )
+    panel.plot(threshold_m, accuracy.mean(axis=0), line, color=colour, lw=1.6, label=entry.name)

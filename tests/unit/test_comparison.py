@@ -1,0 +1,80 @@
+"""Intervals, paired differences and wins."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mlcore.comparison import Entry, student_interval, versus
+from mlcore.errors import DataError
+from mlcore.results import Evaluation, EvaluationProtocol
+
+
+def evaluation(distance_m, spacing_m=0.0):
+    size = len(distance_m)
+    zeros = np.zeros(size, dtype=np.int64)
+    return Evaluation(
+        model="trained",
+        protocol=EvaluationProtocol(
+            data_fingerprint="x",
+            split="test",
+            num_references=9,
+            num_queries=size,
+            spacing_m=spacing_m,
+            thresholds_m=(5.0,),
+            auc_limits_m=(25.0,),
+            recall_at=(1,),
+            recall_radius_m=25.0,
+        ),
+        whitening="none",
+        whitening_images=0,
+        dimensions=4,
+        conditions=("sun",),
+        condition=zeros,
+        query_index=zeros,
+        reference_index=zeros,
+        distance_m=np.asarray(distance_m, dtype=np.float64),
+        embedding_distance=np.zeros(size),
+        nearest_m=np.zeros(size),
+        first_hit_rank=zeros,
+    )
+
+
+def entry(name, distances):
+    return Entry(name=name, evaluations={s: evaluation(d) for s, d in distances.items()})
+
+
+def test_student_interval_is_scipys():
+    values = [0.5, 0.61, 0.47, 0.55]
+    expected = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert student_interval(values)[1:] == pytest.approx(expected)
+    assert student_interval([0.5]) == (0.5, None, None)
+
+
+def test_differences_are_paired_over_common_seeds():
+    generator = np.random.default_rng(0)
+    base = generator.uniform(0, 20, 400)
+    reference = entry("a", {0: base, 1: base, 2: base + 9})
+    better = entry("b", {0: base - 0.5, 1: base - 0.5})
+    result = versus(better, reference)
+    # The same gain on every query leaves no chance, however much queries differ.
+    assert result.area == pytest.approx((0.02, 0.02, 0.02))
+    assert (result.wins, result.losses) == (1.0, 0.0)
+    assert versus(entry("c", {7: base}), reference) is None
+
+
+def test_bootstrap_interval_is_that_of_the_mean():
+    generator = np.random.default_rng(1)
+    first, second = generator.uniform(0, 25, (2, 800))
+    mean, low, high = versus(entry("b", {0: first}), entry("a", {0: second})).area
+    differences = (second - first) / 25
+    half = 1.96 * differences.std() / np.sqrt(800)
+    assert mean == pytest.approx(differences.mean())
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.15 * half)
+
+
+def test_unlike_protocols_are_refused():
+    other = Entry(name="b", evaluations={0: evaluation([1.0, 2.0], spacing_m=5.0)})
+    with pytest.raises(DataError, match=r"spacing_m is 5.0 and 0.0"):
+        versus(other, entry("a", {0: [1.0, 2.0]}))
