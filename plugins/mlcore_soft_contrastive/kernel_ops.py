@@ -133,6 +133,14 @@ class KernelTileOps:
                 side.below.fill_(math.inf)
                 side.above.fill_(-math.inf)
 
+    def most_repelling(self, tile: Tensor, pair: TilePair) -> None:
+        sides = [(self._rows.below[pair.rows], 1)]
+        if pair.mirrored:
+            sides.append((self._columns.below[pair.columns], 0))
+        for below, dim in sides:
+            largest = tile.amax(dim=dim).clamp_(min=0.0).add_(self._config.epsilon)
+            torch.maximum(below, largest, out=below)
+
     def sums(self, tile: Tensor, pair: TilePair) -> None:
         by_row, by_column = self._run("sums", tile, pair)
         self._rows.sums[:, pair.rows] += by_row.sum(dim=1)

@@ -88,6 +88,14 @@ class NumbaTileOps:
                 side.below[:], side.above[:] = np.inf, -np.inf
             side.attraction[:] = side.repulsion[:] = 0.0
 
+    def most_repelling(self, tile: Tensor, pair: TilePair) -> None:
+        sides = [(self._rows.below[pair.rows], 1)]
+        if pair.mirrored:
+            sides.append((self._columns.below[pair.columns], 0))
+        for below, dim in sides:
+            largest = tile.amax(dim=dim).clamp_(min=0.0).add_(self._config.epsilon)
+            np.maximum(below, largest.numpy(), out=below)
+
     def sums(self, tile: Tensor, pair: TilePair) -> None:
         attraction, repulsion = self._run(numba_tiles.sums, tile, pair)
         if pair.mirrored:

@@ -51,6 +51,9 @@ class TileOps(Protocol):
     def start_sums(self) -> None:
         """Turn the extrema into thresholds; the sums start at zero."""
 
+    def most_repelling(self, tile: Tensor, pair: TilePair) -> None:
+        """Mining, after :meth:`start_sums`: take a far tile into the largest n."""
+
     def sums(self, tile: Tensor, pair: TilePair) -> None:
         """Add the tile to the sums."""
 
@@ -148,7 +151,9 @@ class _TiledLoss(torch.autograd.Function):
         x, y = ctx.x, ctx.y
         attraction, repulsion = (g.double()[plan.rows.order] for g in gradients)
         plan.ops.start_gradient(attraction, repulsion)
-        by_x, by_y = ctx.walk.differentiate(needs_columns=ctx.needs_input_grad[1])
+        by_x, by_y = ctx.walk.differentiate(
+            repulsion.abs().amax(), needs_columns=ctx.needs_input_grad[1]
+        )
         return (
             _unsorted(x.chain(by_x), plan.rows).to(x.dtype),
             None if by_y is None else _unsorted(y.chain(by_y), plan.columns).to(y.dtype),
@@ -210,54 +215,109 @@ class _Walk:
         self._room = (
             math.inf if plan.config.save_similarity else KEPT_SHARE * floats + KEPT_FLOATS
         )
-        self._negligible: set[int] = set()
+        numbers = range(len(plan.pairs))
+        self._near = [k for k in numbers if plan.is_near(plan.pairs[k])]
+        self._far = [k for k in numbers if not plan.is_near(plan.pairs[k])]
+        # The largest similarity of each far tile, for its part in the gradient.
+        self._largest: dict[int, Tensor] = {}
 
     def mine(self) -> None:
-        """Find the extrema that decide which pairs are kept."""
+        """Find the extrema that decide which pairs are kept, as far as near tiles tell."""
         plan = self.plan
         if not plan.config.mining:
             return
         gaps_m = torch.tensor([pair.gap_m for pair in plan.pairs], dtype=torch.float64)
         most_possible = plan.geometry.influence(gaps_m).tolist()
-        near = [k for k, pair in enumerate(plan.pairs) if plan.is_near(pair)]
-        for k in sorted(near, key=lambda k: plan.pairs[k].gap_m):
+        for k in sorted(self._near, key=lambda k: plan.pairs[k].gap_m):
             pair = plan.pairs[k]
             # Influence never rises with distance: far tiles often have nothing to offer.
             if most_possible[k] > plan.ops.least_most_attracting(pair):
                 plan.ops.most_attracting(self._similarities(k), pair)
-        for k, pair in enumerate(plan.pairs):
-            plan.ops.mining_extrema(self._similarities(k), pair)
+        for k in self._near:
+            plan.ops.mining_extrema(self._similarities(k), plan.pairs[k])
 
     def sum(self) -> None:
-        """Accumulate the sums of every row."""
-        plan, limit = self.plan, self.plan.config.gradient_filter
-        plan.ops.start_sums()
-        for k, pair in enumerate(plan.pairs):
-            tile = self._similarities(k)
-            plan.ops.sums(tile, pair)
-            if limit > 0.0 and not plan.is_near(pair) and tile.amax() < limit:
-                self._negligible.add(k)
+        """Accumulate the sums of every row.
 
-    def differentiate(self, *, needs_columns: bool) -> tuple[Tensor, Tensor | None]:
-        """Return the gradients by the unit rows and, if wanted, by the unit columns."""
-        plan = self.plan
+        Far tiles first, in one pass: nothing in them attracts, so that which of their pairs
+        are kept is known from near tiles; which attracting pairs are, only after them.
+        """
+        plan, config = self.plan, self.plan.config
+        plan.ops.start_sums()
+        for k in self._far:
+            pair = plan.pairs[k]
+            # Most are left out of the gradient: what room there is, is for near tiles.
+            tile = self._similarities(k, keep=config.save_similarity)
+            plan.ops.sums(tile, pair)
+            if config.mining:
+                plan.ops.most_repelling(tile, pair)
+            if config.aggregation == "log-sum-exp":
+                self._largest[k] = tile.amax()
+        for k in self._near:
+            plan.ops.sums(self._similarities(k), plan.pairs[k])
+
+    def differentiate(
+        self, steepest: Tensor, *, needs_columns: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the gradients by the unit rows and, if wanted, by the unit columns.
+
+        Args:
+            steepest: Scalar, the largest gradient by a row's repulsion term.
+            needs_columns: In the rectangular form, whether the columns are differentiated.
+        """
         dtype = self._scratch.dtype
         by_x = torch.zeros_like(self.x, dtype=dtype)
         by_y: Tensor | None = by_x
-        if not plan.square:
+        if not self.plan.square:
             by_y = torch.zeros_like(self.y, dtype=dtype) if needs_columns else None
-        for k, pair in enumerate(plan.pairs):
-            if k in self._negligible:
-                continue
-            tile = self._similarities(k)
-            self._kept.pop(k, None)  # what is kept is overwritten now
-            plan.ops.gradient(tile, pair)
-            plan.products.add(by_x[pair.rows], tile, self.y[pair.columns])
-            if by_y is not None and (pair.mirrored or not plan.square):
-                plan.products.add(by_y[pair.columns], tile.T, self.x[pair.rows])
-        return by_x, None if plan.square else by_y
+        for k in range(len(self.plan.pairs)):
+            if k not in self._largest:
+                self._add_tile(k, by_x, by_y)
+        for k in self._felt(by_x, by_y, steepest):
+            self._add_tile(k, by_x, by_y)
+        return by_x, None if self.plan.square else by_y
 
-    def _similarities(self, k: int) -> Tensor:
+    def _add_tile(self, k: int, by_x: Tensor, by_y: Tensor | None) -> None:
+        plan, pair = self.plan, self.plan.pairs[k]
+        tile = self._similarities(k)
+        self._kept.pop(k, None)  # what is kept is overwritten now
+        plan.ops.gradient(tile, pair)
+        plan.products.add(by_x[pair.rows], tile, self.y[pair.columns])
+        if by_y is not None and (pair.mirrored or not plan.square):
+            plan.products.add(by_y[pair.columns], tile.T, self.x[pair.rows])
+
+    def _felt(self, by_x: Tensor, by_y: Tensor | None, steepest: Tensor) -> list[int]:
+        """Return the far tiles whose gradient changes a digit of the near tiles' sum.
+
+        A pair beyond the support adds at most ``2 steepest e^(beta (s - base))`` times a
+        unit vector. A tile is left out if all pairs of a row, were they as similar as its
+        most similar, would add less than half a unit in the last place of the length that
+        the row's gradient has so far, and likewise for a column.
+        """
+        if not self._largest:
+            return []
+        config, plan = self.plan.config, self.plan
+        largest = torch.stack(list(self._largest.values())).double().cpu()
+        count = max(len(self.x), len(self.y))
+        most = 2 * count * float(steepest) * torch.exp(config.beta * (largest - config.base))
+        rows = _shortest(by_x, self.x, plan.rows)
+        columns = rows
+        if not plan.square:
+            columns = {} if by_y is None else _shortest(by_y, self.y, plan.columns)
+        digit = torch.finfo(by_x.dtype).eps / 2
+        felt = []
+        for k, similarity, bound in zip(
+            self._largest, largest.tolist(), most.tolist(), strict=True
+        ):
+            pair = plan.pairs[k]
+            length = min(
+                rows[pair.rows.start], columns.get(pair.columns.start, rows[pair.rows.start])
+            )
+            if similarity >= config.gradient_filter and bound > digit * length:
+                felt.append(k)
+        return felt
+
+    def _similarities(self, k: int, *, keep: bool = True) -> Tensor:
         """Return ``x_I x_J^T`` of tile ``k``; valid until the next call, unless kept."""
         if k in self._kept:
             return self._kept[k]
@@ -265,10 +325,21 @@ class _Walk:
         x, y = self.x[pair.rows], self.y[pair.columns]
         size = len(x) * len(y)
         target = self._scratch[:size]
-        if size <= self._room:
+        if keep and size <= self._room:
             self._room -= size
             target = self._kept[k] = torch.empty_like(target).view(len(x), len(y))
         return self.plan.products.similarities(x, y, target.view(len(x), len(y)))
+
+
+def _shortest(gradient: Tensor, unit: Tensor, order: Blocks) -> dict[int, float]:
+    """Return, by a block's first row, the least length across ``unit`` of its gradients."""
+    shortest = []
+    for span in order.spans:  # a block at a time: no temporary of the embeddings' size
+        rows, units = gradient[span], unit[span].to(gradient.dtype)
+        along = (rows * units).sum(dim=1, keepdim=True)
+        shortest.append(torch.linalg.vector_norm(rows - along * units, dim=1).amin())
+    starts = [span.start for span in order.spans]
+    return dict(zip(starts, torch.stack(shortest).tolist(), strict=True))
 
 
 def _unsorted(values: Tensor, order: Blocks) -> Tensor:

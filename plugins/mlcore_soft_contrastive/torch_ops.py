@@ -128,6 +128,14 @@ class TorchTileOps:
             side.below = side.most_repelling + self._config.epsilon
             side.above = side.t + side.shortfall - self._config.epsilon
 
+    def most_repelling(self, tile: Tensor, pair: TilePair) -> None:
+        sides = [(self._rows.below[pair.rows], 1)]
+        if pair.mirrored:
+            sides.append((self._columns.below[pair.columns], 0))
+        for below, dim in sides:
+            largest = tile.amax(dim=dim).clamp_(min=0.0).double() + self._config.epsilon
+            torch.maximum(below, largest, out=below)
+
     def sums(self, tile: Tensor, pair: TilePair) -> None:
         config = self._config
         for view in self._views(tile, pair, both=pair.mirrored):
