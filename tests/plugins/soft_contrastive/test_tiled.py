@@ -23,6 +23,8 @@ from mlcore_soft_contrastive import (
     soft_contrastive_loss,
 )
 from mlcore_soft_contrastive.layout import hilbert_index
+from mlcore_soft_contrastive.numba_ops import NumbaTileOps
+from mlcore_soft_contrastive.torch_ops import TorchTileOps
 
 Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
 INFLUENCES = {"sigmoid": Sigmoid(), "linear": Linear(), "tanh": Tanh(), "step": Step()}
@@ -265,6 +267,57 @@ def test_gradient_filter_keeps_its_bound(route: Route) -> None:
     assert 1e-6 < error < 2 * math.exp(beta * (limit - 1.0))
     _, unfiltered, _ = evaluate(unit, positions, gradient_filter=1e-9, **options)
     assert torch.equal(unfiltered, exact)
+
+
+@pytest.mark.parametrize("mining", [True, False])
+def test_far_tiles_that_change_no_digit_are_left_out(
+    mining: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Along a long route most tiles are; what they would add is less than rounding."""
+    generator = torch.Generator().manual_seed(0)
+    arc = torch.arange(320, dtype=torch.float64) * 10.0
+    positions = torch.stack([arc, torch.zeros_like(arc)], dim=1)
+    embeddings = torch.randn(32, 256, generator=generator, dtype=torch.float64)
+    embeddings = embeddings.repeat_interleave(10, dim=0)
+    embeddings += 0.7 * torch.randn(320, 256, generator=generator, dtype=torch.float64)
+    far: list[str] = []
+    for ops in (NumbaTileOps, TorchTileOps):
+
+        def spy(self: Any, tile: Tensor, pair: Any, plain: Any = ops.gradient) -> None:
+            if pair.gap_m >= Linear().support_m:
+                far.append(type(self).__name__)
+            plain(self, tile, pair)
+
+        monkeypatch.setattr(ops, "gradient", spy)
+    errors = agree(embeddings, positions, influence=Linear(), mining=mining)
+    assert errors["tiled-numba"][1] < 1e-6
+    assert errors["tiled-torch"][1] < 1e-13
+    num_far = 19 * 20 // 2  # neighbours in a row of 20 blocks are near
+    assert far.count("NumbaTileOps") < num_far / 2
+    assert far.count("NumbaTileOps") <= far.count("TorchTileOps") <= num_far
+
+
+@pytest.mark.parametrize("rectangular", [False, True])
+def test_tiny_gradients_of_far_pairs_alone_are_all_there(rectangular: bool) -> None:
+    """Without any near pair but the images themselves, far tiles are all that there is."""
+    generator = torch.Generator().manual_seed(1)
+    embeddings = torch.randn(64, 16, generator=generator, dtype=torch.float64)
+    arc = torch.arange(64, dtype=torch.float64) * 1000.0
+    positions = torch.stack([arc, torch.zeros_like(arc)], dim=1)
+    options: dict[str, Any] = {"mining": False, "influence": Linear()}
+    if rectangular:
+        others = torch.randn(64, 16, generator=generator, dtype=torch.float64)
+        options |= {"references": others, "reference_positions_m": positions + 300}
+    expected, expected_grad, _ = evaluate(
+        embeddings, positions, implementation="dense", **options
+    )
+    if rectangular:
+        options["references"] = options["references"].float()
+    loss, grad, _ = evaluate(embeddings.float(), positions, **options)
+    assert abs(loss - expected) < 1e-5 * expected
+    rows = torch.linalg.vector_norm(grad - expected_grad, dim=1)
+    lengths = torch.linalg.vector_norm(expected_grad, dim=1)
+    assert (rows < 1e-4 * lengths).all()
 
 
 def test_derivatives_it_does_not_have(route: Route) -> None:
