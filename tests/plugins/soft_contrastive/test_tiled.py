@@ -277,9 +277,11 @@ def test_far_tiles_that_change_no_digit_are_left_out(
     generator = torch.Generator().manual_seed(0)
     arc = torch.arange(320, dtype=torch.float64) * 10.0
     positions = torch.stack([arc, torch.zeros_like(arc)], dim=1)
-    embeddings = torch.randn(32, 256, generator=generator, dtype=torch.float64)
-    embeddings = embeddings.repeat_interleave(10, dim=0)
-    embeddings += 0.7 * torch.randn(320, 256, generator=generator, dtype=torch.float64)
+    looks = torch.randn(32, 256, generator=generator, dtype=torch.float64)
+    # Half the route away stands something alike: cosine 0.75, which is felt by 1e-5.
+    looks[16:] = 0.82 * looks[:16] + 0.57 * looks[16:]
+    embeddings = looks.repeat_interleave(10, dim=0)
+    embeddings += 0.3 * torch.randn(320, 256, generator=generator, dtype=torch.float64)
     far: list[str] = []
     for ops in (NumbaTileOps, TorchTileOps):
 
@@ -290,7 +292,7 @@ def test_far_tiles_that_change_no_digit_are_left_out(
 
         monkeypatch.setattr(ops, "gradient", spy)
     errors = agree(embeddings, positions, influence=Linear(), mining=mining)
-    assert errors["tiled-numba"][1] < 1e-6
+    assert errors["tiled-numba"][1] < 2e-6
     assert errors["tiled-torch"][1] < 1e-13
     num_far = 19 * 20 // 2  # neighbours in a row of 20 blocks are near
     assert far.count("NumbaTileOps") < num_far / 2
