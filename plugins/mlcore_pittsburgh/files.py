@@ -1,0 +1,50 @@
+"""Spec files as bytes: read within a limit, and named for what they are if not specs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlcore.errors import DataError
+
+MAX_BYTES = 128 * 2**20
+"""Of a spec file, and of what it inflates to; the largest of Pittsburgh inflate to 20 MB."""
+
+_KINDS = (
+    (b"\x89HDF\r\n\x1a\n", "HDF5, MATLAB's v7.3; save it again in MATLAB with save -v7"),
+    (b"MATLAB 7.3", "HDF5, MATLAB's v7.3; save it again in MATLAB with save -v7"),
+    (b"MATLAB 5.0", "its header is truncated or damaged; download it again"),
+    (b"<", "a web page, such as a login or an error; download the file itself"),
+    (b"version https://git-lfs", "a pointer of Git LFS; run 'git lfs pull'"),
+    (b"PK\x03\x04", "a zip archive; if it is an .npz, name it so, or else extract it"),
+    (b"\x1f\x8b", "gzip; extract it"),
+)
+
+
+def read_bounded(path: Path) -> bytes:
+    """Return the bytes of a file that may be a spec.
+
+    Raises:
+        DataError: It cannot be read, or is larger than any spec.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    if len(data) > MAX_BYTES:
+        raise DataError(
+            f"{path} has more than {MAX_BYTES:,} bytes: no spec is as large; save dbStruct "
+            "alone, without images or features"
+        )
+    return data
+
+
+def what_it_is(head: bytes) -> str:
+    """Return what a foreign file seems to be, by its first bytes, and what would do."""
+    if not head:
+        return "it is empty; download it again"
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    for magic, words in _KINDS:
+        if head.startswith(magic) or text.startswith(magic):
+            return f"it is {words}" if not words.startswith("its") else words
+    return f"it starts with {head[:16]!r}; MATLAB's save -v7 writes v5 files"

@@ -1,0 +1,43 @@
+"""What the plugin ``pittsburgh`` provides: one data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlcore import BuildContext, DatasetFactory, Report, SamplingRadii, hookimpl
+from mlcore_pittsburgh.config import PittsburghConfig
+
+if TYPE_CHECKING:
+    from mlcore_pittsburgh.dataset import PittsburghDataset
+
+mlcore_hook_api = 1
+
+
+def _build(config: PittsburghConfig, context: BuildContext) -> PittsburghDataset:
+    del context  # nothing is drawn, cached or slow
+    from mlcore_pittsburgh.dataset import open_pittsburgh
+
+    return open_pittsburgh(config)
+
+
+def _check(config: PittsburghConfig) -> Report:
+    from mlcore_pittsburgh.checking import check_pittsburgh
+
+    return check_pittsburgh(config)
+
+
+@hookimpl
+def mlcore_datasets() -> list[DatasetFactory]:
+    """Return the data set of Pittsburgh."""
+    return [
+        DatasetFactory(
+            name="pittsburgh",
+            summary="Pitts30k and Pitts250k: Street View images, NetVLAD spec files",
+            source="Torii et al., Visual Place Recognition with Repetitive Structures, 2013; "
+            "specs: Arandjelovic et al., NetVLAD, 2016",
+            config=PittsburghConfig,
+            build=_build,
+            check=_check,
+            radii=SamplingRadii(near_radius_m=10.0, far_radius_m=25.0),
+        )
+    ]
