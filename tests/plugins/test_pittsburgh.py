@@ -13,6 +13,7 @@ from PIL import Image
 from mlcore.cli.main import main
 from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext
+from mlcore.testing import CheckSkipped, checks
 from mlcore_pittsburgh import PittsburghConfig, check_pittsburgh
 from mlcore_pittsburgh.plugin import mlcore_datasets
 from mlcore_pittsburgh.specs import FIELDS
@@ -314,6 +315,18 @@ def test_check_turns_what_stops_opening_into_a_fault(tree):
     (tree / "pitts30k_val.mat").write_text("<!DOCTYPE html><title>Sign in</title>")
     (fault,) = findings(tree, "fault")
     assert "pitts30k_val.mat is no MATLAB v5 file: it is a web page" in fault.message
+
+
+def test_the_conformance_kit_runs_whole(tree):
+    config = PittsburghConfig(root=tree)
+    ran = 0
+    for check in checks("pittsburgh", only="dataset/*", configs={"pittsburgh": config}):
+        try:
+            check()
+        except CheckSkipped as skipped:
+            pytest.fail(f"{check} did not run: {skipped}")
+        ran += 1
+    assert ran == 10
 
 
 def test_listing_the_plugin_imports_nothing_heavy():
