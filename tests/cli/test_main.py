@@ -59,7 +59,7 @@ def test_version(capsys):
     [
         (["plugin"], "unknown command 'plugin'; did you mean 'plugins'?"),
         (["--versio"], "unknown option '--versio'; did you mean '--version'?"),
-        (["nonsense"], "unknown command 'nonsense'; known: data, embed, "),
+        (["nonsense"], "unknown command 'nonsense'; known: compare, data, "),
     ],
 )
 def test_unknown_commands(capsys, argv, message):
