@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,26 +14,37 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mlcore.errors import DataError
+from mlcore.errors import DataError, WorkerError
 from mlcore.images import augment, fits, letterbox
+from mlcore.processes import deal
 from mlcore.protocols import Batch, PlaceDataset, Role, SuppliesExtras
 from mlcore.sampling import BatchPlan, TuplePlanner
 
+_DEAD_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? (\d+)")
+
 
 class TrainingBatch(NamedTuple):
-    """What one optimizer step gets.
+    """What one optimizer step gets; under several processes, this one's share of it.
 
     Attributes:
-        images: ``(B, 3, H, W)`` uint8.
-        batch: What is known of them.
-        skipped: Names of images that could not be read and were left out.
+        images: ``(b, 3, H, W)`` uint8, of this process: all ``B`` where there is only one.
+        batch: What is known of all ``B`` images.
+        skipped: Names of this process's images that could not be read and were left out.
         num_letterboxed: Images with bars, because their aspect is not the input's.
+        step: The optimizer step, from 0.
+        slots: ``(b,)`` int64, the places of ``images`` in the step's plan.
+        unreadable: ``(u,)`` int64, the places of this process's unreadable images.
+        failure: Why this process has no images, to be told to the others; "" if it has.
     """
 
     images: Tensor
     batch: Batch
     skipped: tuple[str, ...]
     num_letterboxed: int
+    step: int
+    slots: Tensor
+    unreadable: Tensor
+    failure: str = ""
 
 
 class _Fitted(NamedTuple):
@@ -76,24 +89,74 @@ class TrainingBatches(Dataset[TrainingBatch]):
             DataError: An image cannot be read, or with ``skip_unreadable`` none can.
         """
         plan = self._planner.plan(step)
-        loaded = [self._load(int(index)) for index in self._planner.images.index[plan.rows]]
-        skipped = tuple(image for image in loaded if isinstance(image, str))
-        keep = _kept(plan, [not isinstance(image, str) for image in loaded])
-        kept = [loaded[row] for row in np.flatnonzero(keep)]
-        fitted = [image for image in kept if not isinstance(image, str)]
-        if not fitted:
+        return self.without(self._load_slots(plan, step, slice(0, len(plan.rows))), [])
+
+    def share(self, step: int, rank: int, count: int) -> TrainingBatch:
+        """Return the images of one of several processes, and all that is known of the rest.
+
+        Images, not tuples, are dealt, in the order of the plan. An image that cannot be
+        read is told as ``failure``, for this process alone must not stop.
+        """
+        plan = self._planner.plan(step)
+        slots = deal(len(plan.rows), count)[rank]
+        try:
+            return self._load_slots(plan, step, slots)
+        except DataError as error:
+            nothing = self._load_slots(plan, step, slice(0, 0))
+            return nothing._replace(failure=str(error))
+
+    def without(self, share: TrainingBatch, elsewhere: Sequence[int]) -> TrainingBatch:
+        """Return a share without what is lost by images that no process could read.
+
+        That is a whole tuple where it is the anchor; tuples are numbered without gaps.
+
+        Args:
+            share: From :meth:`share`.
+            elsewhere: Places of the images that other processes could not read.
+
+        Raises:
+            DataError: Nothing is left of the batch.
+        """
+        unreadable = [*share.unreadable.tolist(), *elsewhere]
+        if not unreadable:
+            return share
+        plan = self._planner.plan(share.step)
+        keep = _kept(plan, unreadable)
+        if not keep.any():
+            index = self._planner.images.index[plan.rows[unreadable[0]]]
+            name = self._dataset.image_name(int(index))
             raise DataError(
-                f"no tuple of step {step} has an anchor that can be read; of its "
-                f"{len(loaded)} images {len(skipped)} cannot, the first is {skipped[0]}"
+                f"no tuple of step {share.step} has an anchor that can be read; of its "
+                f"{len(plan.rows)} images {len(unreadable)} cannot, among them {name}"
             )
-        images = torch.stack([image.pixels for image in fitted])
-        if self._augment:
-            images = augment(images, self._seed, step)
+        device = share.batch.positions_m.device
+        mine = torch.from_numpy(keep).to(device)[share.slots]
+        return share._replace(
+            images=share.images[mine.to(share.images.device)],
+            slots=share.slots[mine],
+            batch=self._describe(plan, keep).to(device),
+        )
+
+    def _load_slots(self, plan: BatchPlan, step: int, slots: slice) -> TrainingBatch:
+        """Return the readable images of some places of a plan, and what is known of all."""
+        rows = plan.rows[slots]
+        loaded = [self._load(int(index)) for index in self._planner.images.index[rows]]
+        readable = np.array([not isinstance(image, str) for image in loaded], dtype=bool)
+        fitted = [image for image in loaded if not isinstance(image, str)]
+        places = np.arange(slots.start, slots.stop)
+        images = torch.empty((0, 3, *self.input_size), dtype=torch.uint8)
+        if fitted:
+            images = torch.stack([image.pixels for image in fitted])
+            if self._augment:
+                images = augment(images, self._seed, step, slots=places[readable])
         return TrainingBatch(
             images=images,
-            batch=self._describe(plan, keep),
-            skipped=skipped,
+            batch=self._describe(plan, np.ones(len(plan.rows), dtype=bool)),
+            skipped=tuple(image for image in loaded if isinstance(image, str)),
             num_letterboxed=sum(image.letterboxed for image in fitted),
+            step=step,
+            slots=_tensor(places[readable]),
+            unreadable=_tensor(places[~readable]),
         )
 
     def _load(self, index: int) -> _Fitted | str:
@@ -138,14 +201,23 @@ class TrainingLoader:
         start_step: First step to serve.
         num_steps: Steps of the whole run.
         num_workers: Processes that prepare batches; changes no batch.
+        rank: Which of several training processes this is.
+        count: How many of them there are; with more than one, each gets its share.
     """
 
     def __init__(
-        self, batches: TrainingBatches, *, start_step: int, num_steps: int, num_workers: int = 0
+        self,
+        batches: TrainingBatches,
+        *,
+        start_step: int,
+        num_steps: int,
+        num_workers: int = 0,
+        rank: int = 0,
+        count: int = 1,
     ) -> None:
         self._num_steps = num_steps
         self._loader = DataLoader(
-            batches,
+            batches if count == 1 else _Shares(batches, rank, count),
             batch_size=None,
             sampler=range(start_step, num_steps),
             num_workers=num_workers,
@@ -158,7 +230,8 @@ class TrainingLoader:
         return self._num_steps
 
     def __iter__(self) -> Iterator[TrainingBatch]:
-        return iter(self._loader)
+        with told_of_dead_workers():
+            yield from self._loader
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: the step is in the checkpoint."""
@@ -168,9 +241,44 @@ class TrainingLoader:
         """Do nothing: the loader was built for the step it starts at."""
 
 
-def _kept(plan: BatchPlan, readable: Sequence[bool]) -> NDArray[np.bool_]:
+class _Shares(Dataset[TrainingBatch]):
+    """One process's share of the batch of each step."""
+
+    def __init__(self, batches: TrainingBatches, rank: int, count: int) -> None:
+        self._batches = batches
+        self._rank = rank
+        self._count = count
+
+    def __getitem__(self, step: int) -> TrainingBatch:
+        return self._batches.share(step, self._rank, self._count)
+
+
+@contextmanager
+def told_of_dead_workers() -> Iterator[None]:
+    """Turn what torch says of a data-loading process that died into one message.
+
+    Raises:
+        WorkerError: One was killed, as a rule for want of memory, or crashed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        found = _DEAD_WORKER.search(str(error))
+        if found is None:
+            raise
+        reason = str(error.__cause__ or "").partition("\n")[0]
+        how = f" ({reason.rstrip('. ')})" if reason else ""
+        raise WorkerError(
+            f"data-loading process {found[1]} died{how}. Where nothing else killed it, the "
+            "machine ran out of memory or of /dev/shm: use a smaller "
+            "--training.num_workers, or 0"
+        ) from error
+
+
+def _kept(plan: BatchPlan, unreadable: Sequence[int]) -> NDArray[np.bool_]:
     """Return which rows remain: readable ones of tuples whose anchor is readable."""
-    keep = np.array(readable)
+    keep = np.ones(len(plan.rows), dtype=bool)
+    keep[list(unreadable)] = False
     lost = plan.tuple_id[(plan.role == Role.ANCHOR) & ~keep]
     return keep & ~np.isin(plan.tuple_id, lost)
 

@@ -56,6 +56,18 @@ class NonFiniteLossError(MlcoreError):
     exit_code = 1
 
 
+class WorkerError(MlcoreError):
+    """A process of the run died."""
+
+    exit_code = 1
+
+
+class FailedElsewhereError(MlcoreError):
+    """All processes of a run stop for one reason, which the first of them tells."""
+
+    exit_code = 1
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest known name, or the known names.
 

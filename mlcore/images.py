@@ -87,7 +87,9 @@ def fits(image: Tensor, height: int, width: int) -> bool:
     )
 
 
-def augment(images: Tensor, seed: int, step: int) -> Tensor:
+def augment(
+    images: Tensor, seed: int, step: int, *, slots: NDArray[np.integer] | None = None
+) -> Tensor:
     """Return the images varied in light, colour, scale and place.
 
     Never mirrored: a mirrored street is another place. What happens to an image depends
@@ -97,10 +99,13 @@ def augment(images: Tensor, seed: int, step: int) -> Tensor:
         images: uint8 ``(B, 3, H, W)``.
         seed: Of the run's augmentation.
         step: Optimizer step.
+        slots: ``(B,)`` ascending, the slot of each image; None for 0 to B - 1.
     """
+    slots = np.arange(len(images)) if slots is None else slots
     # Rows are drawn in order: the draws of a slot do not depend on the number of slots.
     generator = np.random.default_rng((seed, step))
-    draws = torch.from_numpy(generator.uniform(-1.0, 1.0, size=(len(images), 8))).float()
+    drawn = generator.uniform(-1.0, 1.0, size=(int(slots.max(initial=-1)) + 1, 8))
+    draws = torch.from_numpy(drawn[slots]).float()
     gain = torch.exp(0.35 * draws[:, 3:4] + 0.1 * draws[:, 4:7])[:, :, None, None]
     contrast = torch.exp(0.3 * draws[:, 7])[:, None, None, None]
     mean = _mean(images).mean(dim=1, keepdim=True)

@@ -67,6 +67,15 @@ class TrainingOptions:
         precision: Lightning's name of the arithmetic of the model; the loss is always
             computed in float32 or better.
         accelerator: Lightning's accelerator: auto, cpu or gpu.
+        devices: Processes on each machine, one a device. torchrun and SLURM set it by what
+            they start.
+        num_nodes: Machines; each runs the same command.
+        chunk_size: Images with activations in memory at once: a batch is embedded in chunks
+            without them, and again chunk by chunk once the loss has its gradient. The same
+            gradient, for a third more computation. 0 embeds the batch at once.
+        batch_norm: Whether batch norms use the statistics of the batch (live) or those
+            that come with the weights (frozen).
+        compile: Whether the backbone is compiled by torch.compile; takes a minute.
         num_workers: Data-loading processes; changes no tuple and no number.
         skip_unreadable: Leave out images that cannot be read (a whole tuple if it is the
             anchor), counted and listed, instead of stopping.
@@ -83,12 +92,18 @@ class TrainingOptions:
     log_every: int = 10
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    chunk_size: int = 0
+    batch_norm: Literal["live", "frozen"] = "live"
+    compile: bool = False
     num_workers: int = 0
     skip_unreadable: bool = False
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "max_steps", "checkpoint_every", "log_every")
+        _at_least(self, 1, "max_steps", "checkpoint_every", "log_every", "devices", "num_nodes")
         _at_least(self, 0, "weight_decay", "warmup_steps", "gradient_clip", "num_workers")
+        _at_least(self, 0, "chunk_size")
         _positive(self, "learning_rate")
 
 

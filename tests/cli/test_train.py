@@ -137,7 +137,7 @@ def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(capsys, tmp_path)
 
 def test_a_full_disk_ends_in_one_message(capsys, tmp_path, monkeypatch):
     with Path("/dev/full").open("wb", buffering=0) as full:
-        monkeypatch.setattr("mlcore.training.atomic_write", lambda _: nullcontext(full))
+        monkeypatch.setattr("mlcore.training.files.atomic_write", lambda _: nullcontext(full))
         assert train(*TINY, "--training.max_steps", "5", "--out", tmp_path / "full") == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error == "mlcore: error: No space left on device"

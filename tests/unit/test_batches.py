@@ -58,7 +58,7 @@ class WithExtras:
 
 def test_rows_of_images_and_of_geometry_belong_together(synthetic_dataset):
     batches = make_batches(synthetic_dataset, augment=False)
-    images, batch, skipped, num_letterboxed = batches[3]
+    images, batch, skipped, num_letterboxed, *_ = batches[3]
     assert images.shape == (15, 3, 32, 64)
     assert images.dtype == torch.uint8
     assert (skipped, num_letterboxed) == ((), 0)

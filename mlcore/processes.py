@@ -1,0 +1,122 @@
+"""The processes of one run: which of them this is, and what they tell each other.
+
+Lightning, torchrun or SLURM starts them; each runs the same command. Importing this module
+imports no torch, and every function does nothing much where there is one process only.
+
+Shapes: ``B`` rows that all processes have together, ``b`` of them this one's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+
+RUN_FOLDER = "MLCORE_RUN_FOLDER"
+"""Environment variable by which a process tells those that Lightning starts for it where
+the run is; its presence says that this process was started so."""
+
+
+def launched_rank() -> int:
+    """Return this process's number as its launcher gave it, from 0; needs no group yet."""
+    environment = os.environ
+    if "RANK" in environment:  # torchrun
+        return int(environment["RANK"])
+    if int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment:
+        return int(environment["SLURM_PROCID"])
+    per_node = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+    node = int(environment.get("NODE_RANK", environment.get("GROUP_RANK", "0")))
+    return node * per_node + int(environment.get("LOCAL_RANK", "0"))
+
+
+def is_first() -> bool:
+    """Whether this process writes the files and talks to the user."""
+    return (rank() if num_processes() > 1 else launched_rank()) == 0
+
+
+def was_started_by_first() -> bool:
+    """Whether Lightning started this process from the first one, by the same command."""
+    return RUN_FOLDER in os.environ
+
+
+def num_processes() -> int:
+    """Return how many processes there are; 1 before they have met."""
+    import torch.distributed as dist
+
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return this process's number, from 0; 0 before they have met."""
+    import torch.distributed as dist
+
+    return dist.get_rank() if num_processes() > 1 else 0
+
+
+def deal(num_rows: int, count: int) -> list[slice]:
+    """Return contiguous slices of ``num_rows``, one a process; sizes differ by 1 at most."""
+    least, more = divmod(num_rows, count)
+    bounds = [number * least + min(number, more) for number in range(count + 1)]
+    return [slice(start, stop) for start, stop in pairwise(bounds)]
+
+
+def exchange(item: T) -> list[T]:
+    """Return what every process handed in, in the order of their numbers."""
+    import torch.distributed as dist
+
+    if num_processes() == 1:
+        return [item]
+    items: list[T] = [item] * num_processes()
+    dist.all_gather_object(items, item)
+    return items
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Return the sum of a tensor that has the same shape in every process; no gradient."""
+    import torch
+    import torch.distributed as dist
+
+    if num_processes() > 1:
+        values = values.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(values)
+    return values
+
+
+def largest_over_processes(values: Tensor) -> Tensor:
+    """Return the largest of a tensor that has the same shape in every process."""
+    import torch
+    import torch.distributed as dist
+
+    if num_processes() > 1:
+        values = values.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(values, op=dist.ReduceOp.MAX)
+    return values
+
+
+def join_rows(rows: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Return the rows of all processes, one process's after the other's; no gradient.
+
+    Args:
+        rows: ``(b, ...)``, of one dtype and shape after the first axis everywhere.
+        sizes: ``b`` of every process; they add up to ``B``.
+
+    Returns:
+        ``(B, ...)``, the same in every process.
+    """
+    import torch
+    import torch.distributed as dist
+
+    if num_processes() == 1:
+        return rows
+    most = max(sizes)
+    mine = rows.new_zeros((most, *rows.shape[1:]))
+    mine[: len(rows)] = rows
+    parts = [torch.empty_like(mine) for _ in sizes]
+    dist.all_gather(parts, mine)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])

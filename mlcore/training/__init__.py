@@ -1,0 +1,9 @@
+"""Trains a model with a loss: Lightning's loop, and what it does not know of by itself.
+
+One optimizer step reads, from top to bottom, in :meth:`mlcore.training.task.EmbeddingTask.
+training_step` and ``backward``.
+"""
+
+from mlcore.training.fit import fit
+
+__all__ = ["fit"]

@@ -1,0 +1,125 @@
+"""What happens between two steps: checkpoints, progress, the list of skipped images."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from mlcore.errors import FailedElsewhereError
+from mlcore.processes import exchange, is_first, largest_over_processes, num_processes
+from mlcore.protocols import Progress
+from mlcore.records import RunFolder
+from mlcore.training.files import DurableCheckpointIO
+from mlcore.training.task import EmbeddingTask
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Checkpoints(pl.Callback):
+    """Saves the training state every so many steps, at the end, and when asked to stop.
+
+    SIGINT and SIGTERM are answered at the end of the step in hand, so that what is saved
+    is the state between two steps; a second SIGINT interrupts at once.
+
+    Args:
+        run: Where to save.
+        files: What writes there for the trainer.
+        every: Steps between two checkpoints.
+    """
+
+    def __init__(self, run: RunFolder, files: DurableCheckpointIO, every: int) -> None:
+        self._run = run
+        self._files = files
+        self._every = every
+        self.stopped_by: signal.Signals | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take over the signals, after Lightning has set its own handlers."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._ask_to_stop)
+
+    def _ask_to_stop(self, number: int, frame: object) -> None:
+        if self.stopped_by is signal.SIGINT and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.stopped_by = signal.Signals(number)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
+    ) -> None:
+        """Save if it is time, and stop if that was asked for.
+
+        Raises:
+            OSError: The checkpoint cannot be written; the one before is as it was.
+        """
+        step = trainer.global_step
+        self._agree(pl_module)
+        stop = self.stopped_by is not None
+        if stop or step % self._every == 0 or step == trainer.max_steps:
+            self._save(trainer, step)
+        if stop:
+            trainer.should_stop = True
+
+    def _save(self, trainer: pl.Trainer, step: int) -> None:
+        """Save; if the first process cannot, all stop."""
+        trainer.save_checkpoint(self._run.checkpoint_path(step))
+        failure, self._files.failure = self._files.failure, None
+        if any(exchange(failure is not None)):
+            raise failure or FailedElsewhereError("a checkpoint cannot be written")
+        if is_first():
+            self._run.prune_checkpoints()
+
+    def _agree(self, pl_module: pl.LightningModule) -> None:
+        """Stop all processes at the same step, whichever of them was asked to."""
+        if num_processes() == 1:
+            return
+        number = torch.tensor([self.stopped_by or 0], device=pl_module.device)
+        agreed = int(largest_over_processes(number).item())
+        if agreed:
+            self.stopped_by = signal.Signals(agreed)
+
+
+class TrainingProgress(pl.Callback):
+    """Tells the program's own progress bar of steps and loss."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show where training starts: not at 0 for a resumed run."""
+        self._progress("training", trainer.global_step, trainer.max_steps)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        """Show the step and its loss."""
+        loss = f"loss {float(trainer.callback_metrics['loss']):.4f}"
+        self._progress("training", trainer.global_step, trainer.max_steps, loss)
+
+
+class SkippedImages(pl.Callback):
+    """Lists the images that could not be read and were left out, each once."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._path = run.skipped
+        self._seen = (
+            set(run.skipped.read_text().splitlines()) if run.skipped.exists() else set()
+        )
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        *_: Any,
+    ) -> None:
+        """Add the names that are new."""
+        assert isinstance(pl_module, EmbeddingTask)
+        new = [name for name in pl_module.skipped if name not in self._seen]
+        if new and is_first():
+            self._seen.update(new)
+            with self._path.open("a") as file:
+                file.writelines(f"{name}\n" for name in new)

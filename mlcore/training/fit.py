@@ -1,0 +1,148 @@
+"""Runs Lightning's loop over an experiment."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import lightning.pytorch as pl
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from mlcore.errors import ConfigError
+from mlcore.processes import RUN_FOLDER, is_first
+from mlcore.protocols import Progress, no_progress
+from mlcore.training.callbacks import (
+    STOP_SIGNALS,
+    Checkpoints,
+    SkippedImages,
+    TrainingProgress,
+)
+from mlcore.training.files import DurableCheckpointIO, MetricsFile
+from mlcore.training.launch import Processes
+from mlcore.training.task import EmbeddingTask
+from mlcore.training.two_pass import live_batch_norms
+
+if TYPE_CHECKING:
+    from mlcore.experiment import Experiment
+    from mlcore.records import RunFolder
+
+Ending = Literal["finished", "interrupted", "terminated"]
+
+
+def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progress) -> Ending:
+    """Train to ``max_steps``, from the run's newest checkpoint if it has one.
+
+    Under several processes each calls this; the first one writes the files.
+
+    Returns:
+        "finished", or how the run was asked to stop; it can then be resumed.
+
+    Raises:
+        NonFiniteLossError: Before the optimizer step that it would spoil.
+        DataError: An image cannot be read, or no checkpoint of the run is whole.
+        ConfigError: The model cannot be trained this way.
+        OSError: A checkpoint cannot be written.
+        FailedElsewhereError: In all processes but the first, which raises why.
+    """
+    options = experiment.config.training
+    processes = Processes.of(options)
+    checkpoint = run.newest_checkpoint()
+    start = 0 if checkpoint is None else int(checkpoint.stem.removeprefix("step-"))
+    if is_first():
+        run.cut_metrics(start)
+    files = DurableCheckpointIO()
+    checkpoints = Checkpoints(run, files, options.checkpoint_every)
+    with _quiet_lightning(), _signals_put_back():
+        trainer = pl.Trainer(
+            max_steps=options.max_steps,
+            accelerator=options.accelerator,
+            precision=options.precision,
+            gradient_clip_val=options.gradient_clip or None,
+            log_every_n_steps=options.log_every,
+            logger=[
+                MetricsFile(run.metrics),
+                TensorBoardLogger(run.path, name="tensorboard", version=""),
+            ],
+            callbacks=[checkpoints, SkippedImages(run), TrainingProgress(progress)],
+            plugins=[files, processes.environment()],
+            default_root_dir=run.path,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            use_distributed_sampler=False,
+            sync_batchnorm=processes.count > 1 and options.batch_norm == "live",
+            deterministic="warn",
+            **processes.for_trainer(),
+        )
+        _require_possible(experiment, processes, trainer)
+        if processes.launcher == "lightning" and processes.count > 1:
+            os.environ.setdefault(RUN_FOLDER, str(run.path.absolute()))
+        trainer.fit(
+            EmbeddingTask(experiment, start),
+            ckpt_path=None if checkpoint is None else str(checkpoint),
+            weights_only=True,
+        )
+    if checkpoints.stopped_by is None:
+        return "finished"
+    return "interrupted" if checkpoints.stopped_by is signal.SIGINT else "terminated"
+
+
+def _require_possible(experiment: Experiment, processes: Processes, trainer: Any) -> None:
+    """Refuse batch norms whose batch would be a part of the batch.
+
+    Raises:
+        ConfigError: There are some, and nothing makes them right.
+    """
+    options = experiment.config.training
+    live = [] if options.batch_norm == "frozen" else live_batch_norms(experiment.model.train())
+    if not live:
+        return
+    which = (
+        f"model {experiment.config.model.name!r} has {len(live)} layers that normalise by the "
+        f"batch at hand, such as {live[0]}"
+    )
+    others = (
+        "use --training.batch_norm frozen (they keep the statistics of the weights they "
+        "come with), or a model without, such as small-cnn or vgg16"
+    )
+    if options.chunk_size:
+        raise ConfigError(
+            f"--training.chunk_size {options.chunk_size}: {which}; a chunk has other "
+            f"statistics than the batch, so that the result would not be the batch's: {others}"
+        )
+    if processes.count > 1 and trainer.strategy.root_device.type == "cpu":
+        raise ConfigError(
+            f"{processes.count} processes on the CPU: {which}, and torch joins these "
+            f"statistics over processes on GPUs only: {others}"
+        )
+
+
+@contextmanager
+def _signals_put_back() -> Iterator[None]:
+    """Give the stop signals back, so that a finished run is not kept alive by them."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silence advice that is not for the user of a finished program."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.*")
+        yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)

@@ -1,0 +1,131 @@
+"""The loss over the joint batch of several processes, and its exact gradient.
+
+Every process has all ``B`` embeddings; it knows the geometry anyhow, for a batch's plan is
+a function of the step. A loss with ``forward_rows`` is computed in shares, one a process;
+any other whole on every process, where only the first one's gradient with respect to its
+own parameters counts. Gradients are *added up* over processes: they are those of one
+process that has the whole batch.
+
+Shapes: ``B`` images in the joint batch, ``D`` embedding dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mlcore.processes import deal, num_processes, rank, sum_over_processes
+from mlcore.protocols import Batch, Loss, LossOutput, Pairs, RowwiseLoss, Triplets
+
+_BUCKET_NUMBERS = 2**24
+"""Gradients added up in one message: 64 MB of float32."""
+
+
+class JointLoss(NamedTuple):
+    """What this process computed of a loss, and what all of them found.
+
+    Attributes:
+        mine: Scalar whose gradient is this process's part: the share of its rows, or the
+            whole loss.
+        total: Scalar float64, detached: the loss of the joint batch.
+        stats: The loss's own numbers, of the joint batch.
+        in_shares: Whether ``mine`` is a share.
+    """
+
+    mine: Tensor
+    total: Tensor
+    stats: Mapping[str, Tensor | float | str]
+    in_shares: bool
+
+
+def joint_loss(
+    loss: Loss, embeddings: Tensor, batch: Batch, tuples: Pairs | Triplets | None
+) -> JointLoss:
+    """Compute a loss over the joint batch, in shares where it can be and is worth it.
+
+    Args:
+        loss: Any loss.
+        embeddings: ``(B, D)``, the same in every process.
+        batch: Of all rows, the same in every process.
+        tuples: A miner's, of all rows; ``forward_rows`` takes none, so that a loss with
+            tuples is computed whole.
+    """
+    count = num_processes()
+    in_shares = 1 < count <= len(batch) and tuples is None and isinstance(loss, RowwiseLoss)
+    if not in_shares:
+        output = loss(embeddings, batch, tuples)
+        return JointLoss(output.loss, output.loss.detach().double(), output.stats, False)
+    assert isinstance(loss, RowwiseLoss)
+    output = loss.forward_rows(embeddings, batch, deal(len(batch), count)[rank()])
+    total, stats = _added_up(output)
+    return JointLoss(output.loss, total, stats, True)
+
+
+def _added_up(output: LossOutput) -> tuple[Tensor, dict[str, Tensor | float | str]]:
+    """Return the sums over processes of the shares of the loss and of its numbers."""
+    names = [name for name, value in output.stats.items() if not isinstance(value, str)]
+    shares = [output.loss.detach(), *(output.stats[name] for name in names)]
+    device = output.loss.device
+    flat = torch.stack(
+        [
+            torch.as_tensor(share, dtype=torch.float64, device=device).reshape(())
+            for share in shares
+        ]
+    )
+    total, *values = sum_over_processes(flat).unbind()
+    stats = dict(output.stats) | dict(zip(names, values, strict=True))
+    return total, stats
+
+
+def embedding_gradient(leaf: Tensor, in_shares: bool) -> Tensor:
+    """Return the gradient ``(B, D)`` of the joint loss with respect to all embeddings.
+
+    Args:
+        leaf: The embeddings that this process's part was differentiated to.
+        in_shares: Whether that was a share.
+    """
+    gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    return sum_over_processes(gradient) if in_shares else gradient
+
+
+def add_up_gradients(model: nn.Module, loss: nn.Module, loss_in_shares: bool) -> None:
+    """Make every parameter's gradient the sum over processes of its parts.
+
+    A loss that every process computed whole has its gradient everywhere: the first
+    process's counts, so that all have the same to the last bit.
+    """
+    if num_processes() == 1:
+        return
+    if not loss_in_shares and rank() != 0:
+        for parameter in loss.parameters():
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+    trained = [p for module in (model, loss) for p in module.parameters() if p.requires_grad]
+    if not trained:
+        return
+    device = trained[0].device
+    has = torch.tensor([p.grad is not None for p in trained], device=device).to(torch.int32)
+    anywhere = sum_over_processes(has).tolist()
+    used = [p for p, number in zip(trained, anywhere, strict=True) if number]
+    for bucket in _buckets(used):
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
+        flat = sum_over_processes(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+        parts = flat.split([p.numel() for p in bucket])
+        for parameter, part in zip(bucket, parts, strict=True):
+            parameter.grad = torch.empty_like(parameter).copy_(part.view_as(parameter))
+
+
+def _buckets(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Return parameters in order, in groups of one dtype and bounded size."""
+    buckets: list[list[nn.Parameter]] = []
+    for parameter in parameters:
+        last = buckets[-1] if buckets else []
+        size = sum(p.numel() for p in last) + parameter.numel()
+        if last and last[0].dtype == parameter.dtype and size <= _BUCKET_NUMBERS:
+            last.append(parameter)
+        else:
+            buckets.append([parameter])
+    return buckets

@@ -1,0 +1,258 @@
+"""Model, miner and loss as one thing that Lightning optimizes."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mlcore.batches import TrainingBatch, TrainingLoader
+from mlcore.blame import blamed_on, known_limits
+from mlcore.errors import DataError, FailedElsewhereError, MlcoreError, NonFiniteLossError
+from mlcore.processes import (
+    exchange,
+    join_rows,
+    largest_over_processes,
+    num_processes,
+    sum_over_processes,
+)
+from mlcore.protocols import Batch, Pairs, Triplets
+from mlcore.seeding import derive_seed
+from mlcore.training.joint import (
+    JointLoss,
+    add_up_gradients,
+    embedding_gradient,
+    joint_loss,
+)
+from mlcore.training.schedule import learning_rate_factor
+from mlcore.training.two_pass import EmbeddedImages, InChunks, WithGraph, freeze_batch_norms
+
+if TYPE_CHECKING:
+    from mlcore.experiment import Experiment
+
+
+class _Step(NamedTuple):
+    """What the backward pass of a step needs from its forward pass.
+
+    Attributes:
+        item: This process's share of the batch.
+        embedded: Its images, waiting for their gradient.
+        rows: Their rows in the joint batch.
+        leaf: ``(B, D)``, all embeddings, where the loss's graph ends.
+        in_shares: Whether this process computed a share of the loss.
+    """
+
+    item: TrainingBatch
+    embedded: EmbeddedImages
+    rows: slice
+    leaf: Tensor
+    in_shares: bool
+
+
+class EmbeddingTask(pl.LightningModule):
+    """Model, miner and loss as one thing to optimize.
+
+    Under several processes each embeds its share of the images; the loss is that of the
+    joint batch, and so is the gradient: see :mod:`mlcore.training.joint`.
+
+    Args:
+        experiment: The assembled run.
+        start_step: Optimizer steps already taken.
+    """
+
+    def __init__(self, experiment: Experiment, start_step: int = 0) -> None:
+        super().__init__()
+        self.model = experiment.model
+        self.loss = experiment.loss
+        self.miner = experiment.miner
+        self._experiment = experiment
+        self._options = experiment.config.training
+        self._start_step = start_step
+        self._seed = derive_seed(experiment.config.seed, "training")
+        self._step: _Step
+
+    def train_dataloader(self) -> TrainingLoader:
+        """Return this process's share of the batches, from the step where training starts."""
+        return TrainingLoader(
+            self._experiment.batches,
+            start_step=self._start_step,
+            num_steps=self._options.max_steps,
+            num_workers=self._options.num_workers,
+            rank=self.trainer.global_rank,
+            count=self.trainer.world_size,
+        )
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Names of the images that no process could read in the last step."""
+        return self._step.item.skipped
+
+    def train(self, mode: bool = True) -> EmbeddingTask:
+        """Set training mode, in which batch norms may be told to stay as they are."""
+        super().train(mode)
+        if mode and self._options.batch_norm == "frozen":
+            freeze_batch_norms(self)
+        return self
+
+    def transfer_batch_to_device(
+        self, batch: TrainingBatch, device: torch.device, dataloader_idx: int
+    ) -> TrainingBatch:
+        """Move a batch to the device; images that go there in chunks stay for now."""
+        images = batch.images
+        if self._options.chunk_size:
+            batch = batch._replace(images=images[:0])
+        batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return batch._replace(images=images) if self._options.chunk_size else batch
+
+    def training_step(self, item: TrainingBatch, step: int) -> Tensor:
+        """Return this process's part of the loss: embed, join, mine, compare."""
+        item, sizes = self._agree(item)
+        # All draws of a step are a function of the seed, the step and the process.
+        torch.manual_seed(derive_seed(self._seed, "images", item.step, self.global_rank))
+        embedded = self._embed(item.images)
+        embeddings = join_rows(embedded.embeddings, sizes)
+        self._stop_if_not_finite(embeddings.sum(), "an embedding", item)
+        torch.manual_seed(derive_seed(self._seed, "loss", item.step))
+        leaf = embeddings.requires_grad_()
+        with torch.autocast(self.device.type, enabled=False):
+            tuples = self._mine(embeddings.detach(), item.batch)
+            output = self._compare(leaf, item.batch, tuples)
+        self._stop_if_not_finite(output.total, "the loss", item)
+        start = sum(sizes[: self.global_rank])
+        rows = slice(start, start + len(item.slots))
+        self._step = _Step(item, embedded, rows, leaf, output.in_shares)
+        self._record(output, item)
+        return output.mine
+
+    def backward(self, loss: Tensor, *_: Any, **__: Any) -> None:
+        """Differentiate: the loss to the embeddings, these to the network, all added up."""
+        step = self._step
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradient = embedding_gradient(step.leaf, step.in_shares)
+        if len(step.item.slots):
+            step.embedded.backward(gradient[step.rows])
+        add_up_gradients(self.model, self.loss, step.in_shares)  # type: ignore[arg-type]
+
+    def _agree(self, item: TrainingBatch) -> tuple[TrainingBatch, list[int]]:
+        """Return the batch without what any process could not read, and the shares' sizes."""
+        if num_processes() == 1:
+            return item, [len(item.slots)]
+        troubled = bool(item.failure) or len(item.unreadable) > 0
+        flag = torch.tensor([troubled], dtype=torch.int32, device=self.device)
+        if largest_over_processes(flag).item():
+            item = self._without_unreadable(item)
+        counts = torch.zeros(num_processes() + 1, dtype=torch.int64, device=self.device)
+        counts[self.global_rank] = len(item.slots)
+        counts[-1] = item.num_letterboxed
+        *sizes, num_letterboxed = sum_over_processes(counts).tolist()
+        return item._replace(num_letterboxed=num_letterboxed), sizes
+
+    def _without_unreadable(self, item: TrainingBatch) -> TrainingBatch:
+        """Tell the others what could not be read, and leave out what that costs the batch."""
+        told = exchange((item.failure, item.unreadable.tolist(), item.skipped))
+        for failure, _, _ in told:
+            if failure:
+                self._fail(DataError(failure))
+        others = [slots for rank, (_, slots, _) in enumerate(told) if rank != self.global_rank]
+        try:
+            item = self._experiment.batches.without(
+                item, [s for slots in others for s in slots]
+            )
+        except DataError as error:
+            self._fail(error)
+        return item._replace(skipped=tuple(name for _, _, names in told for name in names))
+
+    def _embed(self, images: Tensor) -> EmbeddedImages:
+        if not self._options.chunk_size:
+            return WithGraph(self.model, images)
+        return InChunks(
+            self.model, images, self._options.chunk_size, self.device, self._precision
+        )
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return self.trainer.strategy.precision_plugin.train_step_context()
+
+    def _mine(self, embeddings: Tensor, batch: Batch) -> Pairs | Triplets | None:
+        if self.miner is None:
+            return None
+        assert self._experiment.config.miner is not None
+        with blamed_on(self._experiment.config.miner, f"failed at step {self.global_step}"):
+            tuples = self.miner(embeddings, batch)
+        if (
+            isinstance(tuples, Triplets)
+            and self._experiment.config.loss.factory.accepts is Pairs
+        ):
+            anchors, positives, negatives = tuples
+            return Pairs(anchors, positives, anchors, negatives)
+        return tuples
+
+    def _compare(
+        self, embeddings: Tensor, batch: Batch, tuples: Pairs | Triplets | None
+    ) -> JointLoss:
+        with blamed_on(self._experiment.config.loss, f"failed at step {self.global_step}"):
+            return joint_loss(self.loss, embeddings, batch, tuples)
+
+    def _record(self, output: JointLoss, item: TrainingBatch) -> None:
+        stats = {
+            name: value for name, value in output.stats.items() if not isinstance(value, str)
+        }
+        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        self.log("loss", output.total.to(output.mine.dtype), prog_bar=True)
+        self.log("learning_rate", rate)
+        self.log("letterboxed", float(item.num_letterboxed))
+        self.log_dict({f"loss/{name}": float(value) for name, value in stats.items()})
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Stop before a step that would write NaN into the weights."""
+        if self._options.precision == "16-mixed":
+            return  # the gradient scaler expects overflow and skips such a step itself
+        gradients = [
+            parameter.grad
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self._stop_if_not_finite(norm, "the gradient", self._step.item)
+
+    def _stop_if_not_finite(self, value: Tensor, what: str, item: TrainingBatch) -> None:
+        if torch.isfinite(value):
+            return  # the same in every process, so that all stop or none
+        loss, dataset = self._experiment.config.loss, self._experiment.dataset
+        images = [dataset.image_name(int(index)) for index in item.batch.index]
+        shown = ", ".join(images[:5]) + (
+            f" and {len(images) - 5} more" if len(images) > 5 else ""
+        )
+        self._fail(
+            NonFiniteLossError(
+                f"{what} of {loss.name!r} is {float(value.detach())} at step "
+                f"{self.global_step}, before the optimizer step; images: {shown}."
+                f"{known_limits(loss)} Try a smaller --training.learning_rate."
+            )
+        )
+
+    def _fail(self, error: MlcoreError) -> NoReturn:
+        """Stop for a reason that every process knows of."""
+        raise error if self.global_rank == 0 else FailedElsewhereError(str(error))
+
+    def configure_optimizers(self) -> Any:
+        """Adam over the model's parameters and the loss's own."""
+        options = self._options
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        optimizer: Optimizer
+        if options.weight_decay:
+            optimizer = torch.optim.AdamW(
+                parameters, lr=options.learning_rate, weight_decay=options.weight_decay
+            )
+        else:
+            optimizer = torch.optim.Adam(parameters, lr=options.learning_rate)
+        factor = learning_rate_factor(options, self._experiment.planner.steps_per_epoch)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
