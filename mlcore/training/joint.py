@@ -113,7 +113,7 @@ def add_up_gradients(model: nn.Module, loss: nn.Module, loss_in_shares: bool) ->
     for bucket in _buckets(used):
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
         flat = sum_over_processes(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-        parts = flat.split([p.numel() for p in bucket])
+        parts = torch.split(flat, [p.numel() for p in bucket])
         for parameter, part in zip(bucket, parts, strict=True):
             parameter.grad = torch.empty_like(parameter).copy_(part.view_as(parameter))
 

@@ -89,7 +89,7 @@ class InChunks:
 
     def backward(self, gradient: Tensor) -> None:
         """Embed each chunk again, this time with a graph, and differentiate it."""
-        parts = gradient.split(self._chunk_size)
+        parts = torch.split(gradient, self._chunk_size)
         with kept_generators(self._device):
             for start, chunk, part in zip(self._starts, self._chunks(), parts, strict=True):
                 start.restore()
@@ -98,7 +98,7 @@ class InChunks:
                 embeddings.backward(part)  # type: ignore[no-untyped-call]
 
     def _chunks(self) -> Iterator[Tensor]:
-        for chunk in self._images.split(self._chunk_size):
+        for chunk in torch.split(self._images, self._chunk_size):
             yield chunk.to(self._device, non_blocking=True)
 
 
