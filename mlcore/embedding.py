@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mlcore.errors import DataError
+from mlcore.errors import DataError, FailedElsewhereError, MlcoreError
 from mlcore.images import letterbox
+from mlcore.processes import deal, exchange, join_rows, num_processes, rank
 from mlcore.protocols import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -77,20 +78,39 @@ class Embedder:
     ) -> Embedded:
         """Return the embeddings of images ``index`` ``(N,)`` of ``source``.
 
+        Of several processes each embeds its share, and all get the whole.
+
         Raises:
             DataError: An image cannot be read, or gets an embedding that is not finite.
+            FailedElsewhereError: In all processes but the first, which tells why.
         """
-        embeddings = np.empty((len(index), self.model.embedding_dim), dtype=np.float32)
+        bounds = deal(len(index), num_processes())
+        mine = bounds[rank()]
+        failure: MlcoreError | None = None
+        try:
+            found = self._embed(source, index, mine, description)
+        except MlcoreError as error:
+            if num_processes() == 1:
+                raise
+            failure, found = error, _nothing(self.model.embedding_dim)
+        return _joined(found, failure, self.device)
+
+    def _embed(
+        self, source: ImageSource, index: NDArray[np.int64], mine: slice, description: str
+    ) -> Embedded:
+        """Return the embeddings of this process's share of the images."""
+        start, total = mine.start, mine.stop - mine.start
+        embeddings = np.empty((total, self.model.embedding_dim), dtype=np.float32)
         rows: list[int] = []
         skipped: list[str] = []
         with _evaluating(self.model.to(self.device)), torch.inference_mode():
-            for images, kept, unreadable in self._batches(source, index):
+            for images, kept, unreadable in self._batches(source, index[mine]):
                 if kept:
                     batch = self.model(images.to(self.device)).float().cpu().numpy()
                     embeddings[len(rows) : len(rows) + len(kept)] = batch
-                rows.extend(kept)
+                rows.extend(start + row for row in kept)
                 skipped.extend(unreadable)
-                self.progress(description, len(rows) + len(skipped), len(index))
+                self.progress(description, len(rows) + len(skipped), total)
         embeddings = embeddings[: len(rows)]
         _check_finite(embeddings, rows, source, index)
         return Embedded(
@@ -108,6 +128,33 @@ class Embedder:
             collate_fn=_collate,
             generator=torch.Generator(),  # else it draws from the global one
         )
+
+
+def _nothing(num_dimensions: int) -> Embedded:
+    return Embedded(
+        embeddings=np.empty((0, num_dimensions), dtype=np.float32),
+        rows=np.empty(0, dtype=np.int64),
+        skipped=(),
+    )
+
+
+def _joined(
+    mine: Embedded, failure: MlcoreError | None, device: torch.device | str
+) -> Embedded:
+    """Return what all processes embedded, in the order of the images."""
+    if num_processes() == 1:
+        return mine
+    told = exchange((failure, mine.rows, mine.skipped))
+    for error, _, _ in told:
+        if error is not None:
+            raise error if rank() == 0 else FailedElsewhereError(str(error))
+    sizes = [len(rows) for _, rows, _ in told]
+    embeddings = join_rows(torch.from_numpy(mine.embeddings).to(device), sizes)
+    return Embedded(
+        embeddings=embeddings.cpu().numpy(),
+        rows=np.concatenate([rows for _, rows, _ in told]),
+        skipped=tuple(name for _, _, names in told for name in names),
+    )
 
 
 def evenly_spaced(num_rows: int, num_wanted: int) -> NDArray[np.int64]:

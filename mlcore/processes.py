@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 RUN_FOLDER = "MLCORE_RUN_FOLDER"
 """Environment variable by which a process tells those that Lightning starts for it where
-the run is; its presence says that this process was started so."""
+the run is."""
 
 
 def launched_rank() -> int:
@@ -42,7 +42,7 @@ def is_first() -> bool:
 
 def was_started_by_first() -> bool:
     """Whether Lightning started this process from the first one, by the same command."""
-    return RUN_FOLDER in os.environ
+    return RUN_FOLDER in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def num_processes() -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mlcore.cli import console
 from mlcore.options import RunConfig, run_to_toml
+from mlcore.processes import is_first
+from mlcore.protocols import Progress, no_progress
 from mlcore.records import RunFolder, describe_environment
 from mlcore.registry import Registry
 
@@ -40,6 +43,8 @@ def train_and_judge(
 ) -> Outcome:
     """Train in the run folder ``out``, from its newest checkpoint if not ``new``, and judge.
 
+    Of several processes each calls this; the first one writes and talks.
+
     Raises:
         MlcoreError: The configuration, the data or the loss does not allow it.
     """
@@ -49,29 +54,39 @@ def train_and_judge(
     from mlcore.results import to_document
     from mlcore.training import fit
 
-    with console.progress() as progress:
+    first = is_first()
+    with _progress() as progress:
         experiment = assemble(config, progress=progress)
-    console.notes(experiment.notes)
-    folder = RunFolder.create(out, run_to_toml(experiment.config)) if new else RunFolder(out)
-    environment = describe_environment(
-        registry.plugins,
-        device=str(device_of(config.training.accelerator)),
-        fingerprint=experiment.dataset.fingerprint,
-        notes=experiment.notes,
-    )
-    folder.write_json(folder.environment, environment)
-    console.say(f"Run folder: {folder.path}")
-    with console.progress() as progress:
+    folder = RunFolder(out)
+    if first:
+        console.notes(experiment.notes)
+        if new:
+            folder = RunFolder.create(out, run_to_toml(experiment.config))
+        environment = describe_environment(
+            registry.plugins,
+            device=str(device_of(config.training.accelerator)),
+            fingerprint=experiment.dataset.fingerprint,
+            notes=experiment.notes,
+        )
+        folder.write_json(folder.environment, environment)
+        console.say(f"Run folder: {folder.path}")
+    with _progress() as progress:
         ending = fit(experiment, folder, progress=progress)
     if ending != "finished":
         return Outcome(ending, [])
     models = {"trained": experiment.model}
     if config.evaluation.baselines:
         models = with_baselines(experiment.model, experiment.untrained)
-    with console.progress() as progress:
+    with _progress() as progress:
         results = judge(
             models, experiment.dataset, experiment.config, split=split, progress=progress
         )
-    folder.write_json(folder.evaluation, to_document(results))
-    save_curves(results, folder.plots / "metres.png")
+    if first:
+        folder.write_json(folder.evaluation, to_document(results))
+        save_curves(results, folder.plots / "metres.png")
     return Outcome(ending, results)
+
+
+def _progress() -> AbstractContextManager[Progress]:
+    """Return the user's progress bars; of several processes the first one draws them."""
+    return console.progress() if is_first() else nullcontext(no_progress)

@@ -7,14 +7,16 @@ Everything that is not a flag of its own is an option of the run: see
 from __future__ import annotations
 
 import datetime as dt
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from mlcore.cli import console
 from mlcore.cli.running import STOPPED, train_and_judge
-from mlcore.errors import ConfigError
+from mlcore.errors import ConfigError, FailedElsewhereError
 from mlcore.options import Parser, RunConfig, parse_run, run_from_toml, run_help, run_to_toml
+from mlcore.processes import RUN_FOLDER, is_first, was_started_by_first
 from mlcore.records import RunFolder
 from mlcore.registry import Registry
 
@@ -33,8 +35,11 @@ def run(argv: Sequence[str]) -> int:
     if own.print_config:
         console.write(run_to_toml(config))
         return 0
+    if was_started_by_first():
+        return _train(config, registry, Path(os.environ[RUN_FOLDER]), new=False)
     out = own.out or _default_folder(config)
-    RunFolder.require_free(out)
+    if is_first():
+        RunFolder.require_free(out)
     return _train(config, registry, out, new=True)
 
 
@@ -51,7 +56,13 @@ def _resume(own: Namespace, rest: Sequence[str], registry: Registry) -> int:
 def _train(config: RunConfig, registry: Registry, out: Path, *, new: bool) -> int:
     from mlcore.reporting.tables import accuracy_table
 
-    ending, results = train_and_judge(config, registry, out, new=new)
+    try:
+        ending, results = train_and_judge(config, registry, out, new=new)
+    except FailedElsewhereError as error:
+        # Lightning kills the first process, which tells why, if one that it started fails.
+        return 0 if was_started_by_first() else error.exit_code
+    if not is_first():
+        return 0 if was_started_by_first() else STOPPED.get(ending, 0)
     if ending != "finished":
         console.say(f"Stopped and saved; go on with: mlcore train --resume {out}")
         return STOPPED[ending]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.precision import DoublePrecision
 
 from mlcore.errors import ConfigError
 from mlcore.processes import RUN_FOLDER, is_first
@@ -57,11 +58,13 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
         run.cut_metrics(start)
     files = DurableCheckpointIO()
     checkpoints = Checkpoints(run, files, options.checkpoint_every)
+    plugins: list[Any] = [files, processes.environment()]
+    if options.precision == "64-true":
+        plugins.append(_DoublePrecision())
     with _quiet_lightning(), _signals_put_back():
         trainer = pl.Trainer(
             max_steps=options.max_steps,
             accelerator=options.accelerator,
-            precision=options.precision,
             gradient_clip_val=options.gradient_clip or None,
             log_every_n_steps=options.log_every,
             logger=[
@@ -69,7 +72,7 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
                 TensorBoardLogger(run.path, name="tensorboard", version=""),
             ],
             callbacks=[checkpoints, SkippedImages(run), TrainingProgress(progress)],
-            plugins=[files, processes.environment()],
+            plugins=plugins,
             default_root_dir=run.path,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -77,6 +80,7 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
             use_distributed_sampler=False,
             sync_batchnorm=processes.count > 1 and options.batch_norm == "live",
             deterministic="warn",
+            precision=None if options.precision == "64-true" else options.precision,
             **processes.for_trainer(),
         )
         _require_possible(experiment, processes, trainer)
@@ -120,6 +124,14 @@ def _require_possible(experiment: Experiment, processes: Processes, trainer: Any
             f"{processes.count} processes on the CPU: {which}, and torch joins these "
             f"statistics over processes on GPUs only: {others}"
         )
+
+
+class _DoublePrecision(DoublePrecision):
+    """Lightning's, which cannot convert a batch that is frozen; ours need not be converted."""
+
+    def convert_input(self, data: Any) -> Any:
+        """Return pixels and geometry as they are: the model converts the one."""
+        return data
 
 
 @contextmanager
