@@ -160,9 +160,11 @@ class Evaluation:
         rank = self._rows(self.first_hit_rank, condition)
         return float(np.mean((rank >= 0) & (rank < num_retrieved)))
 
-    def curve(self, condition: str | None = None) -> Curve:
-        """Return accuracy and upper bound at 50 thresholds in [0, 25] m."""
-        thresholds = np.linspace(0.0, CURVE_LIMIT_M, CURVE_POINTS)
+    def curve(
+        self, condition: str | None = None, limits_m: tuple[float, float] = (0.0, CURVE_LIMIT_M)
+    ) -> Curve:
+        """Return accuracy and upper bound at 50 thresholds, in [0, 25] m by default."""
+        thresholds = np.linspace(*limits_m, CURVE_POINTS)
         return Curve(
             thresholds,
             _share_below(self._rows(self.distance_m, condition), thresholds),

@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "train a model with a loss, then evaluate it",
     "compare": "train losses on the same tuples and rank them",
     "evaluate": "judge a trained model, on other data or options too",
+    "sweep": "accuracy by embedding dimension and by spacing of references",
     "localize": "find where images were taken",
     "embed": "write embeddings and an index of images",
     "report": "draw the metres curve of runs beside their table",

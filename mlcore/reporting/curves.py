@@ -17,9 +17,17 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, told apart by colour-blind readers; the last model comes first.
 COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#000000")
 BOUND_COLOUR = "#7A7A7A"
+LIMITS_M = (0.0, CURVE_LIMIT_M)
+"""Range of thresholds of a metres curve."""
 
 
-def save_curves(evaluations: Sequence[Evaluation], path: Path, *, title: str = "") -> None:
+def save_curves(
+    evaluations: Sequence[Evaluation],
+    path: Path,
+    *,
+    title: str = "",
+    limits_m: tuple[float, float] = LIMITS_M,
+) -> None:
     """Draw the metres curve of one or several models to a PNG.
 
     One panel for each query condition and one for all, a line for each model, and the upper
@@ -30,21 +38,33 @@ def save_curves(evaluations: Sequence[Evaluation], path: Path, *, title: str = "
         evaluations: Models judged by one protocol.
         path: The file to write.
         title: Above the picture; says split and number of references if left out.
+        limits_m: Least and largest threshold.
 
     Raises:
         DataError: The protocols differ.
     """
-    figure = curves_figure(evaluations, title=title)
+    figure = curves_figure(evaluations, title=title, limits_m=limits_m)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=150)
 
 
-def curves_figure(evaluations: Sequence[Evaluation], *, title: str = "") -> Figure:
+def curves_figure(
+    evaluations: Sequence[Evaluation],
+    *,
+    title: str = "",
+    limits_m: tuple[float, float] = LIMITS_M,
+) -> Figure:
     """Return what :func:`save_curves` writes, as a figure without a window."""
     figure, panels = panels_figure(evaluations, title=title)
     for panel, condition in panels:
-        _draw_condition(panel, evaluations, condition)
-    handles, labels = panels[0][0].get_legend_handles_labels()
+        _draw_condition(panel, evaluations, condition, limits_m)
+    shared_legend(figure, [panel for panel, _ in panels])
+    return figure
+
+
+def shared_legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Put one legend for all panels, from the lines of the first, below them."""
+    handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
         handles,
         labels,
@@ -52,7 +72,6 @@ def curves_figure(evaluations: Sequence[Evaluation], *, title: str = "") -> Figu
         ncols=min(len(labels), 2 * _num_columns(len(panels))),
         frameon=False,
     )
-    return figure
 
 
 def panels_figure(
@@ -63,35 +82,46 @@ def panels_figure(
     Raises:
         DataError: The protocols differ.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     require_same_protocol(evaluations)
     protocol = evaluations[0].protocol
     conditions = evaluations[0].sections
-    num_columns = _num_columns(len(conditions))
-    num_rows = math.ceil(len(conditions) / num_columns)
+    title = title or f"Localization on {protocol.split}, {protocol.num_references} references"
+    figure, panels = grid_figure(len(conditions), title=title)
+    return figure, list(zip(panels, conditions, strict=True))
+
+
+def grid_figure(num_panels: int, *, title: str) -> tuple[Figure, list[Axes]]:
+    """Return a figure without a window, with empty panels that share "queries localized"."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    num_columns = _num_columns(num_panels)
+    num_rows = math.ceil(num_panels / num_columns)
     figure = Figure(
         figsize=(1.0 + 3.2 * num_columns, 1.5 + 2.7 * num_rows), layout="constrained"
     )
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(num_rows, num_columns, squeeze=False, sharey=True).flat)
-    for panel in panels[len(conditions) :]:
+    for panel in panels[num_panels:]:
         panel.set_visible(False)
-    figure.suptitle(
-        title or f"Localization on {protocol.split}, {protocol.num_references} references",
-        fontweight="bold",
-    )
+    figure.suptitle(title, fontweight="bold", parse_math=False)
     figure.supylabel("queries localized (%)", fontsize="medium")
-    return figure, list(zip(panels, conditions, strict=False))
+    return figure, panels[:num_panels]
 
 
-def panel_axes(panel: Axes, title: str) -> None:
-    """Give a panel its title, axes and grid."""
-    panel.set_title(title, fontsize="medium")
-    panel.set_xlabel("threshold on geometric distance (m)", fontsize="small")
-    panel.set(xlim=(0, CURVE_LIMIT_M), ylim=(0, 101))
-    panel.set_xticks(range(0, int(CURVE_LIMIT_M) + 1, 5))
+def panel_axes(panel: Axes, title: str, *, limits_m: tuple[float, float] = LIMITS_M) -> None:
+    """Give a panel of a metres curve its title, axes and grid."""
+    plain_axes(panel, title, "threshold on geometric distance (m)")
+    panel.set_xlim(limits_m)
+    if limits_m == LIMITS_M:
+        panel.set_xticks(range(0, int(CURVE_LIMIT_M) + 1, 5))
+
+
+def plain_axes(panel: Axes, title: str, label: str) -> None:
+    """Give a panel of percentages its title, the label of its x axis, and a grid."""
+    panel.set_title(title, fontsize="medium", parse_math=False)
+    panel.set_xlabel(label, fontsize="small")
+    panel.set_ylim(0, 101)
     panel.grid(visible=True, color="0.9", lw=0.8)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
@@ -105,14 +135,17 @@ def _num_columns(num_panels: int) -> int:
 
 
 def _draw_condition(
-    panel: Axes, evaluations: Sequence[Evaluation], condition: str | None
+    panel: Axes,
+    evaluations: Sequence[Evaluation],
+    condition: str | None,
+    limits_m: tuple[float, float],
 ) -> None:
-    first = evaluations[0].curve(condition)
+    first = evaluations[0].curve(condition, limits_m)
     panel.fill_between(
         first.threshold_m, 100 * first.upper_bound, 100, color=BOUND_COLOUR, alpha=0.12, lw=0
     )
     for place, evaluation in enumerate(reversed(evaluations)):
-        curve = evaluation.curve(condition)
+        curve = evaluation.curve(condition, limits_m)
         panel.plot(
             curve.threshold_m,
             100 * curve.accuracy,
@@ -130,4 +163,4 @@ def _draw_condition(
         label="upper bound",
     )
     num_queries = evaluations[0].num_queries(condition)
-    panel_axes(panel, f"{condition or OVERALL} ({num_queries} queries)")
+    panel_axes(panel, f"{condition or OVERALL} ({num_queries} queries)", limits_m=limits_m)
