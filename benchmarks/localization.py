@@ -1,12 +1,14 @@
 """Localization accuracy of the proposed loss, the paper's baselines and stock losses.
 
 ``mlcore compare`` on a town: identical tuples and budget for every loss, a learning rate for
-each chosen on validation, several seeds. Two processes share the losses; a run that is there
-already is not repeated, so that more seeds add to what ``--work`` holds.
+each chosen on validation, several seeds. A run that ``--work`` or ``results/localization``
+holds is not repeated, so that more seeds and losses add to what is there; unknown options go
+to ``mlcore compare``.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,10 +16,14 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import _common as common
 
-DURATION = "about 60 minutes for 5 seeds"
+DURATION = "about 60 minutes for 5 seeds on 2 cores"
+
+KEPT = common.RESULTS / "localization"
+"""What is kept of each run: results without checkpoints, pictures and logs."""
 
 PAPER = [
     "proposed",
@@ -40,73 +46,97 @@ STOCK = [
     "pml-multi-similarity",
     "pml-proxy-anchor",
 ]
-NUM_PROCESSES = 2
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the benchmark; unknown options go to ``mlcore compare``."""
+    """Run the benchmark."""
     parser = common.parser(__file__, __doc__ or "")
+    parser.add_argument("--losses", default=",".join(PAPER + STOCK), help="rows of the table")
     parser.add_argument("--seeds", default="0,1,2,3,4", help="seeds of training")
     parser.add_argument("--max-steps", type=int, default=1000, help="steps of a run")
+    parser.add_argument("--parallel", type=int, default=2, help="runs at once")
     parser.add_argument(
         "--work",
         type=Path,
-        default=common.ROOT / "runs" / "benchmark-localization",
+        default=Path("runs") / "benchmark-localization",
         help="folder of the comparison",
     )
     options, more = parser.parse_known_args(argv)
-    losses = PAPER + STOCK
-    common_words = [
-        *("--seeds", options.seeds, "--learning-rates", "1e-3,3e-3"),
-        *("--training.max_steps", str(options.max_steps), "--out", str(options.work)),
-        *more,
+    words = [
+        *("--losses", options.losses, "--seeds", options.seeds),
+        *("--learning-rates", "1e-3,3e-3", "--training.max_steps", str(options.max_steps)),
+        *("--parallel", str(options.parallel), "--out", str(options.work), *more),
     ]
+    if options.device == "cuda":
+        words += ["--training.accelerator", "gpu"]
     if options.quick:
-        losses = PAPER[:2] + STOCK[:1]
-        shutil.rmtree(options.work.with_name("quick"), ignore_errors=True)
-        common_words = [
-            *("--seeds", "0", "--training.max_steps", "20"),
-            *("--out", str(options.work.with_name("quick"))),
-            *("--dataset.train_length_m", "400", "--dataset.test_length_m", "200"),
-        ]
-    elif options.device == "cuda":
-        common_words += ["--training.accelerator", "gpu"]
-    _run_shares(losses, common_words)
-    table = _compare(losses, common_words, stdout=subprocess.PIPE)
-    out, _ = table.communicate()
-    if table.returncode:
-        return table.returncode
-    _report(out, options, argv)
+        words = _quick_words(options.work.with_name("quick"))
+    elif not options.work.exists() and KEPT.exists() and not more:
+        shutil.copytree(KEPT, options.work)
+    done = _compare(words)
+    if done.returncode:
+        return done.returncode
+    if options.save:
+        _keep(options.work)
+    _report(done.stdout, options, argv)
     return 0
 
 
-def _run_shares(losses: Sequence[str], words: Sequence[str]) -> None:
-    """Let each process run its share of the losses."""
-    shares = [losses[number::NUM_PROCESSES] for number in range(NUM_PROCESSES)]
-    workers = [_compare(share, words, stdout=subprocess.DEVNULL) for share in shares]
-    codes = [worker.wait() for worker in workers]
-    if any(codes):
-        raise SystemExit(max(codes))
+def _quick_words(out: Path) -> list[str]:
+    shutil.rmtree(out, ignore_errors=True)
+    return [
+        *("--losses", ",".join([*PAPER[:2], STOCK[0]]), "--out", str(out)),
+        *("--training.max_steps", "20", "--dataset.train_length_m", "400"),
+        *("--dataset.test_length_m", "200"),
+    ]
 
 
-def _compare(
-    losses: Sequence[str], words: Sequence[str], *, stdout: int
-) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "mlcore", "compare", "--losses", ",".join(losses), *words],
-        stdout=stdout,
+def _compare(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "mlcore", "compare", *words],
+        stdout=subprocess.PIPE,
         text=True,
+        check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
 
+def _keep(work: Path) -> None:
+    """Keep of each run what makes its row, small enough to be committed."""
+    shutil.rmtree(KEPT, ignore_errors=True)
+    KEPT.mkdir(parents=True)
+    shutil.copy(work / "plan.json", KEPT)
+    for path in sorted(work.glob("*/*/environment.json")):
+        folder = KEPT / path.parent.relative_to(work)
+        folder.mkdir(parents=True)
+        environment = json.loads(path.read_text())
+        for key in ("command", "platform", "notes"):
+            del environment[key]
+        _write(folder / path.name, environment)
+        for name in ("evaluation.json", "failure.json"):
+            if path.with_name(name).exists():
+                _write(folder / name, _rounded(json.loads(path.with_name(name).read_text())))
+    shutil.copy(work / "metres.png", KEPT.with_suffix(".png"))
+
+
+def _rounded(value: Any) -> Any:
+    """Return a document with its numbers to a micrometre, which no threshold resolves."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return value
+
+
+def _write(path: Path, document: Any) -> None:
+    path.write_text(json.dumps(document, separators=(",", ":")) + "\n")
+
+
 def _report(table: str, options: Namespace, argv: Sequence[str]) -> None:
     lines = [line.rstrip() for line in table.splitlines() if line.strip()]
-    picture = ""
-    if options.save:
-        shutil.copy(options.work / "metres.png", common.RESULTS / "localization.png")
-        shutil.copy(options.work / "comparison.json", common.RESULTS / "localization.json")
-        picture = "\n\n![metres curves](localization.png)"
+    picture = f"\n\n![metres curves]({KEPT.name}.png)" if options.save else ""
     common.report(
         __file__,
         __doc__ or "",
@@ -114,7 +144,7 @@ def _report(table: str, options: Namespace, argv: Sequence[str]) -> None:
         options=options,
         argv=argv,
         method="mean over seeds ± half a 95 % interval (Student's t); differences: percentile "
-        "bootstrap over queries",
+        "bootstrap over seeds and queries",
     )
 
 

@@ -1,8 +1,8 @@
 """Losses side by side: what several seeds and many queries say of their differences.
 
-Two kinds of chance are kept apart. Seeds of training: the mean over seeds has a 95 %
-interval by Student's t. Queries of the test: the difference of two losses is averaged over
-the seeds that both have, query by query, and resampled over queries (percentile bootstrap).
+The mean over seeds has a 95 % interval by Student's t, which speaks of other seeds. The
+difference of two losses is paired, by seed and query, and its interval speaks of other seeds
+and other queries: both are resampled together (percentile bootstrap).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def versus(entry: Entry, reference: Entry) -> Versus | None:
         np.stack([pair[k].distance_m for pair in pairs]) for k in (0, 1)
     )  # (seeds, queries)
     return Versus(
-        area=_bootstrap((_closeness(own) - _closeness(other)).mean(axis=0)),
+        area=_bootstrap(_closeness(own) - _closeness(other)),
         wins=float(np.mean(own < other)),
         losses=float(np.mean(own > other)),
     )
@@ -140,10 +140,14 @@ def _closeness(distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _bootstrap(differences: NDArray[np.float64]) -> Interval:
-    """Return mean and 95 % percentile interval over resampled queries, ``(Q,)``."""
+    """Return mean and 95 % interval over resampled seeds and queries, ``(S, Q)``."""
     generator = np.random.default_rng(_BOOTSTRAP_SEED)
-    size = len(differences)
+    seeds, queries = differences.shape
     # One resample at a time: memory stays that of the queries.
-    means = [differences[generator.integers(0, size, size)].mean() for _ in range(_RESAMPLES)]
+    means = []
+    for _ in range(_RESAMPLES):
+        drawn = generator.integers(0, queries, queries)
+        weight = np.bincount(generator.integers(0, seeds, seeds), minlength=seeds) / seeds
+        means.append(float((weight @ differences)[drawn].mean()))
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(differences.mean()), float(low), float(high))

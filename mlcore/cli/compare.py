@@ -7,15 +7,18 @@ loss sees the same tuples in the same order: they depend on seed and sampling al
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError, Namespace
-from collections.abc import Callable, Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from mlcore.cli import console
-from mlcore.cli.running import STOPPED, train_and_judge
-from mlcore.errors import ConfigError, DataError, NonFiniteLossError
+from mlcore.cli import console, rows
+from mlcore.cli.launching import Launch, Task, on_slurm, one_by_one, several_at_once
+from mlcore.cli.rows import Row
+from mlcore.cli.running import STOPPED
+from mlcore.errors import ConfigError, DataError
 from mlcore.files import atomic_write
 from mlcore.options import Parser, RunConfig, parse_run, run_to_toml
 from mlcore.records import RunFolder
@@ -25,10 +28,7 @@ if TYPE_CHECKING:
     from mlcore.comparison import Entry
     from mlcore.results import Evaluation
 
-T = TypeVar("T")
-
 _PER_LOSS = ("--loss", "--influence", "--miner", "--seed")
-_FAILURE = "failure.json"
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: the user asked for it
@@ -44,12 +44,15 @@ def run(argv: Sequence[str]) -> int:
     configs = _configs(own, rest, registry, parser.option_names())
     _remember_plan(own, configs)
     try:
-        rates = _learning_rates(own, configs, registry)
-        entries = _entries(own, configs, rates, registry)
+        with _launcher(own) as launch:
+            rates = _learning_rates(own, configs, launch)
+            tasks = _tasks(own, configs, rates)
+            _do(list(tasks.values()), launch, "runs")
     except _Stopped as stopped:
         console.say("Stopped and saved; the same command goes on from here")
         return stopped.code
-    _report(own, entries)
+    _require_same_versions(own.out / "runs")
+    _report(own, _entries(tasks, rates))
     return 0
 
 
@@ -61,23 +64,54 @@ def _own_parser() -> Parser:
     )
     parser.add_argument(
         "--losses",
-        type=_names,
+        type=rows.names,
         required=True,
         metavar="LOSS[+INFLUENCE],...",
         help="what to compare; the others are compared with the first",
     )
     parser.add_argument(
-        "--seeds", type=_seeds, default=(0,), metavar="INT,...", help="(default: 0)"
+        "--seeds", type=rows.seeds, default=(0,), metavar="INT,...", help="(default: 0)"
+    )
+    parser.add_argument(
+        "--vary",
+        type=rows.variation,
+        action="append",
+        default=[],
+        metavar="OPTION,...=VALUE,...",
+        help="a row for each value, as in influence.cutoff_m=10,15; options joined by a "
+        "comma take the same value; given twice, every combination is a row",
     )
     parser.add_argument(
         "--learning-rates",
-        type=_rates,
+        type=rows.rates,
         default=(),
         metavar="FLOAT,...",
-        help="choose each loss's rate among these: best area under the accuracy curve on "
+        help="choose each row's rate among these: best area under the accuracy curve on "
         "validation after half the steps, with the first seed",
     )
+    parser.add_argument(
+        "--split",
+        choices=("test", "validation"),
+        default="test",
+        help="region the rows are judged on (default: test)",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the comparison")
+    parser.add_argument(
+        "--parallel", type=int, metavar="N", help="runs at once (default: 1; slurm: all)"
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=("local", "slurm"),
+        default="local",
+        help="where the runs are done: here, or as SLURM jobs through submitit",
+    )
+    parser.add_argument(
+        "--slurm",
+        type=rows.settings,
+        default={},
+        metavar="KEY=VALUE,...",
+        help="options of sbatch, as in time=120,partition=gpu,gpus_per_node=1",
+    )
     parser.add_argument("--json", action="store_true", help="print comparison.json")
     parser.add_block_option()
     return parser
@@ -85,33 +119,36 @@ def _own_parser() -> Parser:
 
 def _configs(
     own: Namespace, rest: Sequence[str], registry: Registry, own_options: Sequence[str]
-) -> dict[str, RunConfig]:
-    """Return each loss's configuration with the first seed: every mistake is told now."""
+) -> dict[Row, RunConfig]:
+    """Return each row's configuration with the first seed: every mistake is told now."""
     for word in rest:
         if word.partition("=")[0] in _PER_LOSS:
             raise ConfigError(f"{word} has no place in a comparison; use --losses and --seeds")
-    configs = {}
-    for name in own.losses:
-        loss, _, influence = name.partition("+")
-        words = ["--loss", loss, "--seed", str(own.seeds[0])]
-        words += ["--influence", influence] if influence else []
-        configs[name] = parse_run([*rest, *words], registry, own_options=own_options)
-    return configs
+    if own.parallel is not None and own.parallel < 1:
+        raise ConfigError(f"--parallel must be at least 1, got {own.parallel}")
+    if own.slurm and own.launcher != "slurm":
+        raise ConfigError("--slurm needs --launcher slurm")
+    seed = ["--seed", str(own.seeds[0])]
+    return {
+        row: parse_run([*rest, *seed, *row.words], registry, own_options=own_options)
+        for row in rows.rows_of(own.losses, own.vary)
+    }
 
 
-def _remember_plan(own: Namespace, configs: Mapping[str, RunConfig]) -> None:
-    """Keep the options of every loss; refuse to go on with others."""
+def _remember_plan(own: Namespace, configs: Mapping[Row, RunConfig]) -> None:
+    """Keep the options of every row; refuse to go on with others."""
     own.out.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(own.out)
     path = own.out / "plan.json"
     if not path.exists() and any(own.out.iterdir()):
         raise ConfigError(f"--out {own.out} is not empty and holds no comparison")
     plan = {
-        name: {
+        row.name: {
             "options": run_to_toml(replace(config, seed=0)),
             "learning_rates": list(own.learning_rates),
+            "split": own.split,
         }
-        for name, config in configs.items()
+        for row, config in configs.items()
     }
     before = folder.read_json(path) if path.exists() else {}
     for name in set(plan) & set(before):
@@ -123,98 +160,120 @@ def _remember_plan(own: Namespace, configs: Mapping[str, RunConfig]) -> None:
     folder.write_json(path, before | plan)
 
 
-def _learning_rates(
-    own: Namespace, configs: Mapping[str, RunConfig], registry: Registry
-) -> dict[str, float]:
-    """Return each loss's learning rate, searched on validation if several are given."""
+def _launcher(own: Namespace) -> AbstractContextManager[Launch]:
+    if own.launcher == "slurm":
+        return on_slurm(own.parallel, own.out / "jobs", own.slurm)
+    if (own.parallel or 1) > 1:
+        return several_at_once(own.parallel, own.out / "logs")
+    return one_by_one()
+
+
+def _do(tasks: Sequence[Task], launch: Launch, what: str) -> None:
+    """Do the tasks that have not ended.
+
+    Raises:
+        _Stopped: The user wants to go on another time.
+    """
+    todo = [task for task in tasks if not task.has_ended]
+    done = len(tasks) - len(todo)
+    if not todo:
+        return
+    there = f", {done} of them there already" if done else ""
+    console.say(f"{len(tasks)} {what}{there}")
+    for task, ending in launch(todo):
+        if ending in STOPPED:
+            raise _Stopped(ending)
+        done += 1
+        console.say(f"{done} of {len(tasks)} {what}: {task.out.name} {_outcome(task)}")
+
+
+def _outcome(task: Task) -> str:
     from mlcore.comparison import AREA_M
 
-    rates = {name: config.training.learning_rate for name, config in configs.items()}
-    for name, config in configs.items():
-        scores = {}
+    results = task.results()
+    if isinstance(results, str):
+        return f"diverged: {results}"
+    return f"has area {100 * _trained(results).area(AREA_M):.1f} %"
+
+
+def _trained(results: Sequence[Evaluation]) -> Evaluation:
+    return next(result for result in results if result.model == "trained")
+
+
+def _learning_rates(
+    own: Namespace, configs: Mapping[Row, RunConfig], launch: Launch
+) -> dict[Row, float]:
+    """Return each row's learning rate, searched on validation if several are given."""
+    from mlcore.comparison import AREA_M
+
+    tasks: dict[tuple[Row, float], Task] = {}
+    for row, config in configs.items():
         for rate in own.learning_rates:
             steps = max(1, config.training.max_steps // 2)
             training = replace(config.training, learning_rate=rate, max_steps=steps)
             judged = replace(config.evaluation, baselines=False)
-            found = _one(
-                replace(config, training=training, evaluation=judged),
-                own.out / "search" / f"{name}-rate-{rate:g}",
-                registry,
+            tasks[row, rate] = Task(
+                config=run_to_toml(replace(config, training=training, evaluation=judged)),
+                out=own.out / "search" / f"{row.folder}-rate-{rate:g}",
                 split="validation",
+                block=tuple(own.block),
             )
-            scores[rate] = -1.0 if isinstance(found, str) else found[-1].area(AREA_M)
-            console.say(f"{name}, learning rate {rate:g}: area {100 * scores[rate]:.1f} %")
-        if scores:
-            rates[name] = max(scores, key=lambda rate: scores[rate])
-    return rates
+    _do(list(tasks.values()), launch, "runs to choose learning rates")
+    chosen = {row: config.training.learning_rate for row, config in configs.items()}
+    areas: dict[Row, dict[float, float]] = {}
+    for (row, rate), task in tasks.items():
+        results = task.results()
+        area = -1.0 if isinstance(results, str) else _trained(results).area(AREA_M)
+        areas.setdefault(row, {})[rate] = area
+    return chosen | {
+        row: max(by_rate, key=by_rate.__getitem__) for row, by_rate in areas.items()
+    }
 
 
-def _entries(
-    own: Namespace,
-    configs: Mapping[str, RunConfig],
-    rates: Mapping[str, float],
-    registry: Registry,
-) -> list[Entry]:
-    """Run whatever is not there yet; return the baselines and the losses."""
-    from mlcore.comparison import Entry
-
-    found: dict[str, dict[int, Evaluation]] = {}
-    failures: dict[str, dict[int, str]] = {}
-    for number, seed in enumerate(own.seeds):  # seed by seed: a stopped table has all losses
-        for place, (name, config) in enumerate(configs.items()):
-            done = number * len(configs) + place
-            console.say(
-                f"Run {done + 1} of {len(own.seeds) * len(configs)}: {name}, seed {seed}"
-            )
-            training = replace(config.training, learning_rate=rates[name])
-            # One loss's runs bring the baselines, which are the same for all.
+def _tasks(
+    own: Namespace, configs: Mapping[Row, RunConfig], rates: Mapping[Row, float]
+) -> dict[tuple[Row, int], Task]:
+    """Return the runs, seed by seed: a comparison that was stopped has all rows."""
+    tasks = {}
+    for seed in own.seeds:
+        for place, (row, config) in enumerate(configs.items()):
+            training = replace(config.training, learning_rate=rates[row])
+            # One row's runs bring the baselines, which are the same for all.
             judged = replace(config.evaluation, baselines=place == 0)
             one = replace(config, seed=seed, training=training, evaluation=judged)
-            results = _one(one, own.out / "runs" / f"{name}-seed-{seed}", registry)
-            if isinstance(results, str):
-                failures.setdefault(name, {})[seed] = results
-                continue
-            for result in results:
-                row = name if result.model == "trained" else result.model
-                found.setdefault(row, {})[seed] = replace(result, model=row)
-    _require_same_versions(own.out / "runs")
-    names = [*configs, *(row for row in found if row not in configs)]
+            tasks[row, seed] = Task(
+                config=run_to_toml(one),
+                out=own.out / "runs" / f"{row.folder}-seed-{seed}",
+                split=own.split,
+                block=tuple(own.block),
+            )
+    return tasks
+
+
+def _entries(tasks: Mapping[tuple[Row, int], Task], rates: Mapping[Row, float]) -> list[Entry]:
+    """Return the rows, then the baselines."""
+    from mlcore.comparison import Entry
+
+    found: dict[str, dict[int, Evaluation]] = {row.name: {} for row in rates}
+    failures: dict[str, dict[int, str]] = {}
+    for (row, seed), task in tasks.items():
+        results = task.results()
+        if isinstance(results, str):
+            failures.setdefault(row.name, {})[seed] = results
+            continue
+        for result in results:
+            name = row.name if result.model == "trained" else result.model
+            found.setdefault(name, {})[seed] = replace(result, model=name)
+    by_name = {row.name: rate for row, rate in rates.items()}
     return [
         Entry(
             name=name,
-            evaluations=found.get(name, {}),
+            evaluations=evaluations,
             failures=failures.get(name, {}),
-            learning_rate=rates.get(name),
+            learning_rate=by_name.get(name),
         )
-        for name in names
+        for name, evaluations in found.items()
     ]
-
-
-def _one(
-    config: RunConfig,
-    out: Path,
-    registry: Registry,
-    split: Literal["test", "validation"] = "test",
-) -> list[Evaluation] | str:
-    """Return a run's results, from disk if it is finished, or why it diverged."""
-    from mlcore.results import from_document
-
-    folder = RunFolder(out)
-    if folder.evaluation.exists():
-        return from_document(folder.read_json(folder.evaluation))
-    if (out / _FAILURE).exists():
-        return str(folder.read_json(out / _FAILURE)["error"])
-    try:
-        ending, results = train_and_judge(
-            config, registry, out, new=not folder.config.exists(), split=split
-        )
-    except NonFiniteLossError as error:
-        folder.write_json(out / _FAILURE, {"error": str(error)})
-        console.say(f"{out.name} diverged: {error}")
-        return str(error)
-    if ending != "finished":
-        raise _Stopped(ending)
-    return results
 
 
 def _require_same_versions(runs: Path) -> None:
@@ -248,26 +307,6 @@ def _report(own: Namespace, entries: Sequence[Entry]) -> None:
         console.write_json(document)
     else:
         console.show(table)
+    if any(option.startswith("sampling.") for one in own.vary for option in one.options):
+        console.say("Rows that differ in --sampling.* did not see the same tuples")
     console.say(f"Written: {own.out / 'comparison.json'}, metres.png and table.txt beside it")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return _distinct(text, str)
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    return _distinct(text, int)
-
-
-def _rates(text: str) -> tuple[float, ...]:
-    return _distinct(text, float)
-
-
-def _distinct(text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
-    try:
-        values = [kind(word) for word in text.split(",")]
-    except ValueError as error:
-        raise ArgumentTypeError(f"{text!r} is no comma-separated list: {error}") from error
-    if len(set(values)) < len(values):
-        raise ArgumentTypeError(f"{text!r} has one of them twice")
-    return tuple(values)

@@ -10,7 +10,14 @@ from __future__ import annotations
 
 from mlcore.options.commands import Parser
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
-from mlcore.options.run import parse_run, reopen_run, run_from_toml, run_help, run_to_toml
+from mlcore.options.run import (
+    parse_run,
+    reopen_run,
+    run_from_text,
+    run_from_toml,
+    run_help,
+    run_to_toml,
+)
 
 __all__ = [
     "COMPONENTS",
@@ -20,6 +27,7 @@ __all__ = [
     "RunConfig",
     "parse_run",
     "reopen_run",
+    "run_from_text",
     "run_from_toml",
     "run_help",
     "run_to_toml",

@@ -90,13 +90,23 @@ def read_toml(file: Path) -> list[Given]:
             section that does not exist.
     """
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file} is not valid TOML: {error}") from error
+        return read_text(file.read_text(encoding="utf-8"), file)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file} is not valid TOML: it is not UTF-8 text") from error
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from error
+
+
+def read_text(text: str, file: Path) -> list[Given]:
+    """Read the content of a configuration file.
+
+    Raises:
+        ConfigError: As for :func:`read_toml`, which names ``file`` too.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from error
     given: list[Given] = []
     for section, value in document.items():
         if section == "seed":

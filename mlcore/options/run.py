@@ -16,7 +16,7 @@ from mlcore.factories import DatasetFactory, Factory
 from mlcore.option_types import to_plain
 from mlcore.options.choosing import check_known, choose
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
-from mlcore.options.given import SECTIONS, Given, read_argv, read_toml
+from mlcore.options.given import SECTIONS, Given, read_argv, read_text, read_toml
 from mlcore.options.sections import sections_of, with_defaults
 from mlcore.registry import Registry
 from mlcore.settings import EvaluationOptions
@@ -50,6 +50,15 @@ def run_from_toml(path: Path, registry: Registry) -> RunConfig:
         ConfigError: As for :func:`parse_run`.
     """
     return _resolve(read_toml(path), registry)
+
+
+def run_from_text(text: str, file: Path, registry: Registry) -> RunConfig:
+    """Return the configuration that the content of ``file``, yet to be written, describes.
+
+    Raises:
+        ConfigError: As for :func:`parse_run`.
+    """
+    return _resolve(read_text(text, file), registry)
 
 
 def reopen_run(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -148,3 +150,113 @@ def test_other_options_or_versions_are_not_mixed(compared, tmp_path, capsys):
     path.write_text(json.dumps(environment))
     message = refused(capsys, *words)
     assert f"{path} cannot be compared: torch" in message
+
+
+def test_several_at_once_give_the_same(compared, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["--losses", "proposed,proposed+step,triplet", "--seeds", "0,1", "--out", out]
+    assert compare(*words, "--parallel", "2") == 0
+    assert (out / "comparison.json").read_text() == (compared / "comparison.json").read_text()
+    assert "6 of 6 runs" in capsys.readouterr().err
+    assert "training: 4 of 4" in (out / "logs" / "runs-triplet-seed-1.txt").read_text()
+
+
+def test_an_error_in_a_process_is_one_message(tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["--losses", "proposed,triplet", "--parallel", "2", "--out", out]
+    message = refused(capsys, *words, "--sampling.far_radius_m", "1e7")
+    assert "do not make one tuple" in message
+    assert str(out / "runs") in message
+
+
+def test_options_vary(tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["--losses", "proposed,proposed+step", "--vary", "influence.cutoff_m=5,15"]
+    words += ["--vary", "sampling.near_per_tuple,sampling.far_per_tuple=2,3", "--out", out]
+    assert compare(*words) == 0
+    printed = capsys.readouterr()
+    assert "did not see the same tuples" in printed.err
+    names = [
+        row["name"] for row in json.loads((out / "comparison.json").read_text())["entries"]
+    ]
+    assert names[:2] == [
+        "proposed cutoff_m=5 near_per_tuple=2",
+        "proposed cutoff_m=5 near_per_tuple=3",
+    ]
+    assert len(names) == 8 + 2
+    run = out / "runs" / "proposed+step,cutoff_m=15,near_per_tuple=2-seed-0"
+    config = tomllib.loads((run / "config.toml").read_text())
+    assert config["influence"]["cutoff_m"] == 15
+    assert config["sampling"]["near_per_tuple"] == config["sampling"]["far_per_tuple"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--vary", "loss.beta"], "'loss.beta' is not OPTION,...=VALUE,..."),
+        (["--vary", "seed=1,2"], "'seed' cannot vary"),
+        (["--vary", "loss.betta=1"], "did you mean '--loss.beta'"),
+        (["--vary", "loss.beta=1", "--vary", "loss.beta=2"], "two options called 'beta'"),
+        (["--parallel", "0"], "--parallel must be at least 1, got 0"),
+        (["--slurm", "time=5"], "--slurm needs --launcher slurm"),
+        (["--slurm", "time"], "'time' is not KEY=VALUE,..."),
+        (["--launcher", "slurm"], "--launcher slurm: Could not detect"),
+    ],
+)
+def test_words_that_make_no_sense(tmp_path, capsys, words, message):
+    assert message in refused(capsys, "--losses", "proposed", *words, "--out", tmp_path / "o")
+
+
+def test_same_by_construction_is_the_same_row_twice(tmp_path):
+    """Near images within the cutoff of each other, far ones apart: two names, one loss."""
+    out = tmp_path / "out"
+    words = ["--losses", "proposed+step,multi-similarity-paper", "--out", out]
+    words += ["--training.precision", "64-true", "--sampling.near_radius_m", "4"]
+    words += ["--sampling.far_radius_m", "20", "--training.max_steps", "12"]
+    assert compare(*words) == 0
+    first, second, *_ = json.loads((out / "comparison.json").read_text())["entries"]
+    assert first["summaries"] == second["summaries"]
+    assert second["against_reference"] == {
+        "area": {"mean": 0.0, "low": 0.0, "high": 0.0},
+        "wins": 0.0,
+        "losses": 0.0,
+    }
+
+
+_FAKE_SBATCH = """#!/bin/sh
+# One process after another, where SLURM would start them side by side.
+for script; do :; done
+size=$(sed -n 's/.*--array=0-\\([0-9]*\\).*/\\1/p' "$script")
+for task in $(seq 0 "$size"); do
+    SLURM_JOB_ID=7 SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_NTASKS=1 \\
+        SLURM_JOB_NUM_NODES=1 SLURM_NODEID=0 SLURM_PROCID=0 SLURM_LOCALID=0 \\
+        SLURM_JOB_NODELIST=here sh "$script" >&2
+done
+echo "Submitted batch job 7"
+"""
+_FAKE_SRUN = """#!/bin/sh
+shift 5  # --unbuffered --output FILE --error FILE
+exec "$@"
+"""
+_FAKE_SACCT = """#!/bin/sh
+printf 'JobID|State\\n7_0|COMPLETED\\n7_1|COMPLETED\\n'
+"""
+
+
+@pytest.mark.slow
+def test_runs_as_slurm_jobs(tmp_path, monkeypatch, compared):
+    """A stand-in for sbatch does at once what SLURM would do with the job array."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    fakes = {"sbatch": _FAKE_SBATCH, "srun": _FAKE_SRUN, "sacct": _FAKE_SACCT}
+    for name, text in fakes.items():
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    out = tmp_path / "out"
+    words = ["--losses", "proposed,proposed+step", "--seeds", "0", "--launcher", "slurm"]
+    assert compare(*words, "--slurm", "time=5,partition=gpu", "--out", out) == 0
+    wanted = json.loads((compared / "comparison.json").read_text())["entries"]
+    found = json.loads((out / "comparison.json").read_text())["entries"]
+    for here, there in zip(found[:2], wanted[:2], strict=True):
+        assert here["summaries"]["0"] == there["summaries"]["0"]
