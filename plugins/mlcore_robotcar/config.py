@@ -1,0 +1,87 @@
+"""Options of the data set ``robotcar``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Layout = Literal["auto", "prepared", "raw", "csv", "names"]
+Camera = Literal[
+    "stereo/centre", "stereo/left", "stereo/right", "mono_left", "mono_right", "mono_rear"
+]
+PoseSource = Literal["ins", "rtk"]
+Protocol = Literal["paper", "all"]
+
+BAD_DATES = (
+    "2014-06-25-16-45-34",
+    "2014-08-11-10-49-42",
+    "2014-08-11-10-59-18",
+    "2014-11-14-16-34-33",
+    "2015-05-26-13-59-22",
+    "2015-05-29-09-36-29",
+    "2015-08-04-09-12-27",
+    "2015-08-27-10-06-57",
+    "2015-08-27-16-07-13",
+)
+"""Traversals that the paper leaves out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobotCarConfig:
+    """Options of Oxford RobotCar.
+
+    Attributes:
+        root: Folder of the data: what 'mlcore data prepare robotcar' wrote, or the tree of
+            the download, tars extracted or not, or images that others have prepared.
+        layout: What root is. auto looks. prepared: by mlcore; raw: the download; csv:
+            folders DATE_stereo_centre_NN with tables date,folder,t,easting,northing,yaw;
+            names: @northing@easting@date@frame@timestamp@.jpg.
+        camera: Whose images are taken, of the raw tree.
+        poses: ins: gps/ins.csv, rows INS_SOLUTION_GOOD. rtk: rtk.csv. Never both: their
+            yaws have different zeros. Raw tree.
+        rtk_root: Folder below which DATE/rtk.csv is looked for. none: root. Raw tree.
+        max_gap_s: An image is left out if the two rows that bracket it in time are farther
+            apart, in seconds. Raw tree.
+        distortion_table: The camera's *_distortion_lut.bin of the data set's authors, or the
+            folder that holds it, to undistort with. none: images stay distorted. Raw tree.
+        longest_side_px: Larger images are scaled down to it. Raw tree.
+        image_format: What 'prepare' writes.
+        jpeg_quality: Of the images that 'prepare' writes, 1 to 100.
+        num_processes: That 'prepare' runs. none: one for each core.
+        exposure_percentiles: 'prepare' drops the images of a traversal whose sum of pixel
+            values is below the first or above the second percentile. 0,100: none.
+        max_offset_m: 'prepare' drops images farther (metres) from the median position of
+            their 1 m bin along the reference traversal. none: none.
+        leave_out: Traversals that are not used; the default is the paper's.
+        regions: Text file of polygons in UTM metres that train, validation and test are cut
+            by. none: regions.txt in root, or else our own for Oxford.
+        protocol: paper: the reference and the four query dates of the paper, and its
+            validation dates. all: the first traversal is the reference, all others are
+            queries, in every region. The next four override it.
+        reference: Traversal that is searched in the test, and visited in training.
+        queries: Traversals that are looked for in the test; they never train.
+        validation_reference: Traversal that is searched in the validation.
+        validation_queries: Traversals that are looked for in the validation.
+    """
+
+    root: Path | None = None
+    layout: Layout = "auto"
+    camera: Camera = "stereo/centre"
+    poses: PoseSource = "ins"
+    rtk_root: Path | None = None
+    max_gap_s: float = 1.0
+    distortion_table: Path | None = None
+    longest_side_px: int = 240
+    image_format: Literal["jpeg", "png"] = "jpeg"
+    jpeg_quality: int = 95
+    num_processes: int | None = None
+    exposure_percentiles: tuple[float, float] = (1.0, 99.0)
+    max_offset_m: float | None = 5.0
+    leave_out: tuple[str, ...] = BAD_DATES
+    regions: Path | None = None
+    protocol: Protocol = "paper"
+    reference: str = ""
+    queries: tuple[str, ...] = ()
+    validation_reference: str = ""
+    validation_queries: tuple[str, ...] = ()
