@@ -8,6 +8,7 @@
 ``checkpoints/``       the last two training states
 ``evaluation.json``    results, with the distance of every query
 ``skipped.txt``        names of the training images that could not be read, if any
+``failed-batch.pt``    the batch whose loss was not finite, if there was one
 ``plots/``             pictures
 =====================  ===========================================================
 """
@@ -56,6 +57,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation.json"
         self.skipped = path / "skipped.txt"
+        self.failed_batch = path / "failed-batch.pt"
         self.plots = path / "plots"
 
     @classmethod
@@ -124,6 +126,15 @@ class RunFolder:
         """Remove all but the newest two checkpoints."""
         for path in sorted(self.checkpoints.glob("step-*.ckpt"))[:-_KEPT_CHECKPOINTS]:
             path.unlink()
+
+    def remove_leftovers(self) -> None:
+        """Remove the temporary files of a process that was killed while it wrote.
+
+        Only while nobody else writes into this folder.
+        """
+        for folder in (self.path, self.checkpoints, self.plots):
+            for path in folder.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
 
     def cut_metrics(self, last_step: int) -> None:
         """Drop the rows of ``metrics.jsonl`` after ``last_step``, which will be made again."""

@@ -76,6 +76,8 @@ class TrainingOptions:
         batch_norm: Whether batch norms use the statistics of the batch (live) or those
             that come with the weights (frozen).
         compile: Whether the backbone is compiled by torch.compile; takes a minute.
+        check_memory: Whether a run that takes more memory than there is, by an estimate, is
+            refused before it starts.
         num_workers: Data-loading processes; changes no tuple and no number.
         skip_unreadable: Leave out images that cannot be read (a whole tuple if it is the
             anchor), counted and listed, instead of stopping.
@@ -97,6 +99,7 @@ class TrainingOptions:
     chunk_size: int = 0
     batch_norm: Literal["live", "frozen"] = "live"
     compile: bool = False
+    check_memory: bool = True
     num_workers: int = 0
     skip_unreadable: bool = False
 

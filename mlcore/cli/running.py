@@ -53,13 +53,14 @@ def train_and_judge(
     from mlcore.reporting.curves import save_curves
     from mlcore.results import to_document
     from mlcore.training import fit
+    from mlcore.training.budget import check_budget
 
     first = is_first()
     with _progress() as progress:
         experiment = assemble(config, progress=progress)
     folder = RunFolder(out)
     if first:
-        console.notes(experiment.notes)
+        console.notes([*experiment.notes, *check_budget(experiment, out)])
         if new:
             folder = RunFolder.create(out, run_to_toml(experiment.config))
         environment = describe_environment(

@@ -55,12 +55,17 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
     checkpoint = run.newest_checkpoint()
     start = 0 if checkpoint is None else int(checkpoint.stem.removeprefix("step-"))
     if is_first():
+        run.remove_leftovers()
         run.cut_metrics(start)
     files = DurableCheckpointIO()
     checkpoints = Checkpoints(run, files, options.checkpoint_every)
+    task = EmbeddingTask(experiment, start, run.failed_batch)
+    if options.compile:
+        getattr(experiment.model, "backbone", experiment.model).compile()
     plugins: list[Any] = [files, processes.environment()]
     if options.precision == "64-true":
         plugins.append(_DoublePrecision())
+        task.double()  # Lightning does it once a checkpoint is in, in float32
     with _quiet_lightning(), _signals_put_back():
         trainer = pl.Trainer(
             max_steps=options.max_steps,
@@ -87,7 +92,7 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
         if processes.launcher == "lightning" and processes.count > 1:
             os.environ.setdefault(RUN_FOLDER, str(run.path.absolute()))
         trainer.fit(
-            EmbeddingTask(experiment, start),
+            task,
             ckpt_path=None if checkpoint is None else str(checkpoint),
             weights_only=True,
         )

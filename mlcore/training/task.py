@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import lightning.pytorch as pl
@@ -28,6 +29,8 @@ from mlcore.training.joint import (
     embedding_gradient,
     joint_loss,
 )
+from mlcore.training.mining import mined
+from mlcore.training.replay import keep_batch
 from mlcore.training.schedule import learning_rate_factor
 from mlcore.training.two_pass import EmbeddedImages, InChunks, WithGraph, freeze_batch_norms
 
@@ -62,9 +65,12 @@ class EmbeddingTask(pl.LightningModule):
     Args:
         experiment: The assembled run.
         start_step: Optimizer steps already taken.
+        failed_batch: Where to keep a batch whose loss is not finite; None for nowhere.
     """
 
-    def __init__(self, experiment: Experiment, start_step: int = 0) -> None:
+    def __init__(
+        self, experiment: Experiment, start_step: int = 0, failed_batch: Path | None = None
+    ) -> None:
         super().__init__()
         self.model = experiment.model
         self.loss = experiment.loss
@@ -72,6 +78,7 @@ class EmbeddingTask(pl.LightningModule):
         self._experiment = experiment
         self._options = experiment.config.training
         self._start_step = start_step
+        self._failed_batch = failed_batch
         self._seed = derive_seed(experiment.config.seed, "training")
         self._step: _Step
 
@@ -119,7 +126,7 @@ class EmbeddingTask(pl.LightningModule):
         torch.manual_seed(derive_seed(self._seed, "loss", item.step))
         leaf = embeddings.requires_grad_()
         with torch.autocast(self.device.type, enabled=False):
-            tuples = self._mine(embeddings.detach(), item.batch)
+            tuples = mined(self._experiment, embeddings.detach(), item.batch, item.step)
             output = self._compare(leaf, item.batch, tuples)
         self._stop_if_not_finite(output.total, "the loss", item)
         start = sum(sizes[: self.global_rank])
@@ -176,20 +183,6 @@ class EmbeddingTask(pl.LightningModule):
     def _precision(self) -> AbstractContextManager[Any]:
         return self.trainer.strategy.precision_plugin.train_step_context()
 
-    def _mine(self, embeddings: Tensor, batch: Batch) -> Pairs | Triplets | None:
-        if self.miner is None:
-            return None
-        assert self._experiment.config.miner is not None
-        with blamed_on(self._experiment.config.miner, f"failed at step {self.global_step}"):
-            tuples = self.miner(embeddings, batch)
-        if (
-            isinstance(tuples, Triplets)
-            and self._experiment.config.loss.factory.accepts is Pairs
-        ):
-            anchors, positives, negatives = tuples
-            return Pairs(anchors, positives, anchors, negatives)
-        return tuples
-
     def _compare(
         self, embeddings: Tensor, batch: Batch, tuples: Pairs | Triplets | None
     ) -> JointLoss:
@@ -227,13 +220,24 @@ class EmbeddingTask(pl.LightningModule):
         shown = ", ".join(images[:5]) + (
             f" and {len(images) - 5} more" if len(images) > 5 else ""
         )
-        self._fail(
-            NonFiniteLossError(
-                f"{what} of {loss.name!r} is {float(value.detach())} at step "
-                f"{self.global_step}, before the optimizer step; images: {shown}."
-                f"{known_limits(loss)} Try a smaller --training.learning_rate."
-            )
+        told = (
+            f"{what} of {loss.name!r} is {float(value.detach())} at step {item.step}, before "
+            f"the optimizer step; images: {shown}.{known_limits(loss)} Try a smaller "
+            "--training.learning_rate"
         )
+        self._fail(NonFiniteLossError(told + self._keep(item, told)))
+
+    def _keep(self, item: TrainingBatch, told: str) -> str:
+        """Keep the whole batch for reproduction; return how to go on, in words."""
+        path = self._failed_batch
+        if path is None or self.global_rank != 0:
+            return ""
+        try:
+            whole = item if num_processes() == 1 else self._experiment.batches[item.step]
+            keep_batch(path, self._experiment, whole, told)
+        except OSError as error:
+            return f". The batch could not be kept for reproduction: {error}"
+        return f", or look at the batch: mlcore reproduce {path.parent}"
 
     def _fail(self, error: MlcoreError) -> NoReturn:
         """Stop for a reason that every process knows of."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,6 +154,93 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(capsys, tmp_path, in_gr
     assert "of 'exploding' is nan at step 2, before the optimizer step" in message
     assert "synthetic/" in message
     assert max(p.stem for p in (run / "checkpoints").iterdir()) == "step-000000002"
+
+
+def test_the_batch_of_a_loss_that_is_not_finite_can_be_replayed(capsys, tmp_path):
+    run = tmp_path / "run"
+    words = [*TINY, "--loss", "exploding", "--loss.in_gradient", "true"]
+    assert train(*words, "--loss.at_call", "1", "--out", run) == 1
+    assert f"mlcore reproduce {run}" in capsys.readouterr().err
+    assert main(["reproduce", str(run)]) == 1
+    shown = capsys.readouterr()
+    assert "the gradient of 'exploding' is nan at step 0" in shown.err
+    assert "It happened again" in shown.out
+    assert main(["reproduce", str(run), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["bad_images"] == []
+    assert len(found["bad_gradients"]) == 14
+    assert "model.projection.weight" in found["bad_parameters"]
+
+
+def test_a_batch_that_is_replayed_and_does_no_harm(capsys, tmp_path):
+    run = tmp_path / "run"
+    assert train(*TINY, "--loss", "exploding", "--loss.at_call", "2", "--out", run) == 1
+    kept = torch.load(run / "failed-batch.pt", weights_only=True)
+    assert kept["step"] == 1
+    capsys.readouterr()
+    assert main(["reproduce", str(run)]) == 0  # this loss counts its calls
+    assert "It did not happen again" in capsys.readouterr().out
+    (run / "failed-batch.pt").write_bytes(b"torn")
+    assert main(["reproduce", str(run)]) == 2
+    assert "failed-batch.pt cannot be read" in capsys.readouterr().err
+
+
+def test_nothing_to_replay(capsys, tmp_path):
+    run = tmp_path / "run"
+    words = ["--training.max_steps", "1", "--evaluation.baselines", "false"]
+    assert train(*TINY, *words, "--out", run) == 0
+    assert main(["reproduce", str(run)]) == 2
+    assert "no step of this run met a loss that is not finite" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_is_refused_before_the_start(capsys, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    monkeypatch.setattr("mlcore.training.budget._host_memory", lambda: (10**5, 10**5))
+    words = ["--training.accelerator", "cpu", "--training.max_steps", "1"]
+    assert train(*TINY, *words, "--out", run) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "training takes at least" in message
+    assert "--training.chunk_size" in message
+    assert not run.exists()
+    assert train(*TINY, *words, "--training.check_memory", "false", "--out", run) == 0
+    monkeypatch.setattr("mlcore.training.budget._host_memory", lambda: (10**12, 10**5))
+    assert train(*TINY, *words, "--out", tmp_path / "warned") == 0
+    assert "this machine has 0 MB free" in capsys.readouterr().err
+
+
+def test_a_disk_without_room_for_checkpoints_is_refused(capsys, tmp_path, monkeypatch):
+    full = shutil.disk_usage(tmp_path)._replace(free=10**4)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: full)
+    assert train(*TINY, "--out", tmp_path / "run") == 2
+    assert "two checkpoints of" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_data_loading_process_that_dies_is_one_message(capsys, tmp_path, monkeypatch):
+    parent = os.getpid()
+
+    def die(self, index):
+        if os.getpid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return load_image(self, index)
+
+    dataset = importlib.import_module("mlcore_synthetic").SyntheticDataset
+    load_image = dataset.load_image
+    monkeypatch.setattr(dataset, "load_image", die)
+    assert train(*TINY, "--training.num_workers", "1", "--out", tmp_path / "run") == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("mlcore: error: data-loading process ")
+    assert "--training.num_workers" in message
+
+
+def test_leftovers_of_a_kill_are_removed_when_it_goes_on(tmp_path):
+    run = tmp_path / "run"
+    words = ["--training.max_steps", "5", "--evaluation.baselines", "false"]
+    assert train(*TINY, *words, "--out", run) == 0
+    left = run / "checkpoints" / ".step-000000005.ckpt.1.tmp"
+    left.write_bytes(b"half")
+    assert train("--resume", run) == 0
+    assert not left.exists()
 
 
 def test_an_unreadable_image_is_named_or_left_out_when_told(capsys, tmp_path):

@@ -1,0 +1,35 @@
+"""What a miner finds in a batch, in the form that the loss takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from mlcore.blame import blamed_on
+from mlcore.protocols import Batch, Pairs, Triplets
+
+if TYPE_CHECKING:
+    from mlcore.experiment import Experiment
+
+
+def mined(
+    experiment: Experiment, embeddings: Tensor, batch: Batch, step: int
+) -> Pairs | Triplets | None:
+    """Return the tuples of the run's miner, None if it has none.
+
+    Args:
+        experiment: The run.
+        embeddings: ``(B, D)``, detached.
+        batch: Of the same rows.
+        step: For the message if the miner fails.
+    """
+    if experiment.miner is None:
+        return None
+    assert experiment.config.miner is not None
+    with blamed_on(experiment.config.miner, f"failed at step {step}"):
+        tuples = experiment.miner(embeddings, batch)
+    if isinstance(tuples, Triplets) and experiment.config.loss.factory.accepts is Pairs:
+        anchors, positives, negatives = tuples
+        return Pairs(anchors, positives, anchors, negatives)
+    return tuples

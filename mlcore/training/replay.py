@@ -1,0 +1,158 @@
+"""A batch that made a loss not finite: kept with the weights it met, and tried again.
+
+Shapes: ``B`` images in the batch, ``D`` embedding dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mlcore.errors import DataError
+from mlcore.files import atomic_write
+from mlcore.protocols import Batch
+from mlcore.seeding import derive_seed
+from mlcore.training.mining import mined
+
+if TYPE_CHECKING:
+    from mlcore.batches import TrainingBatch
+    from mlcore.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a kept batch does now.
+
+    Attributes:
+        step: The optimizer step it was drawn for, from 0.
+        told: What the run said.
+        bad_images: Names of images whose embedding is not finite.
+        loss: Value of the loss.
+        stats: The loss's own numbers.
+        bad_gradients: Names of images at whose embedding the loss's gradient is not finite.
+        bad_parameters: Names of parameters whose gradient is not finite.
+    """
+
+    step: int
+    told: str
+    bad_images: tuple[str, ...]
+    loss: float
+    stats: dict[str, float | str]
+    bad_gradients: tuple[str, ...]
+    bad_parameters: tuple[str, ...]
+
+    @property
+    def happened_again(self) -> bool:
+        """Whether something was not finite."""
+        finite = torch.isfinite(torch.tensor(self.loss)).item()
+        return bool(not finite or self.bad_images or self.bad_gradients or self.bad_parameters)
+
+
+def keep_batch(path: Path, experiment: Experiment, item: TrainingBatch, told: str) -> None:
+    """Write the batch of a failed step, and the weights before it, to ``path``.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    columns = {field.name: getattr(item.batch, field.name) for field in fields(Batch)}
+    kept = {
+        "step": item.step,
+        "told": told,
+        "images": item.images.cpu(),
+        "batch": _on_cpu(columns),
+        "model": _on_cpu(experiment.model.state_dict()),
+        "loss": _on_cpu(getattr(experiment.loss, "state_dict", dict)()),
+    }
+    with atomic_write(path) as file:
+        torch.save(kept, file)
+
+
+def replay(experiment: Experiment, path: Path, device: torch.device) -> Replay:
+    """Run the kept batch through the model and the loss it met, and differentiate.
+
+    In one process and at once, whatever the run did; in the run's precision.
+
+    Raises:
+        DataError: The file is missing, torn, or of another model or loss.
+    """
+    kept = _load(path)
+    _load_weights(experiment, kept, path)
+    double = experiment.config.training.precision == "64-true"
+    model = experiment.model.to(device, torch.float64 if double else torch.float32).train()
+    loss: Any = experiment.loss
+    if isinstance(loss, torch.nn.Module):
+        loss = loss.to(device, torch.float64 if double else torch.float32).train()
+    batch = Batch(**kept["batch"]).to(device)
+    seed = derive_seed(experiment.config.seed, "training")
+    torch.manual_seed(derive_seed(seed, "images", kept["step"], 0))
+    with _precision(experiment.config.training.precision, device):
+        embeddings = model(kept["images"].to(device))
+    embeddings = embeddings if double else embeddings.float()
+    torch.manual_seed(derive_seed(seed, "loss", kept["step"]))
+    leaf = embeddings.detach().requires_grad_()
+    output = loss(leaf, batch, mined(experiment, leaf.detach(), batch, kept["step"]))
+    output.loss.backward()
+    gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    embeddings.backward(gradient)
+    names = [experiment.dataset.image_name(int(index)) for index in batch.index]
+    parameters = [*model.named_parameters("model"), *loss.named_parameters("loss")]
+    return Replay(
+        step=kept["step"],
+        told=kept["told"],
+        bad_images=_of_bad_rows(embeddings, names),
+        loss=float(output.loss.detach()),
+        stats={k: v if isinstance(v, str) else float(v) for k, v in output.stats.items()},
+        bad_gradients=_of_bad_rows(gradient, names),
+        bad_parameters=tuple(
+            name for name, p in parameters if p.grad is not None and not p.grad.isfinite().all()
+        ),
+    )
+
+
+def _of_bad_rows(values: Tensor, names: Sequence[str]) -> tuple[str, ...]:
+    bad = (~values.detach().isfinite()).any(dim=1).nonzero()[:, 0].tolist()
+    return tuple(names[row] for row in bad)
+
+
+def _precision(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    if not precision.endswith("-mixed"):
+        return nullcontext()
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
+    return torch.autocast(device.type, dtype)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise DataError(
+            f"there is no {path}: no step of this run met a loss that is not finite, or the "
+            "disk was full when it did"
+        )
+    try:
+        kept: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    return kept
+
+
+def _load_weights(experiment: Experiment, kept: dict[str, Any], path: Path) -> None:
+    loss: Any = experiment.loss
+    try:
+        experiment.model.load_state_dict(kept["model"])
+        if hasattr(loss, "load_state_dict"):
+            loss.load_state_dict(kept["loss"])
+    except RuntimeError as error:
+        raise DataError(f"{path} does not fit the model or loss of the run: {error}") from error
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if hasattr(value, "items"):
+        return {name: _on_cpu(item) for name, item in value.items()}
+    return value
