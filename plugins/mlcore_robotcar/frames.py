@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +12,8 @@ from numpy.typing import NDArray
 from mlcore.errors import DataError
 from mlcore_robotcar.config import Camera
 from mlcore_robotcar.tables import Timestamps, read_timestamps
-from mlcore_robotcar.tars import MAX_MEMBER_BYTES, TarIndex, index_tar, read_member
+from mlcore_robotcar.tars import IMAGE, MAX_MEMBER_BYTES, TarIndex, index_tar, read_member
 from mlcore_robotcar.tree import Traversal
-
-_IMAGE = re.compile(r"(\d{1,18})\.png", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +69,12 @@ class Frames:
         path = source / f"{self.timestamps[row]}.png"
         try:
             with path.open("rb") as file:
-                return file.read(MAX_MEMBER_BYTES)
+                data: bytes = file.read(MAX_MEMBER_BYTES)
         except OSError as error:
             raise DataError(
                 f"image {path} cannot be read: {error.strerror or error}"
             ) from error
+        return data
 
 
 def list_frames(traversal: Traversal, camera: Camera, cache_dir: Path | None = None) -> Frames:
@@ -161,7 +159,8 @@ def _listed(traversal: Traversal, camera: Camera, faults: list[str]) -> Timestam
 def _folder(path: Path) -> NDArray[np.int64]:
     """Return timestamps of the images in a folder, with -1 for offset and size."""
     try:
-        found = [match for name in os.listdir(path) if (match := _IMAGE.fullmatch(name))]
+        with os.scandir(path) as entries:
+            found = [match for entry in entries if (match := IMAGE.fullmatch(entry.name))]
     except OSError as error:
         raise DataError(f"folder {path} cannot be listed: {error.strerror or error}") from error
     rows = np.full((3, len(found)), -1, np.int64)

@@ -31,7 +31,8 @@ _MAX_MEMBERS = 1_000_000
 _MAX_HEADER_BYTES = 2**20
 _BLOCK = 512
 _VERSION = b"1"
-_IMAGE = re.compile(r"(\d{1,18})\.png", re.ASCII)
+IMAGE = re.compile(r"(0|[1-9]\d{0,17})\.png", re.ASCII)
+"""Name of an image: its timestamp, in the one way that a number is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +201,7 @@ def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """Yield members, forgetting each: tarfile would keep them all."""
     while (member := tar.next()) is not None:
         yield member
-        tar.members.clear()
+        tar.members.clear()  # type: ignore[attr-defined]
 
 
 def _refuse(path: Path, member: tarfile.TarInfo, count: int) -> None:
@@ -225,7 +226,7 @@ def _refuse(path: Path, member: tarfile.TarInfo, count: int) -> None:
 def _stamp(name: str, camera: str) -> int | None:
     """Return the timestamp that a member is the image of, None if it is something else."""
     folder, _, last = name.rpartition("/")
-    found = _IMAGE.fullmatch(last)
+    found = IMAGE.fullmatch(last)
     if found is None or not f"/{folder}".endswith(f"/{camera}"):
         return None
     return int(found[1])
