@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mlcore.errors import ConfigError, DataError
 from mlcore.processes import deal
 from mlcore.training.launch import Processes
+from mlcore.training.two_pass import kept_generators
 
 if TYPE_CHECKING:
     from mlcore.experiment import Experiment
@@ -68,7 +69,7 @@ class Estimate:
 
 
 def estimate(experiment: Experiment) -> Estimate:
-    """Estimate a run without running it; nothing of the size told is allocated."""
+    """Estimate a run; nothing but the graph of one image is allocated."""
     config = experiment.config
     options, sampling = config.training, config.sampling
     number = 8 if options.precision == "64-true" else 4
@@ -96,24 +97,33 @@ def estimate(experiment: Experiment) -> Estimate:
 
 
 def activation_bytes(model: nn.Module, size: tuple[int, int]) -> int:
-    """Return the bytes that the graph of one image holds in float32; 0 if unknown.
+    """Return the bytes that the graph of one image holds in float32, by embedding one.
 
-    Counted on torch's "meta" device, on which tensors have a shape and no content.
+    Gradients and the workspace of convolutions come on top. 0 where a copy of the model
+    cannot embed a single image in training mode.
     """
+    cpu = torch.device("cpu")
+    tried = copy.deepcopy(model).to(cpu, torch.float32).train()
+    own = {_storage(tensor) for tensor in (*tried.parameters(), *tried.buffers())}
+    held: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        held[_storage(tensor)] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    image = torch.zeros((1, 3, *size), dtype=torch.uint8)
+    hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor)
     try:
-        shape = copy.deepcopy(model).to("meta").train()
-        own = {p.untyped_storage()._cdata for p in (*shape.parameters(), *shape.buffers())}  # noqa: SLF001
-        held: dict[int, Any] = {}
+        with kept_generators(cpu), hooks:
+            embedded = tried(image)
+    except (RuntimeError, ValueError):
+        return 0  # a batch norm over a single number, say
+    del embedded
+    return sum(size for storage, size in held.items() if storage not in own)
 
-        def count(tensor: Tensor) -> Tensor:
-            held[tensor.untyped_storage()._cdata] = tensor.untyped_storage()  # noqa: SLF001
-            return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-            shape(torch.empty((1, 3, *size), dtype=torch.uint8, device="meta"))
-        return sum(storage.nbytes() for key, storage in held.items() if key not in own)
-    except (RuntimeError, NotImplementedError):
-        return 0  # an operation that has no shapes-only form
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _loss_bytes(growth: Literal["linear", "quadratic", "cubic"], size: int, dim: int) -> int:

@@ -1,0 +1,39 @@
+"""What a run is told to take, against what it holds."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mlcore.training.budget import activation_bytes
+
+
+class Flat(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.float().flatten(1)
+
+
+def test_the_graph_of_one_image_is_counted():
+    # A linear layer keeps its input, a sigmoid its output; the weights are no activation.
+    model = nn.Sequential(Flat(), nn.Linear(3 * 4 * 5, 7), nn.Sigmoid())
+    assert activation_bytes(model, (4, 5)) == 4 * (3 * 4 * 5 + 7)
+
+
+def test_counting_leaves_the_model_and_the_generators_alone():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.5)).eval()
+    reads = nn.Sequential(_ToFloat(), model)
+    before, state = model[1].running_mean.clone(), torch.get_rng_state()
+    assert activation_bytes(reads, (4, 5)) > 0
+    assert torch.equal(model[1].running_mean, before)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not model.training
+
+
+def test_a_model_that_cannot_take_one_image_is_unknown():
+    model = nn.Sequential(Flat(), nn.BatchNorm1d(60))
+    assert activation_bytes(model, (4, 5)) == 0
+
+
+class _ToFloat(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.float()
