@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlcore.cli.trained import TrainedRun, reopen
+from mlcore.cli.trained import TrainedRun, reopen, require_folder_of
 from mlcore.errors import ConfigError, DataError
 from mlcore.options import Parser
 from mlcore.records import RunFolder
@@ -64,6 +64,32 @@ def out_folder(options: Namespace) -> Path:
             raise ConfigError("several runs in one picture need --out FOLDER")
         return made(RunFolder.open(options.runs[0]).plots)
     return made(options.out)
+
+
+def add_out_file(parser: Parser, name: str) -> None:
+    """Add ``--out FILE``; ``name`` in ``plots/`` of the only run is the default."""
+    parser.add_argument(
+        "--out", type=Path, help=f"file to write (default: plots/{name} of the only run)"
+    )
+
+
+def out_file(options: Namespace, name: str) -> Path:
+    """Return the file to write, in a folder that exists.
+
+    Raises:
+        ConfigError: There are several runs and no ``--out``, the folder does not exist, or
+            the file's name ends otherwise than ``name``.
+    """
+    suffix = Path(name).suffix
+    if options.out is None:
+        if len(options.runs) > 1:
+            raise ConfigError(f"several runs in one picture need --out FILE{suffix}")
+        return made(RunFolder.open(options.runs[0]).plots) / name
+    out: Path = options.out
+    if out.suffix.lower() != suffix:
+        raise ConfigError(f"--out {out} must end in {suffix}")
+    require_folder_of(out, "--out")
+    return out
 
 
 def made(folder: Path) -> Path:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CORRECT_WITHIN_M = 10.0
 _MOST_MATCHES = 5
-_RIGHT, _WRONG, _UNKNOWN = "#007A5A", "#B8000F", "#333333"
+RIGHT, WRONG, _UNKNOWN = "#007A5A", "#B8000F", "#333333"
 
 
 def save_matches(
@@ -77,4 +77,4 @@ def _caption(rank: int, match: Match) -> str:
 def _colour(match: Match) -> str:
     if match.distance_m is None:
         return _UNKNOWN
-    return _RIGHT if match.distance_m < CORRECT_WITHIN_M else _WRONG
+    return RIGHT if match.distance_m < CORRECT_WITHIN_M else WRONG

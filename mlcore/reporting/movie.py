@@ -1,0 +1,104 @@
+"""Frames to an MP4 that browsers play: H.264, yuv420p, streamed to ffmpeg one by one."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore.errors import ConfigError, DataError, MlcoreError
+from mlcore.files import atomic_write
+
+
+def find_ffmpeg() -> str:
+    """Return the program that encodes: imageio-ffmpeg's, or the system's.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+
+        return str(get_ffmpeg_exe())
+    except (ImportError, RuntimeError) as error:
+        raise ConfigError(
+            "a movie needs ffmpeg: install imageio-ffmpeg, which brings it along, or name a "
+            "program in IMAGEIO_FFMPEG_EXE"
+        ) from error
+
+
+def save_movie(
+    frames: Iterator[NDArray[np.uint8]], path: Path, *, frames_per_second: float
+) -> int:
+    """Encode frames as they come and return how many there were.
+
+    Memory: one frame and what the encoder holds, whatever the length of the movie.
+
+    Args:
+        frames: ``(H, W, 3)`` uint8 each, all of one size, both sides even.
+        path: The MP4 to write, all or nothing.
+        frames_per_second: Of the movie.
+
+    Raises:
+        ConfigError: There is no ffmpeg.
+        DataError: There is no frame.
+        MlcoreError: ffmpeg failed; the message is its own.
+    """
+    program = find_ffmpeg()
+    first = next(frames, None)
+    if first is None:
+        raise DataError("a movie without a frame cannot be written")
+    with atomic_write(path) as file, tempfile.TemporaryFile() as said:
+        command = _command(program, first.shape, frames_per_second, file.name)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said) as encoder:  # noqa: S603
+            try:
+                count = _send(encoder, first, frames)
+            except BaseException:
+                encoder.kill()
+                raise
+        if encoder.returncode != 0:
+            said.seek(0)
+            message = " ".join(said.read().decode(errors="replace").split())
+            raise MlcoreError(f"ffmpeg could not write {path}: {message or 'it stopped early'}")
+    return count
+
+
+def _command(
+    program: str, shape: tuple[int, ...], frames_per_second: float, out: str
+) -> list[str]:
+    height, width, _ = shape
+    rate = f"{frames_per_second:g}"
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", rate]
+    quality = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "23"]
+    # The index goes to the front, so that a browser can start before it has it all.
+    form = ["-movflags", "+faststart", "-f", "mp4"]
+    return [program, "-y", "-v", "error", *source, "-i", "-", "-an", *quality, *form, out]
+
+
+def _send(
+    encoder: subprocess.Popen[bytes],
+    frame: NDArray[np.uint8],
+    frames: Iterator[NDArray[np.uint8]],
+) -> int:
+    """Write the frames to the encoder and close its input; return how many there were."""
+    assert encoder.stdin is not None
+    count = 0
+    following: NDArray[np.uint8] | None = frame
+    try:
+        while following is not None:
+            encoder.stdin.write(np.ascontiguousarray(following).data)
+            count += 1
+            following = next(frames, None)
+        encoder.stdin.close()
+    except BrokenPipeError:
+        with suppress(BrokenPipeError):
+            encoder.stdin.close()
+        encoder.wait()  # it died, and says why
+        if encoder.returncode == 0:
+            raise MlcoreError("ffmpeg stopped before it had all frames") from None
+    return count
