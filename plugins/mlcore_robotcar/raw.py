@@ -74,7 +74,7 @@ def read_traversal(
     """
     frames = list_frames(traversal, config.camera, cache_dir)
     notes, faults = _of_frames(traversal.date, frames)
-    track = _track(traversal, config, faults)
+    track = _track(traversal, config, notes, faults)
     tags = _tags(traversal, notes)
     turned = 0
     if track is not None:
@@ -112,12 +112,14 @@ def _posed(
     return rows, poses.positions_m[rows], poses.headings_rad[rows], without
 
 
-def _track(traversal: Traversal, config: RobotCarConfig, faults: list[str]) -> Track | None:
+def _track(
+    traversal: Traversal, config: RobotCarConfig, notes: list[str], faults: list[str]
+) -> Track | None:
     path = traversal.track_file(config.poses)
     if path is None:
         name = "gps/ins.csv" if config.poses == "ins" else "rtk.csv"
         remedy = "extract its gps tar" if config.poses == "ins" else "set dataset.rtk_root"
-        faults.append(f"{traversal.date} has no {name} and is left out; {remedy}")
+        notes.append(f"{traversal.date} has no {name} and is left out; {remedy}")
         return None
     try:
         return read_ins(path) if config.poses == "ins" else read_rtk(path)

@@ -1,0 +1,231 @@
+"""``mlcore data check`` of RobotCar: tars, tables, poses, images, and what has no match."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore.errors import DataError
+from mlcore.factories import Finding, Report
+from mlcore.positions import PositionIndex
+from mlcore_robotcar.config import RobotCarConfig
+from mlcore_robotcar.dataset import RobotCarDataset, open_robotcar
+from mlcore_robotcar.index import read_rows, word_codes
+from mlcore_robotcar.poses import MICROSECONDS
+from mlcore_robotcar.prepared import PreparedSource
+from mlcore_robotcar.raw import PosedFrames
+from mlcore_robotcar.regions import REGIONS
+from mlcore_robotcar.sources import RawSource
+from mlcore_robotcar.tree import DATE
+
+NUM_DECODED = 200
+"""Images that are decoded, evenly spaced over all; all of them in a full check."""
+NUM_TRAVERSALS = 133
+"""That Oxford gives out; 114 have gps, 128 images of stereo/centre."""
+_NUM_EXAMPLES = 5
+_RADII_M = (10.0, 25.0)
+_DAY_S = 86_400
+_FEW_GOOD = 0.5
+_NUMBERED = re.compile(r"\S*\d\S*")
+
+Facts = dict[str, str | int | float]
+
+
+def check_robotcar(config: RobotCarConfig, *, full: bool = False) -> Report:
+    """Examine the files, the positions and the images.
+
+    What stops the data set from opening is a fault of the report, not an error.
+
+    Args:
+        config: Options.
+        full: Whether to decode every image, not a sample.
+
+    Raises:
+        ConfigError: No root is given, or a traversal that an option names is not there.
+    """
+    try:
+        dataset = open_robotcar(config)
+    except DataError as error:
+        return Report(findings=(Finding("fault", str(error)),))
+    source = dataset.source
+    facts = _facts(dataset)
+    findings = []
+    faults: Sequence[str] = ()
+    if isinstance(source, RawSource):
+        faults = source.faults
+        findings += _grouped("fault", source.faults)
+        findings += _of_tracks(source.traversals, facts)
+    if isinstance(source, PreparedSource):
+        _count_dropped(source, facts)
+    info = (0, 1) if isinstance(source, PreparedSource) else (0,)
+    findings += [Finding("info", note) for at, note in enumerate(dataset.notes) if at in info]
+    others = [n for at, n in enumerate(dataset.notes) if at not in info and n not in faults]
+    findings += _grouped("warning", others)
+    missing = _missing(dataset)
+    facts["missing files"] = len(missing)
+    if len(missing):
+        examples = tuple(map(dataset.image_name, missing[:_NUM_EXAMPLES].tolist()))
+        message = "image files are missing; prepare or copy them again"
+        findings.append(Finding("fault", message, len(missing), examples))
+    there = np.setdiff1d(np.arange(dataset.num_images), missing)
+    findings += _decode(dataset, there, len(there) if full else NUM_DECODED)
+    for name in REGIONS:
+        findings += _split_findings(dataset, name)
+    return Report(facts=facts, findings=tuple(findings))
+
+
+def _facts(dataset: RobotCarDataset) -> Facts:
+    source = dataset.source
+    facts: Facts = {
+        "layout": source.layout,
+        "traversals": f"{len(source.dates)} (published: {NUM_TRAVERSALS})",
+        "images with a pose": dataset.num_images,
+        "conditions": ", ".join(
+            f"{word} ({count})" for word, count in Counter(source.conditions).most_common()
+        ),
+    }
+    for name, split in dataset.splits.items():
+        facts[f"{name}: references"] = len(split.references)
+        facts[f"{name}: queries"] = len(split.queries)
+    tables = [t for s in dataset.splits.values() for t in (s.references, s.queries) if len(t)]
+    if tables:
+        width_m, height_m = np.ptp(np.concatenate([t.positions_m for t in tables]), axis=0)
+        facts["extent"] = f"{width_m:.0f} x {height_m:.0f} m"
+    return facts
+
+
+def _grouped(severity: Literal["warning", "fault"], notes: Sequence[str]) -> list[Finding]:
+    """Return a finding for each kind of note: those that differ in names and numbers only."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for note in notes:
+        groups[_NUMBERED.sub("#", note)].append(note)
+    return [
+        Finding(severity, alike[0])
+        if len(alike) == 1
+        else Finding(
+            severity,
+            f"{alike[0]} (and {len(alike) - 1} alike)",
+            len(alike),
+            tuple(alike[1 : 1 + _NUM_EXAMPLES]),
+        )
+        for alike in groups.values()
+    ]
+
+
+def _of_tracks(traversals: Sequence[PosedFrames], facts: Facts) -> list[Finding]:
+    """Report shares of good poses, positions in other places, and names out of time."""
+    tracks = [(posed, posed.track) for posed in traversals if posed.track is not None]
+    rows = sum(len(track) for _, track in tracks)
+    good = sum(int(track.is_good.sum()) for _, track in tracks)
+    facts["rows of positions"] = rows
+    facts["share of good rows"] = f"{good / rows:.1%}" if rows else "none"
+    images = sum(len(posed.frames) for posed in traversals)
+    facts["images"] = images
+    facts["share of images with a pose"] = f"{sum(map(len, traversals)) / max(images, 1):.1%}"
+    findings = []
+    poor = [posed.date for posed, track in tracks if track.is_good.mean() < _FEW_GOOD]
+    if poor:
+        message = f"traversals have fewer than {_FEW_GOOD:.0%} good rows of positions"
+        findings.append(Finding("warning", message, len(poor), tuple(poor[:_NUM_EXAMPLES])))
+    tagged = [posed.date for posed in traversals if {"poor-gps", "no-gps"} & set(posed.tags)]
+    if tagged:
+        message = "traversals are tagged poor-gps or no-gps: look at their positions"
+        findings.append(Finding("info", message, len(tagged), tuple(tagged[:_NUM_EXAMPLES])))
+    late = [posed.date for posed in traversals if _is_another_day(posed)]
+    if late:
+        message = "traversals have timestamps more than a day from their names: mixed up files"
+        findings.append(Finding("warning", message, len(late), tuple(late[:_NUM_EXAMPLES])))
+    return findings
+
+
+def _is_another_day(posed: PosedFrames) -> bool:
+    if not DATE.fullmatch(posed.date):
+        return False
+    try:
+        named = dt.datetime.strptime(posed.date + "+0000", "%Y-%m-%d-%H-%M-%S%z")
+    except ValueError:  # the 31st of June
+        return True
+    first_s = float(posed.frames.timestamps[0]) / MICROSECONDS
+    return abs(first_s - named.timestamp()) > _DAY_S
+
+
+def _count_dropped(source: PreparedSource, facts: Facts) -> None:
+    dropped: Counter[str] = Counter()
+    for number in range(len(source.dates)):
+        words, codes = word_codes(read_rows(source.index(number), ("dropped",))["dropped"])
+        counts = np.bincount(codes, minlength=len(words))
+        dropped.update(dict(zip(words, counts.tolist(), strict=True)))
+    for reason in ("exposure", "offset"):
+        facts[f"left out: {reason}"] = dropped[reason]
+
+
+def _missing(dataset: RobotCarDataset) -> NDArray[np.int64]:
+    """Return the images without a file; those of a raw tree have just been listed."""
+    if isinstance(dataset.source, RawSource):
+        return np.empty(0, np.int64)
+    root = Path(getattr(dataset.source, "root", "."))
+    listed: dict[str, frozenset[str]] = {}
+    missing = []
+    for index in range(dataset.num_images):
+        folder, _, name = dataset.image_name(index).rpartition("/")
+        if folder not in listed:
+            listed[folder] = _files(root / folder)
+        if name not in listed[folder]:
+            missing.append(index)
+    return np.array(missing, np.int64)
+
+
+def _files(folder: Path) -> frozenset[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_file())
+    except (OSError, ValueError):  # no such folder, or a name that none can have
+        return frozenset()
+
+
+def _decode(dataset: RobotCarDataset, there: NDArray[np.int64], number: int) -> list[Finding]:
+    """Decode a number of the images that are there."""
+    if not len(there):
+        return []
+    spread = np.unique(np.linspace(0, len(there) - 1, number).astype(int))
+    sizes: Counter[str] = Counter()
+    unreadable = []
+    for index in there[spread].tolist():
+        try:
+            _, height, width = dataset.load_image(index).shape
+        except DataError as error:
+            unreadable.append(str(error))
+            continue
+        sizes[f"{width} x {height} px"] += 1
+    common = ", ".join(f"{size} ({n})" for size, n in sizes.most_common(_NUM_EXAMPLES))
+    findings = [Finding("info", f"{len(spread)} images decoded: {common or 'none'}")]
+    if unreadable:
+        message = "images cannot be decoded; download or prepare them again"
+        examples = tuple(unreadable[:_NUM_EXAMPLES])
+        findings.append(Finding("fault", message, len(unreadable), examples))
+    return findings
+
+
+def _split_findings(dataset: RobotCarDataset, name: str) -> list[Finding]:
+    split = dataset.splits[name]
+    if not len(split.references):
+        what = "training reference" if name == "train" else f"reference of the {name}"
+        return [Finding("warning", f"there is no {what}; see dataset.protocol and regions")]
+    if not len(split.queries):
+        return [Finding("warning", f"{name} has no queries; see dataset.protocol")]
+    references_m, queries_m = split.references.positions_m, split.queries.positions_m
+    nearest = references_m[PositionIndex(references_m).nearest(queries_m)]
+    away_m = np.linalg.norm(nearest - queries_m, axis=1)
+    return [
+        Finding("warning", f"{name}: queries have no reference within {radius_m:g} m", alone)
+        for radius_m in _RADII_M
+        if (alone := int((away_m > radius_m).sum()))
+    ]

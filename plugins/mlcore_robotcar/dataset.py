@@ -1,0 +1,282 @@
+"""The data set ``robotcar``: columns of positions, and images read when asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore.errors import ConfigError, DataError
+from mlcore.protocols import PlaceTable, Progress, Split, no_progress
+from mlcore_robotcar.config import RobotCarConfig
+from mlcore_robotcar.prepared import PreparedSource
+from mlcore_robotcar.protocol import Roles, resolve
+from mlcore_robotcar.regions import REGIONS, Cut, find_regions
+from mlcore_robotcar.sources import Columns, RawSource, Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def open_robotcar(
+    config: RobotCarConfig, cache_dir: Path | None = None, progress: Progress = no_progress
+) -> RobotCarDataset:
+    """Open RobotCar, in whatever layout it is.
+
+    Raises:
+        ConfigError: No root is given, or a traversal that an option names is not there.
+        DataError: Files are missing, malformed or implausible.
+    """
+    if config.root is None:
+        raise ConfigError(
+            "dataset.root is not set; give the folder that 'mlcore data prepare robotcar' "
+            "wrote, or that of the download"
+        )
+    if not config.root.is_dir():
+        raise DataError(f"dataset.root {config.root} is no folder")
+    return RobotCarDataset(config, open_source(config, config.root, cache_dir, progress))
+
+
+def open_source(
+    config: RobotCarConfig,
+    root: Path,
+    cache_dir: Path | None = None,
+    progress: Progress = no_progress,
+) -> Source:
+    """Return the images of a folder, by the layout given or found."""
+    from mlcore_robotcar.others import open_names, open_tables
+
+    layout = find_layout(root) if config.layout == "auto" else config.layout
+    if layout == "prepared":
+        return PreparedSource(root, config.leave_out)
+    if layout == "csv":
+        return open_tables(config, root)
+    if layout == "names":
+        return open_names(config, root)
+    return RawSource(config, root, cache_dir, progress)
+
+
+def find_layout(root: Path) -> str:
+    """Return the layout of a folder: prepared, csv, names, or else raw."""
+    from mlcore_robotcar.index import SETTINGS
+    from mlcore_robotcar.others import find_names, find_tables
+    from mlcore_robotcar.tree import find_traversals
+
+    if (root / SETTINGS).is_file():
+        return "prepared"
+    if find_tables(root):
+        return "csv"
+    if find_traversals(root, "stereo/centre"):
+        return "raw"
+    return "names" if next(find_names(root), None) else "raw"
+
+
+class RobotCarDataset:
+    """Traversals of Oxford: a :class:`mlcore.protocols.PlaceDataset`.
+
+    An image's index counts the images of all traversals, in the order of time, those outside
+    all regions included. The tables hold 42 bytes an image and are made on opening; they are
+    not pickled: a process that loads images does without, or makes them again.
+
+    Args:
+        config: Protocol and regions.
+        source: Where the images are.
+
+    Attributes:
+        source: As given.
+        roles: The part that each traversal plays.
+        notes: What was found and what was left out.
+    """
+
+    def __init__(self, config: RobotCarConfig, source: Source) -> None:
+        self._config = config
+        self.source = source
+        self.roles: Roles = resolve(config, source.dates)
+        self._starts = [0, *accumulate(source.sizes)]
+        _, regions_note = self._cut()
+        total = f"{self._starts[-1]} images of {len(source.dates)} traversals"
+        self.notes: tuple[str, ...] = (
+            f"layout: {source.layout}; {total}",
+            *((regions_note,) if regions_note else ()),
+            *source.notes,
+            *self.roles.notes,
+        )
+        _ = self.splits  # now: what cannot be read is to be told before a run
+
+    def _cut(self) -> tuple[Cut | None, str]:
+        """Return the regions; None where those of the index count."""
+        root = self._config.root
+        assert root is not None
+        if isinstance(self.source, PreparedSource) and self._config.regions is None:
+            return None, ""
+        return find_regions(self._config.regions, root)
+
+    @cached_property
+    def splits(self) -> dict[str, Split]:
+        """Train, validation and test; tables may be empty."""
+        cut, _ = self._cut()
+        regions = [self.source.regions(at, cut) for at in range(len(self.source.dates))]
+        sizes = np.array(
+            [np.bincount(codes + 1, minlength=len(REGIONS) + 1)[1:] for codes in regions]
+        )
+        members = _members(self.roles, self.source.dates)
+        fills = {
+            (name, role): _Fill(self.source, sizes[numbers, REGIONS.index(name)].sum(), name)
+            for (name, role), numbers in members.items()
+        }
+        for number, codes in enumerate(regions):
+            takers = [fills[key] for key, numbers in members.items() if number in numbers]
+            if takers and sizes[number].any():
+                columns = self.source.columns(number)
+                for fill in takers:
+                    rows = np.flatnonzero(codes == REGIONS.index(fill.region))
+                    fill.take(number, self._starts[number], rows, columns)
+        return {
+            name: Split(
+                references=fills[name, "references"].table(),
+                queries=fills[name, "queries"].table(),
+            )
+            for name in REGIONS
+        }
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "splits"}
+
+    @property
+    def num_images(self) -> int:
+        """Images of all traversals."""
+        return self._starts[-1]
+
+    @property
+    def train(self) -> Split:
+        """What is learned from; raises DataError where the reference is not there."""
+        return self._nonempty("train", "references")
+
+    @property
+    def validation(self) -> Split:
+        """What settings are chosen on; empty tables where its traversals are not there."""
+        return self.splits["validation"]
+
+    @property
+    def test(self) -> Split:
+        """What results are reported on; raises DataError where a table is empty."""
+        return self._nonempty("test", "references", "queries")
+
+    def _nonempty(self, name: str, *tables: str) -> Split:
+        split = self.splits[name]
+        for table in tables:
+            if not len(getattr(split, table)):
+                raise DataError(self._why_empty(name, table))
+        return split
+
+    def _why_empty(self, name: str, table: str) -> str:
+        dates = self.source.dates
+        wanted = (
+            self.roles.reference if table == "references" else ", ".join(self.roles.queries)
+        )
+        shown = ", ".join(dates[:5]) + (", ..." if len(dates) > 5 else "")
+        if not wanted or (table == "references" and wanted not in dates):
+            return (
+                f"split {name} has no {table}: the traversals of the protocol are not there. "
+                f"There are {shown}: set dataset.reference and dataset.queries, or "
+                "dataset.protocol all"
+            )
+        return (
+            f"split {name} has no {table}: no image of {wanted} is in its region; set "
+            "dataset.regions to polygons that fit the drive"
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with any position, with the split, and with how images were made."""
+        digest = hashlib.blake2b(self.source.digest().encode(), digest_size=16)
+        for split in self.splits.values():
+            for table in (split.references, split.queries):
+                digest.update(b"%d," % len(table))
+                digest.update(table.index.tobytes())
+        return digest.hexdigest()
+
+    def load_image(self, index: int) -> Tensor:
+        """Return image ``index`` as uint8 ``(3, H, W)``, RGB.
+
+        Raises:
+            DataError: The image is missing or cannot be decoded; the message names it.
+        """
+        number, row = self._place(index)
+        return self.source.load(number, row)
+
+    def image_name(self, index: int) -> str:
+        """Return the path of image ``index``."""
+        number, row = self._place(index)
+        return self.source.name(number, row)
+
+    def _place(self, index: int) -> tuple[int, int]:
+        number = bisect_right(self._starts, index) - 1
+        return number, index - self._starts[number]
+
+
+def _members(roles: Roles, dates: list[str]) -> dict[tuple[str, str], list[int]]:
+    """Return the traversals of each table, by their places in ``dates``."""
+    training = [date for date in dates if date not in roles.never_train]
+    members = {
+        ("train", "references"): [roles.reference],
+        ("train", "queries"): [date for date in training if date != roles.reference],
+        ("validation", "references"): [roles.validation_reference],
+        ("validation", "queries"): roles.validation_queries,
+        ("test", "references"): [roles.reference],
+        ("test", "queries"): roles.queries,
+    }
+    place = {date: number for number, date in enumerate(dates)}
+    return {
+        key: sorted(place[date] for date in names if date in place)
+        for key, names in members.items()
+    }
+
+
+def _smallest(count: int) -> type[np.int16 | np.int32]:
+    return np.int16 if count < 2**15 else np.int32
+
+
+class _Fill:
+    """A table of known length that is filled traversal by traversal, without a second copy."""
+
+    def __init__(self, source: Source, size: int, region: str) -> None:
+        self.region = region
+        self._source = source
+        self._filled = 0
+        self._index = np.empty(size, np.int64)
+        self._traversal: NDArray[np.integer] = np.empty(size, _smallest(len(source.dates)))
+        self._columns = Columns(
+            np.empty((size, 2)), np.empty(size) if source.has_headings else None, np.empty(size)
+        )
+
+    def take(self, number: int, start: int, rows: NDArray[np.int64], columns: Columns) -> None:
+        """Add rows of a traversal whose first image has the index ``start``."""
+        span = slice(self._filled, self._filled + len(rows))
+        self._index[span] = start + rows
+        self._traversal[span] = number
+        for mine, theirs in zip(self._columns, columns, strict=True):
+            if mine is not None:
+                mine[span] = np.asarray(theirs)[rows]
+        self._filled += len(rows)
+
+    def table(self) -> PlaceTable:
+        """Return the table."""
+        names = sorted(set(self._source.conditions))
+        of_traversal = np.array([names.index(c) for c in self._source.conditions], np.int8)
+        return PlaceTable(
+            index=self._index,
+            positions_m=self._columns.positions_m,
+            headings_rad=self._columns.headings_rad,
+            arc_length_m=self._columns.arc_length_m,
+            traversal=self._traversal,
+            traversals=self._source.dates,
+            condition=of_traversal[self._traversal],
+            conditions=names,
+        )

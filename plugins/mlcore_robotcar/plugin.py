@@ -1,0 +1,50 @@
+"""What the plugin ``robotcar`` provides: one data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlcore import BuildContext, DatasetFactory, Report, SamplingRadii, hookimpl
+from mlcore.protocols import Progress
+from mlcore_robotcar.config import RobotCarConfig
+
+if TYPE_CHECKING:
+    from mlcore_robotcar.dataset import RobotCarDataset
+
+mlcore_hook_api = 1
+
+
+def _build(config: RobotCarConfig, context: BuildContext) -> RobotCarDataset:
+    from mlcore_robotcar.dataset import open_robotcar
+
+    return open_robotcar(config, context.cache_dir, context.progress)
+
+
+def _check(config: RobotCarConfig, *, full: bool = False) -> Report:
+    from mlcore_robotcar.checking import check_robotcar
+
+    return check_robotcar(config, full=full)
+
+
+def _prepare(config: RobotCarConfig, out: Path, progress: Progress) -> Report:
+    from mlcore_robotcar.preparing import prepare_robotcar
+
+    return prepare_robotcar(config, out, progress)
+
+
+@hookimpl
+def mlcore_datasets() -> list[DatasetFactory]:
+    """Return the data set of Oxford RobotCar."""
+    return [
+        DatasetFactory(
+            name="robotcar",
+            summary="Oxford RobotCar: one route in all weathers, from the download's tars",
+            source="Maddern et al., 1 Year, 1000 km: The Oxford RobotCar Dataset, 2017",
+            config=RobotCarConfig,
+            build=_build,
+            check=_check,
+            prepare=_prepare,
+            radii=SamplingRadii(near_radius_m=15.0, far_radius_m=15.0),
+        )
+    ]
