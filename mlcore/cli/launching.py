@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mlcore.results import Evaluation
 
 Ending = Literal["finished", "diverged", "interrupted", "terminated"]
+Attempt = tuple[Ending, MlcoreError | None]
 Launch = Callable[[Sequence["Task"]], Iterator[tuple["Task", Ending]]]
 """Does the tasks that have not ended yet, and yields each as it ends."""
 
@@ -144,6 +145,7 @@ def on_slurm(
     """
     try:
         import submitit
+        from submitit.core import utils
     except ImportError:
         raise ConfigError(
             "--launcher slurm needs submitit: install mlcore-localization[cluster]"
@@ -165,9 +167,11 @@ def on_slurm(
         waiting = dict(zip(jobs, tasks, strict=True))
         for job in submitit.helpers.as_completed(jobs):
             try:
-                ending: Ending = job.result()
-            except submitit.core.utils.FailedJobError as error:
-                raise WorkerError(f"job {job.job_id} failed: {error}") from None
+                ending, error = job.result()
+            except utils.UncompletedJobError as fault:  # FailedJobError is one
+                raise WorkerError(f"job {job.job_id} failed: {fault}") from None
+            if error is not None:
+                raise error
             yield waiting[job], ending
 
     try:
@@ -182,8 +186,8 @@ def on_slurm(
 class _Requeued:
     """What a job runs; submitit asks it how to go on when the time is up."""
 
-    def __call__(self, task: Task) -> Ending:
-        return perform(task)
+    def __call__(self, task: Task) -> Attempt:
+        return _attempt(task)
 
     def checkpoint(self, task: Task) -> Any:
         from submitit.helpers import DelayedSubmission
@@ -200,19 +204,25 @@ def _start_worker(threads: int, gpus: Queue[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _perform_in_worker(task: Task, logs: Path) -> tuple[Ending, MlcoreError | None]:
+def _perform_in_worker(task: Task, logs: Path) -> Attempt:
     name = f"{task.out.parent.name}-{task.out.name}.txt"
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with (logs / name).open("a", buffering=1) as log, redirect_stderr(log):
-            return perform(task), None
+            return _attempt(task)
     except KeyboardInterrupt:
         return "interrupted", None
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _attempt(task: Task) -> Attempt:
+    """Do one run; an error is handed to the process that launched it."""
+    try:
+        return perform(task), None
     except MlcoreError as error:
         # Not the error itself: some take more than a message, which pickle does not know.
         return "interrupted", MlcoreError(f"{task.out}: {error}")
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _gpu(number: int) -> str:

@@ -225,13 +225,16 @@ def test_same_by_construction_is_the_same_row_twice(tmp_path):
 
 _FAKE_SBATCH = """#!/bin/sh
 # One process after another, where SLURM would start them side by side.
-for script; do :; done
+for given; do :; done
+script=$(mktemp)
+cp "$given" "$script"  # SLURM too keeps what it was given
 size=$(sed -n 's/.*--array=0-\\([0-9]*\\).*/\\1/p' "$script")
 for task in $(seq 0 "$size"); do
+    sleep 0.2 # until what the job reads has its name
     SLURM_JOB_ID=7 SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_NTASKS=1 \\
         SLURM_JOB_NUM_NODES=1 SLURM_NODEID=0 SLURM_PROCID=0 SLURM_LOCALID=0 \\
-        SLURM_JOB_NODELIST=here sh "$script" >&2
-done
+        SLURM_JOB_NODELIST=here sh "$script"
+done > "$given.log" 2>&1 &
 echo "Submitted batch job 7"
 """
 _FAKE_SRUN = """#!/bin/sh
@@ -239,7 +242,7 @@ shift 5  # --unbuffered --output FILE --error FILE
 exec "$@"
 """
 _FAKE_SACCT = """#!/bin/sh
-printf 'JobID|State\\n7_0|COMPLETED\\n7_1|COMPLETED\\n'
+printf 'JobID|State\\n7_0|RUNNING\\n7_1|RUNNING\\n'
 """
 
 
