@@ -207,7 +207,8 @@ class DatasetFactory(Factory):
     """Describes a data set.
 
     Attributes:
-        check: ``check(config)`` examines the files for ``mlcore data check``.
+        check: ``check(config)`` examines the files for ``mlcore data check``. One that also
+            takes ``full=True`` decodes every image then, for ``--full``.
         prepare: ``prepare(config, out, progress)`` writes what makes opening fast, for
             ``mlcore data prepare``.
         radii: Sampling radii that suit the data; a configuration overrides them.
@@ -216,6 +217,6 @@ class DatasetFactory(Factory):
     kind: ClassVar[str] = "dataset"
 
     build: Callable[[Any, BuildContext], PlaceDataset]
-    check: Callable[[Any], Report] | None = None
+    check: Callable[..., Report] | None = None
     prepare: Callable[[Any, Path, Progress], Report] | None = None
     radii: SamplingRadii = SamplingRadii()

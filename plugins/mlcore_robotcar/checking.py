@@ -58,17 +58,15 @@ def check_robotcar(config: RobotCarConfig, *, full: bool = False) -> Report:
     source = dataset.source
     facts = _facts(dataset)
     findings = []
-    faults: Sequence[str] = ()
+    grave: list[str] = []
     if isinstance(source, RawSource):
-        faults = source.faults
+        grave = [*source.faults, *source.warnings]
         findings += _grouped("fault", source.faults)
+        findings += _grouped("warning", source.warnings)
         findings += _of_tracks(source.traversals, facts)
     if isinstance(source, PreparedSource):
         _count_dropped(source, facts)
-    info = (0, 1) if isinstance(source, PreparedSource) else (0,)
-    findings += [Finding("info", note) for at, note in enumerate(dataset.notes) if at in info]
-    others = [n for at, n in enumerate(dataset.notes) if at not in info and n not in faults]
-    findings += _grouped("warning", others)
+    findings += [Finding("info", note) for note in dataset.notes if note not in grave]
     missing = _missing(dataset)
     facts["missing files"] = len(missing)
     if len(missing):

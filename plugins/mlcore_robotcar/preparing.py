@@ -23,7 +23,8 @@ from mlcore_robotcar.cleaning import clean
 from mlcore_robotcar.config import RobotCarConfig
 from mlcore_robotcar.decoding import TABLES
 from mlcore_robotcar.developing import Job, Survey, develop_part, finish, survey
-from mlcore_robotcar.index import FOLDER, SETTINGS, SUMMARY
+from mlcore_robotcar.index import FOLDER, SETTINGS, SUMMARY, indexed_dates
+from mlcore_robotcar.protocol import resolve
 from mlcore_robotcar.regions import REGIONS, find_regions
 from mlcore_robotcar.tree import find_traversals
 from mlcore_robotcar.workers import workers
@@ -67,6 +68,7 @@ def prepare_robotcar(config: RobotCarConfig, out: Path, progress: Progress) -> R
             f"tars such as 2014-12-02-15-30-08_stereo_centre_01.tar are due"
             + (f"; left out: {', '.join(left_out)}" if left_out else "")
         )
+    resolve(config, sorted({*indexed_dates(out), *(one.date for one in kept)}))
     _claim(config, out)
     tally = _Tally()
     call = uuid.uuid4().hex

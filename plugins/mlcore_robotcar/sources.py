@@ -83,6 +83,11 @@ class RawSource:
         cache_dir: Folder for the indices of tars; None for the user's.
         progress: Told how many traversals are read.
 
+    Attributes:
+        traversals: Those with images that have a pose.
+        warnings: What was found odd; part of ``notes``.
+        faults: What would spoil a result; part of ``notes``.
+
     Raises:
         DataError: No image there has a pose.
     """
@@ -101,6 +106,7 @@ class RawSource:
         found = find_traversals(root, config.camera, config.rtk_root)
         kept = {date: one for date, one in found.items() if date not in config.leave_out}
         self.notes: list[str] = []
+        self.warnings: list[str] = []
         self.faults: list[str] = []
         self.traversals: list[PosedFrames] = []
         progress("reading traversals", 0, len(kept))
@@ -114,7 +120,7 @@ class RawSource:
         if not self.traversals:
             raise DataError(
                 f"no image of {config.camera} in {root} has a pose"
-                + "".join(f"; {line}" for line in (self.faults + self.notes)[:3])
+                + "".join(f"; {line}" for line in self.notes[:3])
             )
         self.dates = [posed.date for posed in self.traversals]
         self.conditions = [posed.condition for posed in self.traversals]
@@ -123,10 +129,13 @@ class RawSource:
             self.notes.append("no distortion table is given: images stay distorted")
 
     def _take(self, posed: PosedFrames) -> None:
-        self.notes += [*posed.faults, *posed.notes]
+        without = [
+            f"{posed.date}: {count} images are {reason}: left out"
+            for reason, count in posed.without_pose.items()
+        ]
+        self.warnings += [*posed.notes, *without]
         self.faults += posed.faults
-        for reason, count in posed.without_pose.items():
-            self.notes.append(f"{posed.date}: {count} images are {reason}: left out")
+        self.notes += [*posed.faults, *posed.notes, *without]
         if len(posed):
             self.traversals.append(posed)
 
