@@ -15,6 +15,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from mlcore.cli.main import main
+from mlcore.shards import ShardedEmbeddings
 
 TINY = [
     *("--dataset", "synthetic", "--model.width", "8", "--model.embedding_dim", "16"),
@@ -128,6 +129,46 @@ def test_embed_a_split_to_parquet(run, tmp_path, capsys):
     assert table["role"].to_pylist() == ["reference"] * 60 + ["query"] * 120
     embeddings = np.array(table["embedding"].to_pylist())
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1.0, atol=1e-6)
+
+
+def test_embed_in_shards_and_go_on(run, tmp_path, capsys):
+    out = tmp_path / "shards"
+    words = ["embed", run, "--out", out, "--shard_size", "50"]
+    assert mlcore(*words) == 0
+    assert mlcore("embed", run, "--out", tmp_path / "whole.npy") == 0
+    shards, whole = ShardedEmbeddings.open(out), np.load(tmp_path / "whole.npy")
+    assert shards.shape == whole.shape == (180, 16)
+    np.testing.assert_allclose(shards.read(0, 180), whole, atol=1e-6)
+    lines = [(out / f"embeddings-{n:05d}.csv").read_text().splitlines() for n in range(4)]
+    joined = [lines[0][0], *(line for part in lines for line in part[1:])]
+    assert joined == (tmp_path / "whole.csv").read_text().splitlines()
+    # What a kill left out is made again, what is there is left as it is.
+    (out / "embeddings-00002.csv").unlink()
+    kept = (out / "embeddings-00001.npy").stat().st_mtime_ns
+    before = (out / "embeddings-00002.npy").read_bytes()
+    capsys.readouterr()
+    assert mlcore(*words) == 0
+    assert "3 of 4 shards are there" in capsys.readouterr().err
+    assert (out / "embeddings-00001.npy").stat().st_mtime_ns == kept
+    assert (out / "embeddings-00002.npy").read_bytes() == before
+    assert (out / "embeddings-00002.csv").exists()
+
+
+def test_shards_of_something_else_are_never_added(run, tmp_path, capsys):
+    out = tmp_path / "shards"
+    assert mlcore("embed", run, "--out", out, "--shard_size", "100") == 0
+    for words, message in (
+        (["--shard_size", "50"], "made with shard_size 100, not 50"),
+        (["--shard_size", "100", "--split", "train"], "made with images test, not train"),
+        (["--shard_size", "0"], "--shard_size 0 must be at least 1"),
+        ([], "must end in .parquet or .npy, or be a folder with --shard_size"),
+    ):
+        assert mlcore("embed", run, "--out", out, *words) == 2
+        assert message in capsys.readouterr().err.splitlines()[-1]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("")
+    assert mlcore("embed", run, "--out", tmp_path / "other", "--shard_size", "9") == 2
+    assert "holds other files" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_embed_a_folder_to_npy(run, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from mlcore.errors import ConfigError, DataError
 from mlcore.retrieval import search
+from mlcore.shards import ShardedEmbeddings
 
 
 def brute_force(references, queries, k):
@@ -53,6 +56,70 @@ def test_chunks_change_nothing():
         chunked = search(references, queries, 5, memory_bytes=memory_bytes)
         np.testing.assert_array_equal(chunked.row, whole.row)
         np.testing.assert_array_equal(chunked.distance, whole.distance)
+
+
+def write_shards(folder, references, sizes):
+    starts = np.cumsum([0, *sizes])
+    assert starts[-1] == len(references)
+    for number, (start, stop) in enumerate(pairwise(starts)):
+        np.save(folder / f"embeddings-{number:05d}.npy", references[start:stop])
+    return ShardedEmbeddings.open(folder)
+
+
+@pytest.mark.parametrize("memory_bytes", [1, 3_000, 10**6])
+def test_references_on_disk_are_found_as_in_memory(tmp_path, memory_bytes):
+    rng = np.random.default_rng(1)
+    references = rng.normal(size=(300, 16)).astype(np.float32)
+    references[200:220] = references[100:120]  # equals in other blocks and shards
+    queries = np.concatenate([references[95:125], rng.normal(size=(40, 16))]).astype(np.float32)
+    whole = search(references, queries, 5)
+    shards = write_shards(tmp_path, references, [120, 1, 100, 79])
+    np.save(tmp_path / "one.npy", references)
+    for source in (shards, np.load(tmp_path / "one.npy", mmap_mode="r")):
+        found = search(source, queries, 5, memory_bytes=memory_bytes)
+        np.testing.assert_array_equal(found.row, whole.row)
+        np.testing.assert_array_equal(found.distance, whole.distance)
+
+
+def test_blocks_are_read_once_and_told(tmp_path):
+    references = np.random.default_rng(1).normal(size=(64, 4)).astype(np.float32)
+    shards = write_shards(tmp_path, references, [30, 34])
+    told = []
+    search(
+        *(shards, references[:3], 2),
+        memory_bytes=2 * 16 * 4 * 4,  # blocks of 16 rows
+        progress=lambda what, done, total, _="": told.append((what, done, total)),
+    )
+    assert told == [("searching", done, 64) for done in (16, 32, 48, 64)]
+
+
+def test_a_value_that_is_not_finite_is_found_in_any_block(tmp_path):
+    references = np.ones((40, 4), dtype=np.float32)
+    references[33, 2] = np.nan
+    shards = write_shards(tmp_path, references, [20, 20])
+    with pytest.raises(DataError, match="a reference embedding is not finite"):
+        search(shards, references[:1], 2, memory_bytes=200)
+
+
+def test_shards_as_rows(tmp_path):
+    references = np.arange(20, dtype=np.float32).reshape(10, 2)
+    shards = write_shards(tmp_path, references, [3, 7])
+    assert shards.shape == (10, 2)
+    assert np.array_equal(shards.read(2, 5), references[2:5])
+    rows = np.array([[9, 0], [3, 2]])
+    assert np.array_equal(shards.take(rows), references[rows])
+
+
+def test_bad_shards(tmp_path):
+    with pytest.raises(DataError, match="no shard of embeddings"):
+        ShardedEmbeddings.open(tmp_path)
+    np.save(tmp_path / "embeddings-00000.npy", np.zeros((2, 3), dtype=np.float32))
+    np.save(tmp_path / "embeddings-00001.npy", np.zeros((2, 4), dtype=np.float32))
+    with pytest.raises(DataError, match=r"embeddings-00001.npy has rows of shape \(4,\)"):
+        ShardedEmbeddings.open(tmp_path)
+    (tmp_path / "embeddings-00001.npy").write_bytes(b"torn")
+    with pytest.raises(DataError, match=r"embeddings-00001.npy cannot be read"):
+        ShardedEmbeddings.open(tmp_path)
 
 
 def test_of_equal_references_the_first_comes_first():

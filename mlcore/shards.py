@@ -1,0 +1,132 @@
+"""Embeddings in a folder of shards: written one by one, so that a kill costs one of them.
+
+A shard is ``embeddings-NNNNN.npy`` ``(n, D)`` float32 with the index of its rows beside it
+in ``embeddings-NNNNN.csv``, written last: a shard without it is not there. ``shards.json``
+says what was embedded by what, so that nothing else is ever added.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore.errors import ConfigError, DataError
+from mlcore.files import atomic_write
+
+
+class ShardFolder:
+    """A folder of shards that is being written.
+
+    Args:
+        path: The folder; made if it does not exist.
+        made_from: What determines the embeddings: model, images, size of a shard.
+
+    Raises:
+        ConfigError: The folder holds shards of something else, or other files.
+    """
+
+    def __init__(self, path: Path, made_from: Mapping[str, Any]) -> None:
+        self.path = path
+        manifest = path / "shards.json"
+        content = json.dumps(dict(made_from), indent=1, sort_keys=True) + "\n"
+        if manifest.exists():
+            _require_equal(path, json.loads(manifest.read_text()), json.loads(content))
+            return
+        if path.is_dir() and any(path.iterdir()):
+            raise ConfigError(
+                f"--out {path} holds other files; shards want a folder of their own"
+            )
+        path.mkdir(exist_ok=True)
+        with atomic_write(manifest) as file:
+            file.write(content.encode())
+
+    def shard(self, number: int) -> Path:
+        """Return where the embeddings of a shard belong."""
+        return self.path / f"embeddings-{number:05d}.npy"
+
+    def has(self, number: int) -> bool:
+        """Return whether a shard is written, its index included."""
+        return self.shard(number).exists() and self.shard(number).with_suffix(".csv").exists()
+
+
+def _require_equal(path: Path, there: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    for name in sorted(there.keys() | given.keys()):
+        if there.get(name) != given.get(name):
+            raise ConfigError(
+                f"--out {path} holds embeddings made with {name} {there.get(name)}, not "
+                f"{given.get(name)}; choose another folder"
+            )
+
+
+class ShardedEmbeddings:
+    """The rows of all shards of a folder, one after the other, mapped into memory.
+
+    Attributes:
+        shape: ``(N, D)``.
+    """
+
+    def __init__(self, parts: list[NDArray[np.float32]]) -> None:
+        if not parts:
+            raise DataError("there is no shard of embeddings")
+        self._parts = parts
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+        self.shape = (int(self._starts[-1]), int(parts[0].shape[1]))
+
+    @classmethod
+    def open(cls, folder: Path) -> ShardedEmbeddings:
+        """Map the shards that ``mlcore embed --shard_size`` wrote.
+
+        Raises:
+            DataError: There is none, or one is torn or of another dimension.
+        """
+        parts = []
+        for path in sorted(folder.glob("embeddings-*.npy")):
+            try:
+                parts.append(np.load(path, mmap_mode="r"))
+            except (OSError, ValueError, EOFError) as error:
+                raise DataError(f"shard {path} cannot be read: {error}") from error
+            if parts[-1].shape[1:] != parts[0].shape[1:]:
+                raise DataError(
+                    f"shard {path} has rows of shape {parts[-1].shape[1:]}, the first one of "
+                    f"{parts[0].shape[1:]}"
+                )
+        if not parts:
+            raise DataError(f"no shard of embeddings in {folder}")
+        return cls(parts)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return rows ``[start, stop)`` as a copy; the mapped pages are given back."""
+        block = np.empty((stop - start, self.shape[1]), dtype=np.float32)
+        for part, first in zip(self._parts, self._starts, strict=False):
+            low, high = max(start, int(first)), min(stop, int(first) + len(part))
+            if low < high:
+                block[low - start : high - start] = part[low - first : high - first]
+                give_back(part)
+        return block
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the given rows, of any order: an array of any shape, and ``D``."""
+        found = np.empty((*rows.shape, self.shape[1]), dtype=np.float32)
+        place = np.searchsorted(self._starts, rows, side="right") - 1
+        for number, part in enumerate(self._parts):
+            here = place == number
+            if here.any():
+                found[here] = part[rows[here] - self._starts[number]]
+                give_back(part)
+        return found
+
+
+def give_back(rows: NDArray[np.float32]) -> None:
+    """Let the pages of a memory map go, which would count as this process's memory."""
+    mapped = getattr(rows, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
