@@ -82,6 +82,12 @@ class TrainingBatches(Dataset[TrainingBatch]):
         self._augment = augment
         self._skip_unreadable = skip_unreadable
 
+    @property
+    def steps_per_window(self) -> int | None:
+        """Steps whose hard images are planned at once; None where all are random."""
+        hard = self._planner.hard
+        return None if hard is None else hard.steps_per_window
+
     def __getitem__(self, step: int) -> TrainingBatch:
         """Return the batch of a step, from 0.
 
@@ -215,23 +221,44 @@ class TrainingLoader:
         rank: int = 0,
         count: int = 1,
     ) -> None:
+        self._batches = batches
+        self._start_step = start_step
         self._num_steps = num_steps
-        self._loader = DataLoader(
-            batches if count == 1 else _Shares(batches, rank, count),
-            batch_size=None,
-            sampler=range(start_step, num_steps),
-            num_workers=num_workers,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_leave_signals_to_parent,
-            generator=torch.Generator(),  # else it draws from the global one
-        )
+        self._num_workers = num_workers
+        self._rank = rank
+        self._count = count
 
     def __len__(self) -> int:
         return self._num_steps
 
     def __iter__(self) -> Iterator[TrainingBatch]:
-        with told_of_dead_workers():
-            yield from self._loader
+        for steps in self._windows():
+            with told_of_dead_workers():
+                yield from self._loader(steps)
+
+    def _windows(self) -> Iterator[range]:
+        """Yield the steps, cut where tuples with hard images are planned anew.
+
+        Data-loading processes know what was planned when they were started.
+        """
+        size = self._batches.steps_per_window or self._num_steps
+        start = self._start_step
+        while start < self._num_steps:
+            stop = min(self._num_steps, (start // size + 1) * size)
+            yield range(start, stop)
+            start = stop
+
+    def _loader(self, steps: range) -> DataLoader[TrainingBatch]:
+        batches = self._batches
+        return DataLoader(
+            batches if self._count == 1 else _Shares(batches, self._rank, self._count),
+            batch_size=None,
+            sampler=steps,
+            num_workers=self._num_workers,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_leave_signals_to_parent,
+            generator=torch.Generator(),  # else it draws from the global one
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: the step is in the checkpoint."""

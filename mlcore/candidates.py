@@ -46,6 +46,11 @@ class Candidates:
         self._positions_m = images.positions_m
         self._index = PositionIndex(images.positions_m)
 
+    @property
+    def num_images(self) -> int:
+        """All images, near, far or neither."""
+        return len(self._images)
+
     def around(self, row: int) -> Rows:
         """Return the rows within the near radius of a row, itself included, ascending."""
         return self._index.within(self._positions_m[row], self.near_radius_m)
@@ -97,16 +102,22 @@ class Candidates:
 
     def draw_apart(self, taken: Rows, num: int, generator: np.random.Generator) -> Rows:
         """Return up to ``num`` random rows far from the rows ``taken`` and from each other."""
+        num_draws = max(_MIN_DRAWS, num * _DRAWS_PER_IMAGE)
+        return self.first_apart(
+            taken, num, generator.integers(len(self._images), size=num_draws)
+        )
+
+    def first_apart(self, taken: Rows, num: int, rows: Rows) -> Rows:
+        """Return the first ``num`` of ``rows`` that are far from ``taken`` and each other."""
         kept_m = self._positions_m[taken]
         found: list[int] = []
-        num_draws = max(_MIN_DRAWS, num * _DRAWS_PER_IMAGE)
-        for row in generator.integers(len(self._images), size=num_draws).tolist():
+        for row in rows.tolist():
+            if len(found) == num:
+                break
             distance = np.linalg.norm(kept_m - self._positions_m[row], axis=1)
             if distance.min() > self.far_radius_m:
                 kept_m = np.concatenate([kept_m, self._positions_m[row][None]])
                 found.append(row)
-                if len(found) == num:
-                    break
         return np.array(found, dtype=np.int64)
 
     def _same_way(self, rows: Rows, others: Rows) -> Mask:

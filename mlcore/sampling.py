@@ -2,7 +2,7 @@
 
 A plan is a function of the seed and the step alone. It does not know the loss, so every
 loss of a comparison sees the same tuples; nor does it depend on workers or on the order of
-calls.
+calls. Hard images are chosen beforehand: see :mod:`mlcore.hard_tuples`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from mlcore.candidates import Candidates
 from mlcore.errors import ConfigError, DataError
+from mlcore.hard_tuples import HardTuples
 from mlcore.positions import PositionIndex
 from mlcore.protocols import PlaceTable, Role, Split
 from mlcore.settings import SamplingOptions
@@ -67,6 +68,7 @@ class TuplePlanner:
 
     Attributes:
         images: What tuples are drawn from.
+        hard: The tuples with hard images, if the options ask for some.
 
     Raises:
         ConfigError: The options contradict each other.
@@ -91,6 +93,9 @@ class TuplePlanner:
         )
         self._notes = [*_note_on_headings(split)]
         self._locate(split.references)
+        self.hard: HardTuples | None = None
+        if options.hard_per_tuple:
+            self.hard = HardTuples(self._candidates, options, seed, self._anchor)
 
     @property
     def num_locations(self) -> int:
@@ -135,24 +140,38 @@ class TuplePlanner:
 
     def _tuple(self, number: int) -> tuple[Rows, Rows]:
         """Return rows and roles of tuple ``number`` of the run."""
-        epoch, visit = divmod(number, self.num_locations)
+        anchor, generator = self._anchor(number)
+        if self.hard is not None:
+            near, far = self.hard.near_and_far(number)
+        else:
+            near, far = self._near_and_far(anchor, generator)
+        parts = {Role.ANCHOR: np.array([anchor]), Role.NEAR: near, Role.FAR: far}
+        if self._other_far:
+            apart = np.random.default_rng((self._seed, *self._visit(number), 1))
+            parts[Role.OTHER_FAR] = self._candidates.draw_apart(
+                np.append(far, anchor), 1, apart
+            )
+        role = np.repeat(np.array(list(parts)), [len(rows) for rows in parts.values()])
+        return np.concatenate(list(parts.values())), role
+
+    def _anchor(self, number: int) -> tuple[int, np.random.Generator]:
+        """Return the anchor of a tuple, and the generator that the rest is drawn from."""
+        epoch, visit = self._visit(number)
         location = int(_order(self._seed, epoch, self.num_locations)[visit])
         generator = np.random.default_rng((self._seed, epoch, visit))
         # There is one: locations without were left out.
         anchor = next(filter(self._candidates.make_a_tuple, self._anchors(location, generator)))
+        return anchor, generator
+
+    def _visit(self, number: int) -> tuple[int, int]:
+        """Return the epoch of a tuple and its place in it."""
+        return divmod(number, self.num_locations)
+
+    def _near_and_far(self, anchor: int, generator: np.random.Generator) -> tuple[Rows, Rows]:
         near = self._candidates.near(anchor)
         wanted = min(self._options.near_per_tuple, len(near))
-        parts = {
-            Role.ANCHOR: np.array([anchor]),
-            Role.NEAR: generator.choice(near, size=wanted, replace=False),
-            Role.FAR: self._candidates.draw_far(anchor, self._options.far_per_tuple, generator),
-        }
-        if self._other_far:
-            apart = np.random.default_rng((self._seed, epoch, visit, 1))
-            taken = np.append(parts[Role.FAR], anchor)
-            parts[Role.OTHER_FAR] = self._candidates.draw_apart(taken, 1, apart)
-        role = np.repeat(np.array(list(parts)), [len(rows) for rows in parts.values()])
-        return np.concatenate(list(parts.values())), role
+        near = generator.choice(near, size=wanted, replace=False)
+        return near, self._candidates.draw_far(anchor, self._options.far_per_tuple, generator)
 
     def _anchors(self, location: int, generator: np.random.Generator) -> Iterator[int]:
         """Yield the images that are nearest to a location, in random order.
@@ -180,7 +199,7 @@ class TuplePlanner:
         if not usable.any():
             raise DataError(
                 f"the {len(self.images)} training images do not make one tuple: at none of "
-                f"{len(rows)} locations has an image {self._near_and_far()}. Use more "
+                f"{len(rows)} locations has an image {self._near_and_far_in_words()}. Use more "
                 "images, change --sampling.near_radius_m or --sampling.far_radius_m, or "
                 "check the unit of the positions"
             )
@@ -189,7 +208,7 @@ class TuplePlanner:
             where = ", ".join(f"{axis:.1f}" for axis in self.images.positions_m[left_out[0]])
             self._notes.append(
                 f"{len(left_out)} of {len(rows)} locations are left out: no image there has "
-                f"{self._near_and_far()}; the first is at ({where}) m"
+                f"{self._near_and_far_in_words()}; the first is at ({where}) m"
             )
         self._set_locations(rows[usable])
 
@@ -197,7 +216,7 @@ class TuplePlanner:
         self._locations = rows
         self._location_index = PositionIndex(self.images.positions_m[rows])
 
-    def _near_and_far(self) -> str:
+    def _near_and_far_in_words(self) -> str:
         limit = ""
         if self.images.headings_rad is not None:
             limit = f" and {self._options.near_heading_limit_deg:g} degrees"
@@ -208,6 +227,8 @@ class TuplePlanner:
 
     def _note_on_smaller_tuples(self) -> Iterator[str]:
         options, num = self._options, min(_TUPLES_LOOKED_AT, self.num_locations)
+        if self.hard is not None:
+            return  # they are not chosen yet
         wanted = [1, options.near_per_tuple, options.far_per_tuple, int(self._other_far)]
         sizes = [np.bincount(self._tuple(number)[1], minlength=4) for number in range(num)]
         _, near, far, other_far = np.sum(np.array(sizes) < wanted, axis=0).tolist()

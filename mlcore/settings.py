@@ -27,6 +27,12 @@ class SamplingOptions:
             is a reference image every so many metres of its traversal.
         place_cell_m: Side (metres) of the grid cells that are the places of proxies and
             classifiers.
+        hard_per_tuple: How many of a tuple's near images, and of its far ones, are the
+            hardest by their embeddings; 0 draws all at random, the same for every loss.
+        hard_features: Whose embeddings tell what is hard: the untrained network's, the same
+            for every loss, or those of the network as it was a refresh ago.
+        hard_pool: Random images among which hard far ones are sought.
+        hard_refresh: Anchors for which embeddings are computed at once.
     """
 
     tuples_per_batch: int = 1
@@ -37,9 +43,20 @@ class SamplingOptions:
     near_heading_limit_deg: float = 30.0
     location_spacing_m: float = 1.0
     place_cell_m: float = 15.0
+    hard_per_tuple: int = 0
+    hard_features: Literal["initial", "live"] = "initial"
+    hard_pool: int = 1000
+    hard_refresh: int = 250
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "tuples_per_batch", "near_per_tuple", "far_per_tuple")
+        _at_least(self, 1, "hard_pool", "hard_refresh")
+        _at_least(self, 0, "hard_per_tuple")
+        if self.hard_per_tuple > min(self.near_per_tuple, self.far_per_tuple):
+            raise ValueError(
+                f"hard_per_tuple {self.hard_per_tuple} must not be larger than near_per_tuple "
+                f"{self.near_per_tuple} and far_per_tuple {self.far_per_tuple}"
+            )
         _positive(self, "location_spacing_m", "place_cell_m", "near_radius_m", "far_radius_m")
         if not 0 <= self.near_heading_limit_deg <= 180:
             raise ValueError(

@@ -24,6 +24,7 @@ from mlcore.training.callbacks import (
     TrainingProgress,
 )
 from mlcore.training.files import DurableCheckpointIO, MetricsFile
+from mlcore.training.hard_images import HardImages
 from mlcore.training.launch import Processes
 from mlcore.training.task import EmbeddingTask
 from mlcore.training.two_pass import live_batch_norms
@@ -59,6 +60,9 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
         run.cut_metrics(start)
     files = DurableCheckpointIO()
     checkpoints = Checkpoints(run, files, options.checkpoint_every)
+    callbacks: list[pl.Callback] = [checkpoints, SkippedImages(run), TrainingProgress(progress)]
+    if experiment.planner.hard is not None:
+        callbacks.append(HardImages(experiment, experiment.planner.hard, progress))
     task = EmbeddingTask(experiment, start, run.failed_batch)
     if options.compile:
         getattr(experiment.model, "backbone", experiment.model).compile()
@@ -76,7 +80,7 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
                 MetricsFile(run.metrics),
                 TensorBoardLogger(run.path, name="tensorboard", version=""),
             ],
-            callbacks=[checkpoints, SkippedImages(run), TrainingProgress(progress)],
+            callbacks=callbacks,
             plugins=plugins,
             default_root_dir=run.path,
             enable_checkpointing=False,

@@ -1,0 +1,82 @@
+"""Plans the tuples with hard images while the network trains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore.embedding import Embedder
+from mlcore.hard_tuples import HardTuples
+from mlcore.protocols import Progress
+from mlcore.training_images import Rows
+
+if TYPE_CHECKING:
+    from mlcore.experiment import Experiment
+
+
+class HardImages(pl.Callback):
+    """Plans a window of tuples when the window before it begins.
+
+    What is hard is thus told by the network of a window ago; the first two windows are the
+    untrained network's. What was planned is in the checkpoint.
+
+    Args:
+        experiment: With a planner that asks for hard images.
+        hard: The planner's hard tuples.
+        progress: Told of the images that are embedded.
+    """
+
+    def __init__(self, experiment: Experiment, hard: HardTuples, progress: Progress) -> None:
+        self._experiment = experiment
+        self._hard = hard
+        self._progress = progress
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Plan the first two windows of a run that begins."""
+        if trainer.global_step == 0:
+            for window in (0, 1):
+                self._plan(window, pl_module)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Plan the next window when one begins."""
+        window, step = divmod(trainer.global_step, self._hard.steps_per_window)
+        if step == 0 and window > 0:
+            self._plan(window + 1, pl_module)
+
+    def _plan(self, window: int, pl_module: pl.LightningModule) -> None:
+        first = window * self._hard.steps_per_window
+        if first < self._experiment.config.training.max_steps:
+            self._hard.plan(window, self._embedder(pl_module))
+
+    def _embedder(self, pl_module: pl.LightningModule) -> Any:
+        config, dataset = self._experiment.config, self._experiment.dataset
+        index = self._experiment.planner.images.index
+        live = config.sampling.hard_features == "live"
+        embedder = Embedder(
+            model=self._experiment.model if live else self._experiment.untrained,
+            input_size=self._experiment.batches.input_size,
+            batch_size=config.evaluation.batch_size,
+            device=pl_module.device,
+            num_workers=config.training.num_workers,
+            skip_unreadable=config.training.skip_unreadable,
+            progress=self._progress,
+        )
+
+        def embed(rows: Rows) -> tuple[Rows, NDArray[np.float32]]:
+            found = embedder(dataset, index[rows], "looking for hard images")
+            return rows[found.rows], found.embeddings
+
+        return embed
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the planned tuples."""
+        return self._hard.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take them back."""
+        self._hard.load_state_dict(state_dict)
