@@ -28,11 +28,20 @@ def launched_rank() -> int:
     environment = os.environ
     if "RANK" in environment:  # torchrun
         return int(environment["RANK"])
-    if int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment:
+    if is_slurm_step():
         return int(environment["SLURM_PROCID"])
     per_node = int(environment.get("LOCAL_WORLD_SIZE", "1"))
     node = int(environment.get("NODE_RANK", environment.get("GROUP_RANK", "0")))
     return node * per_node + int(environment.get("LOCAL_RANK", "0"))
+
+
+def is_slurm_step() -> bool:
+    """Whether srun started this process beside others.
+
+    A batch script sees the job's number of tasks too, and is none of them: it has no step.
+    """
+    several = int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    return several and "SLURM_STEP_ID" in os.environ and "SLURM_PROCID" in os.environ
 
 
 def is_first() -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mlcore.cli import console
+from mlcore.errors import ConfigError
 from mlcore.options import RunConfig, run_to_toml
 from mlcore.processes import is_first
 from mlcore.protocols import Progress, no_progress
@@ -40,10 +41,13 @@ def train_and_judge(
     *,
     new: bool,
     split: Literal["test", "validation"] = "test",
+    may_launch: bool = False,
 ) -> Outcome:
     """Train in the run folder ``out``, from its newest checkpoint if not ``new``, and judge.
 
-    Of several processes each calls this; the first one writes and talks.
+    Of several processes each calls this; the first one writes and talks. Lightning starts
+    the others by the command of this process: only where that trains this run and no other
+    (``may_launch``) can it.
 
     Raises:
         MlcoreError: The configuration, the data or the loss does not allow it.
@@ -54,7 +58,14 @@ def train_and_judge(
     from mlcore.results import to_document
     from mlcore.training import fit
     from mlcore.training.budget import check_budget
+    from mlcore.training.launch import Processes
 
+    processes = Processes.of(config.training)
+    if processes.launcher == "lightning" and processes.count > 1 and not may_launch:
+        raise ConfigError(
+            f"--training.devices {processes.devices} and --training.num_nodes "
+            f"{processes.num_nodes} are for mlcore train; here each run has one process"
+        )
     first = is_first()
     with _progress() as progress:
         experiment = assemble(config, progress=progress)

@@ -57,7 +57,7 @@ def _train(config: RunConfig, registry: Registry, out: Path, *, new: bool) -> in
     from mlcore.reporting.tables import accuracy_table
 
     try:
-        ending, results = train_and_judge(config, registry, out, new=new)
+        ending, results = train_and_judge(config, registry, out, new=new, may_launch=True)
     except FailedElsewhereError as error:
         # Lightning kills the first process, which tells why, if one that it started fails.
         return 0 if was_started_by_first() else error.exit_code

@@ -14,6 +14,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from mlcore.errors import ConfigError
+from mlcore.processes import is_slurm_step
 
 if TYPE_CHECKING:
     from mlcore.settings import TrainingOptions
@@ -82,9 +83,11 @@ def _started() -> Processes | None:
     if TorchElasticEnvironment.detect():
         here, everywhere = int(environment["LOCAL_WORLD_SIZE"]), int(environment["WORLD_SIZE"])
         return Processes(here, everywhere // here, "torchrun")
-    tasks = int(environment.get("SLURM_NTASKS", "1"))
-    if tasks > 1 and "SLURM_PROCID" in environment:
-        nodes = int(environment.get("SLURM_NNODES", "1"))
+    if is_slurm_step():
+        tasks, nodes = (
+            int(environment["SLURM_NTASKS"]),
+            int(environment.get("SLURM_NNODES", "1")),
+        )
         return Processes(tasks // nodes, nodes, "slurm")
     return None
 

@@ -13,6 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from mlcore.errors import ConfigError
+from mlcore.processes import deal, launched_rank
+from mlcore.settings import TrainingOptions
+from mlcore.training.launch import Processes
+
 SUPPORT = Path(__file__).parents[1] / "support"
 TINY = [
     *("--dataset", "synthetic", "--model.width", "8", "--model.embedding_dim", "16"),
@@ -30,10 +35,16 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"}
 
 
-def start(*words: object, by: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+def start(
+    *words: object, by: tuple[str, ...] = (), more: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
     command = [sys.executable, *(by or ("-m", "mlcore")), "train", *map(str, words)]
     return subprocess.Popen(
-        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment() | (more or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -124,6 +135,58 @@ def test_torchrun_says_how_many(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_slurm_step_says_how_many(tmp_path):
+    """Two tasks as srun would start them: what it tells them is all that SLURM does here."""
+    words = [*TINY, "--training.max_steps", "4"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(*words, "--out", one)
+    step = {
+        "SLURM_JOB_ID": "77",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_STEP_ID": "0",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NNODES": "1",
+        "SLURM_NODEID": "0",
+        "SLURM_NODELIST": "localhost",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29877",
+    }
+    tasks = [
+        start(*words, "--out", two, more={**step, "SLURM_PROCID": n, "SLURM_LOCALID": n})
+        for n in "01"
+    ]
+    said = [task.communicate(timeout=200) for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], said
+    assert said[1] == ("", "")  # the first one talks
+    assert_close_runs(two, one)
+
+
+def test_a_batch_script_is_no_task_of_its_job(monkeypatch):
+    for name in (*CHOSEN, "SLURM_STEP_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    assert Processes.of(TrainingOptions(devices=2)) == Processes(2, 1, "lightning")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    monkeypatch.setenv("SLURM_NNODES", "2")
+    monkeypatch.setenv("SLURM_PROCID", "5")
+    assert launched_rank() == 5
+    assert Processes.of(TrainingOptions()) == Processes(4, 2, "slurm")
+    with pytest.raises(ConfigError, match="slurm has started 8 processes"):
+        Processes.of(TrainingOptions(devices=3))
+
+
+@pytest.mark.parametrize(("num_rows", "count"), [(7, 2), (8, 4), (3, 4), (0, 2)])
+def test_rows_are_dealt_evenly_and_in_order(num_rows, count):
+    parts = deal(num_rows, count)
+    rows = [row for part in parts for row in range(part.start, part.stop)]
+    assert rows == list(range(num_rows))
+    sizes = [part.stop - part.start for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=str)
 def test_two_stopped_processes_go_on_bit_for_bit(tmp_path, number):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
@@ -152,17 +215,28 @@ def test_what_one_process_cannot_do_all_stop_for(tmp_path):
 
 
 @pytest.mark.slow
-def test_live_batch_norm_on_the_cpu_is_refused(tmp_path):
-    words = ["--model", "resnet18", "--model.pretrained", "none", "--training.max_steps", "2"]
-    general = [word for word in TINY if not word.startswith("--model")]
-    general = [word for word in general if word not in ("8", "16")] + ["--evaluation.dimensions", "8"]
-    general.remove("--evaluation.dimensions")
-    for extra in (["--training.devices", "2"], ["--training.chunk_size", "4"]):
-        said = train(
-            *("--dataset", "synthetic", "--sampling.near_per_tuple", "3"),
-            *("--sampling.far_per_tuple", "3", "--training.accelerator", "cpu"),
-            *(*words, *extra, "--out", tmp_path / extra[0].strip("-")),
-            code=2,
-        )
-        assert "normalise by the batch at hand" in said.splitlines()[-1]
-        assert "--training.batch_norm frozen" in said.splitlines()[-1]
+@pytest.mark.parametrize("how", ["--training.devices", "--training.chunk_size"])
+def test_live_batch_norm_is_refused_where_it_would_be_of_a_part(how, tmp_path):
+    words = [
+        *("--dataset", "synthetic", "--model", "resnet18", "--model.pretrained", "none"),
+        *("--sampling.near_per_tuple", "3", "--sampling.far_per_tuple", "3"),
+        *("--training.accelerator", "cpu", "--training.max_steps", "2", how, "2"),
+    ]
+    last = train(*words, "--out", tmp_path / "live", code=2).splitlines()[-1]
+    assert "normalise by the batch at hand" in last
+    assert "--training.batch_norm frozen" in last
+
+
+@pytest.mark.slow
+def test_frozen_batch_norm_goes_through(tmp_path):
+    words = [
+        *("--dataset", "synthetic", "--model", "resnet18", "--model.pretrained", "none"),
+        *("--sampling.near_per_tuple", "3", "--sampling.far_per_tuple", "3"),
+        *("--training.accelerator", "cpu", "--training.max_steps", "2"),
+        *("--training.batch_norm", "frozen", "--evaluation.baselines", "false"),
+    ]
+    run = tmp_path / "frozen"
+    train(*words, "--training.chunk_size", "2", "--out", run)
+    state = state_of(run)
+    name = "model.backbone.layers.bn1.num_batches_tracked"
+    assert int(state[name]) == 0
