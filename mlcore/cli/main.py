@@ -27,7 +27,7 @@ COMMANDS = {
     "movie": "film queries along a traversal beside their matches",
     "localize": "find where images were taken",
     "embed": "write embeddings and an index of images",
-    "report": "draw the metres curve of runs beside their table",
+    "report": "write everything about a run into one HTML file",
     "reproduce": "replay the batch whose loss was not finite",
     "data": "examine the files of a data set",
     "list": "list losses, miners, influence functions, data sets or models",

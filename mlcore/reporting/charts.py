@@ -1,0 +1,125 @@
+"""Line charts as plain numbers, for the report's template to draw in the reader's colours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54.0, 312.0, 8.0, 178.0  # of a viewBox of 320 x 220
+
+
+class Line(NamedTuple):
+    """A line to draw.
+
+    Attributes:
+        style: Its class in the style sheet.
+        x: Values along the x axis.
+        y: As many values along the y axis.
+    """
+
+    style: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+class Tick(NamedTuple):
+    """A mark on an axis: where, in the picture's units, and what it says."""
+
+    at: float
+    text: str
+
+
+class DrawnLine(NamedTuple):
+    """A line in the picture's units, as SVG's ``points``."""
+
+    style: str
+    points: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A chart, ready for the template; texts are not yet escaped."""
+
+    title: str
+    description: str
+    x_label: str
+    y_label: str
+    x_ticks: Sequence[Tick]
+    y_ticks: Sequence[Tick]
+    lines: Sequence[DrawnLine]
+    condition: int | None = None
+
+
+def line_chart(
+    lines: Sequence[Line],
+    *,
+    title: str,
+    description: str,
+    x_label: str,
+    y_label: str,
+    x_range: tuple[float, float] | None = None,
+    y_range: tuple[float, float] | None = None,
+    condition: int | None = None,
+) -> Chart:
+    """Scale lines to a chart with round ticks.
+
+    Args:
+        lines: Finite values, at least one point in all.
+        title: Above the chart.
+        description: What a screen reader says instead of the lines.
+        x_label: Name and unit.
+        y_label: Name and unit.
+        x_range: Of the axis; None takes it from the lines.
+        y_range: Likewise.
+        condition: The condition that filters the chart, if any does.
+    """
+    x_low, x_high = x_range or _range_of([value for line in lines for value in line.x])
+    y_low, y_high = y_range or _range_of([value for line in lines for value in line.y])
+
+    def x_at(value: float) -> float:
+        return round(_LEFT + (_RIGHT - _LEFT) * (value - x_low) / (x_high - x_low), 1)
+
+    def y_at(value: float) -> float:
+        return round(_BOTTOM - (_BOTTOM - _TOP) * (value - y_low) / (y_high - y_low), 1)
+
+    return Chart(
+        title=title,
+        description=description,
+        x_label=x_label,
+        y_label=y_label,
+        x_ticks=[Tick(x_at(value), _text(value)) for value in round_values(x_low, x_high)],
+        y_ticks=[Tick(y_at(value), _text(value)) for value in round_values(y_low, y_high)],
+        lines=[
+            DrawnLine(
+                line.style,
+                " ".join(f"{x_at(x)},{y_at(y)}" for x, y in zip(line.x, line.y, strict=True)),
+            )
+            for line in lines
+        ],
+        condition=condition,
+    )
+
+
+def round_values(low: float, high: float, most: int = 6) -> list[float]:
+    """Return the multiples of 1, 2 or 5 times a power of ten in a range, at most ``most``."""
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    # Rounding may make ten times the power a hair more than the step that is needed.
+    step = next(s * power for s in (1, 2, 5, 10, 20) if s * power >= rough * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(number * step, 12) for number in range(first, last + 1)][: most + 1]
+
+
+def _range_of(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    if low == high:
+        margin = abs(low) / 2 or 1.0
+        return low - margin, high + margin
+    return low, high
+
+
+def _text(value: float) -> str:
+    return f"{value:.6g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.0e}"
