@@ -284,3 +284,59 @@ def assert_same_run(run: Path, expected: Path) -> None:
     state, wanted = final_state(run), final_state(expected)
     assert state.keys() == wanted.keys()
     assert all(torch.equal(state[name], wanted[name]) for name in wanted)
+
+
+HARD = [
+    *(*TINY, "--sampling.hard_per_tuple", "2", "--sampling.hard_refresh", "8"),
+    *("--sampling.hard_pool", "40", "--evaluation.baselines", "false"),
+]
+
+
+@pytest.mark.parametrize("features", ["initial", "live"])
+def test_hard_images_depend_on_nothing_but_seed_and_features(tmp_path, features, monkeypatch):
+    """Not on workers, nor on a stop; only ``live`` ones on what was trained."""
+    words = [*HARD, "--sampling.hard_features", features, "--training.max_steps", "14"]
+    plans = kept_plans(monkeypatch)
+    whole, working, stopped, other = (tmp_path / name for name in "abcd")
+    assert train(*words, "--out", whole) == 0
+    seen = plans.copy()
+    plans.clear()
+    assert train(*words, "--loss", "triplet", "--out", other) == 0
+    assert (seen == plans) == (features == "initial")
+    assert train(*words, "--training.num_workers", "2", "--out", working) == 0
+    assert (working / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            importlib.import_module("mlcore.training.files"), "atomic_write", full_at(10)
+        )
+        assert train(*words, "--out", stopped) != 0
+    assert max((stopped / "checkpoints").iterdir()).name == "step-000000005.ckpt"
+    assert train("--resume", stopped) == 0
+    assert_same_run(stopped, whole)
+
+
+def kept_plans(monkeypatch) -> dict[int, list[int]]:
+    """Return what collects the images of every step."""
+    batches = importlib.import_module("mlcore.batches").TrainingBatches
+    plans: dict[int, list[int]] = {}
+    load = batches.__getitem__
+
+    def load_and_keep(self, step):
+        item = load(self, step)
+        plans[step] = item.batch.index.tolist()
+        return item
+
+    monkeypatch.setattr(batches, "__getitem__", load_and_keep)
+    return plans
+
+
+def full_at(step: int):
+    """Return a writer of files that finds the disk full at a step's checkpoint."""
+    write = importlib.import_module("mlcore.files").atomic_write
+
+    def atomic_write(path: Path):
+        if path.name == f"step-{step:09d}.ckpt":
+            raise OSError(28, "No space left on device", str(path))
+        return write(path)
+
+    return atomic_write
