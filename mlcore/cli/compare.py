@@ -52,7 +52,7 @@ def run(argv: Sequence[str]) -> int:
         console.say("Stopped and saved; the same command goes on from here")
         return stopped.code
     _require_same_versions(own.out / "runs")
-    _report(own, _entries(tasks, rates))
+    _report(own, configs, _entries(tasks, rates))
     return 0
 
 
@@ -292,7 +292,7 @@ def _require_same_versions(runs: Path) -> None:
                 )
 
 
-def _report(own: Namespace, entries: Sequence[Entry]) -> None:
+def _report(own: Namespace, configs: Mapping[Row, RunConfig], entries: Sequence[Entry]) -> None:
     from mlcore.comparison import to_document
     from mlcore.reporting.comparison import comparison_table, save_comparison
 
@@ -307,6 +307,14 @@ def _report(own: Namespace, entries: Sequence[Entry]) -> None:
         console.write_json(document)
     else:
         console.show(table)
+    if any(
+        config.sampling.hard_per_tuple and config.sampling.hard_features == "live"
+        for config in configs.values()
+    ):
+        console.say(
+            "Each row trained on hard images of its own (--sampling.hard_features live); the "
+            "rows share anchors and the images among which hard ones were sought"
+        )
     if any(option.startswith("sampling.") for one in own.vary for option in one.options):
         console.say("Rows that differ in --sampling.* did not see the same tuples")
     console.say(f"Written: {own.out / 'comparison.json'}, metres.png and table.txt beside it")
