@@ -22,7 +22,8 @@ RTK_HEADER = (
     "velocity_north,velocity_east,velocity_down,roll,pitch,yaw"
 )
 HEADING = math.pi / 4
-SPEED_M_PER_S = 10.0
+SPEED_M_PER_S = 20.0
+NUM = 40
 PAPER = (
     "2014-12-02-15-30-08",
     "2015-08-14-14-54-57",
@@ -126,7 +127,7 @@ def write_tar(path: Path, date, stamps, seed=0, extra=()):
     return path
 
 
-def write_tree(root: Path, layout="extracted", dates=PAPER, num=80):
+def write_tree(root: Path, layout="extracted", dates=PAPER, num=NUM):
     """Write traversals; ``layout``: extracted, apart or tars."""
     for number, date in enumerate(dates):
         start = START + 10**10 * number
