@@ -26,7 +26,7 @@
     const shown = (outcomes.has("right") ? right : 0) + (outcomes.has("wrong") ? wrong : 0);
     const share = right + wrong ? `${(100 * right / (right + wrong)).toFixed(1)} % of these conditions are right` : "no condition is chosen";
     byId("count").textContent = `${shown} of ${data.num_queries} queries on the map; ${share}.`;
-    if (current >= 0 && !visible(points[current])) show(-1);
+    if (current < 0 || !visible(points[current])) { show(-1); step(1); }
   }
 
   function show(place) {
@@ -88,5 +88,4 @@
   });
   addEventListener("beforeprint", () => all("details").forEach((one) => { one.open = true; }));
   filter();
-  step(1);
 })();
