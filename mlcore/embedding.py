@@ -201,12 +201,14 @@ def _collate(items: list[tuple[int, Tensor | str]]) -> tuple[Tensor, list[int], 
 
 @contextmanager
 def _evaluating(model: torch.nn.Module) -> Iterator[None]:
-    was_training = model.training
+    """Use evaluation mode; afterwards each layer is in its own again (frozen ones too)."""
+    modes = [(layer, layer.training) for layer in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        model.train(was_training)
+        for layer, training in modes:
+            layer.training = training
 
 
 def _check_finite(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from typing import Any
 
@@ -81,6 +82,33 @@ class Checkpoints(pl.Callback):
             self.stopped_by = signal.Signals(agreed)
 
 
+class Metrics(pl.Callback):
+    """Appends to ``metrics.jsonl``; steps count finished optimizer steps, from 1.
+
+    A Lightning logger would write after the checkpoint of the same step, and a kill between
+    the two would lose the row. So this comes before :class:`Checkpoints`.
+
+    Args:
+        run: Where to write.
+        every: Steps between two rows.
+    """
+
+    def __init__(self, run: RunFolder, every: int) -> None:
+        self._path = run.metrics
+        self._every = every
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
+    ) -> None:
+        """Append the step's row if it is time."""
+        if trainer.global_step % self._every or not is_first():
+            return
+        assert isinstance(pl_module, EmbeddingTask)
+        row = {name: float(value) for name, value in pl_module.row.items()}
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": trainer.global_step, **row}) + "\n")
+
+
 class TrainingProgress(pl.Callback):
     """Tells the program's own progress bar of steps and loss."""
 
@@ -95,7 +123,8 @@ class TrainingProgress(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
     ) -> None:
         """Show the step and its loss."""
-        loss = f"loss {float(trainer.callback_metrics['loss']):.4f}"
+        assert isinstance(pl_module, EmbeddingTask)
+        loss = f"loss {float(pl_module.row['loss']):.4f}"
         self._progress("training", trainer.global_step, trainer.max_steps, loss)
 
 

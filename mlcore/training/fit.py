@@ -20,10 +20,11 @@ from mlcore.protocols import Progress, no_progress
 from mlcore.training.callbacks import (
     STOP_SIGNALS,
     Checkpoints,
+    Metrics,
     SkippedImages,
     TrainingProgress,
 )
-from mlcore.training.files import DurableCheckpointIO, MetricsFile
+from mlcore.training.files import DurableCheckpointIO
 from mlcore.training.hard_images import HardImages
 from mlcore.training.launch import Processes
 from mlcore.training.task import EmbeddingTask
@@ -60,7 +61,13 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
         run.cut_metrics(start)
     files = DurableCheckpointIO()
     checkpoints = Checkpoints(run, files, options.checkpoint_every)
-    callbacks: list[pl.Callback] = [checkpoints, SkippedImages(run), TrainingProgress(progress)]
+    # What a step leaves is written before the checkpoint that says it need not be done again.
+    callbacks: list[pl.Callback] = [
+        Metrics(run, options.log_every),
+        SkippedImages(run),
+        checkpoints,
+        TrainingProgress(progress),
+    ]
     if experiment.planner.hard is not None:
         callbacks.append(HardImages(experiment, experiment.planner.hard, progress))
     task = EmbeddingTask(experiment, start, run.failed_batch)
@@ -76,10 +83,7 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
             accelerator=options.accelerator,
             gradient_clip_val=options.gradient_clip or None,
             log_every_n_steps=options.log_every,
-            logger=[
-                MetricsFile(run.metrics),
-                TensorBoardLogger(run.path, name="tensorboard", version=""),
-            ],
+            logger=TensorBoardLogger(run.path, name="tensorboard", version=""),
             callbacks=callbacks,
             plugins=plugins,
             default_root_dir=run.path,

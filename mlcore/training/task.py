@@ -66,6 +66,9 @@ class EmbeddingTask(pl.LightningModule):
         experiment: The assembled run.
         start_step: Optimizer steps already taken.
         failed_batch: Where to keep a batch whose loss is not finite; None for nowhere.
+
+    Attributes:
+        row: What there is to tell of the last step: loss, learning rate, the loss's numbers.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class EmbeddingTask(pl.LightningModule):
         self._failed_batch = failed_batch
         self._seed = derive_seed(experiment.config.seed, "training")
         self._step: _Step
+        self.row: dict[str, Tensor | float] = {}
 
     def train_dataloader(self) -> TrainingLoader:
         """Return this process's share of the batches, from the step where training starts."""
@@ -190,14 +194,14 @@ class EmbeddingTask(pl.LightningModule):
             return joint_loss(self.loss, embeddings, batch, tuples)
 
     def _record(self, output: JointLoss, item: TrainingBatch) -> None:
-        stats = {
-            name: value for name, value in output.stats.items() if not isinstance(value, str)
+        stats = {f"loss/{k}": v for k, v in output.stats.items() if not isinstance(v, str)}
+        self.row = {
+            "loss": output.total.to(output.mine.dtype),
+            "learning_rate": self.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
+            "letterboxed": float(item.num_letterboxed),
+            **stats,
         }
-        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
-        self.log("loss", output.total.to(output.mine.dtype), prog_bar=True)
-        self.log("learning_rate", rate)
-        self.log("letterboxed", float(item.num_letterboxed))
-        self.log_dict({f"loss/{name}": float(value) for name, value in stats.items()})
+        self.log_dict({name: float(value) for name, value in self.row.items()})
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Stop before a step that would write NaN into the weights."""

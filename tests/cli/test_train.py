@@ -233,6 +233,44 @@ def test_a_data_loading_process_that_dies_is_one_message(capsys, tmp_path, monke
     assert "--training.num_workers" in message
 
 
+def test_a_kill_right_after_a_checkpoint_loses_no_row(tmp_path, monkeypatch):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    words = ["--training.max_steps", "10", "--evaluation.baselines", "false"]
+    assert train(*TINY, *words, "--out", whole) == 0
+
+    class Killed(BaseException):
+        pass
+
+    def kill(_run):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlcore.records.RunFolder.prune_checkpoints", kill)
+        with pytest.raises(Killed):
+            train(*TINY, *words, "--out", killed)
+    assert train("--resume", killed) == 0
+    assert_same_run(killed, whole)
+
+
+def test_rows_are_the_same_wherever_a_run_was_stopped(tmp_path, monkeypatch):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    words = ["--training.max_steps", "12", "--evaluation.baselines", "false"]
+    words += ["--training.log_every", "4"]
+    assert train(*TINY, *words, "--out", whole) == 0
+
+    def stop(self, trainer, pl_module, *_):
+        if trainer.global_step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlcore.training.callbacks.SkippedImages.on_train_batch_end", stop)
+        assert train(*TINY, *words, "--out", stopped) == 143
+    assert train("--resume", stopped) == 0
+    rows = (whole / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [4, 8, 12]
+    assert_same_run(stopped, whole)
+
+
 def test_leftovers_of_a_kill_are_removed_when_it_goes_on(tmp_path):
     run = tmp_path / "run"
     words = ["--training.max_steps", "5", "--evaluation.baselines", "false"]
