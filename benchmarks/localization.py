@@ -64,7 +64,12 @@ def main(argv: Sequence[str]) -> int:
     options, more = parser.parse_known_args(argv)
     words = [
         *("--losses", options.losses, "--seeds", options.seeds),
-        *("--learning-rates", "1e-3,3e-3", "--training.max_steps", str(options.max_steps)),
+        *(
+            "--learning-rates",
+            "3e-4,1e-3,3e-3,1e-2",
+            "--training.max_steps",
+            str(options.max_steps),
+        ),
         *("--parallel", str(options.parallel), "--out", str(options.work), *more),
     ]
     if options.device == "cuda":

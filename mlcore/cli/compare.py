@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlcore.cli import console, rows
 from mlcore.cli.launching import Launch, Task, on_slurm, one_by_one, several_at_once
+from mlcore.cli.main import Terminated
 from mlcore.cli.rows import Row
 from mlcore.cli.running import STOPPED
 from mlcore.errors import ConfigError, DataError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mlcore.comparison import Entry
     from mlcore.results import Evaluation
 
+_GO_ON = "Stopped and saved; the same command goes on from here"
 _PER_LOSS = ("--loss", "--influence", "--miner", "--seed")
 
 
@@ -49,8 +51,11 @@ def run(argv: Sequence[str]) -> int:
             tasks = _tasks(own, configs, rates)
             _do(list(tasks.values()), launch, "runs")
     except _Stopped as stopped:
-        console.say("Stopped and saved; the same command goes on from here")
+        console.say(_GO_ON)
         return stopped.code
+    except (KeyboardInterrupt, Terminated):
+        console.say(_GO_ON)
+        raise
     _require_same_versions(own.out / "runs")
     _report(own, configs, _entries(tasks, rates))
     return 0

@@ -25,6 +25,7 @@ from mlcore.registry import Registry
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
+    from multiprocessing.synchronize import Event
 
     from mlcore.results import Evaluation
 
@@ -106,7 +107,8 @@ def several_at_once(num: int, logs: Path) -> Iterator[Launch]:
     for number in range(num):
         gpus.put(_gpu(number))
     threads = max(1, (os.cpu_count() or 1) // num)
-    pool = ProcessPoolExecutor(num, context, _start_worker, (threads, gpus))
+    stop = context.Event()
+    pool = ProcessPoolExecutor(num, context, _start_worker, (threads, gpus, stop))
 
     def launch(tasks: Sequence[Task]) -> Iterator[tuple[Task, Ending]]:
         futures = {pool.submit(_perform_in_worker, task, logs): task for task in tasks}
@@ -125,6 +127,7 @@ def several_at_once(num: int, logs: Path) -> Iterator[Launch]:
     try:
         yield launch
     except BaseException:
+        stop.set()  # for the run that the pool has handed out already, ahead of time
         for process in multiprocessing.active_children():
             process.terminate()
         raise
@@ -143,32 +146,20 @@ def on_slurm(
     Raises:
         ConfigError: submitit or SLURM is missing, or an option is none of sbatch's.
     """
-    try:
-        import submitit
-        from submitit.core import utils
-    except ImportError:
-        raise ConfigError(
-            "--launcher slurm needs submitit: install mlcore-localization[cluster]"
-        ) from None
-    try:
-        executor = submitit.SlurmExecutor(folder)
-        executor.update_parameters(**options)
-        if num is not None:
-            executor.update_parameters(array_parallelism=num)
-    except RuntimeError as error:
-        raise ConfigError(f"--launcher slurm: {error}") from error
-    except ValueError as error:
-        raise ConfigError(f"--slurm: {error}") from error
+    executor = _slurm(num, folder, options)
+    from submitit.core.utils import UncompletedJobError
+    from submitit.helpers import as_completed as jobs_as_completed
+
     jobs: list[Any] = []
 
     def launch(tasks: Sequence[Task]) -> Iterator[tuple[Task, Ending]]:
         with executor.batch():
             jobs[:] = [executor.submit(_Requeued(), task) for task in tasks]
         waiting = dict(zip(jobs, tasks, strict=True))
-        for job in submitit.helpers.as_completed(jobs):
+        for job in jobs_as_completed(jobs):
             try:
                 ending, error = job.result()
-            except utils.UncompletedJobError as fault:  # FailedJobError is one
+            except UncompletedJobError as fault:  # a failed job is one
                 raise WorkerError(f"job {job.job_id} failed: {fault}") from None
             if error is not None:
                 raise error
@@ -183,6 +174,24 @@ def on_slurm(
         raise
 
 
+def _slurm(num: int | None, folder: Path, options: Mapping[str, int | str]) -> Any:
+    try:
+        from submitit import SlurmExecutor
+    except ImportError:
+        raise ConfigError(
+            "--launcher slurm needs submitit: install mlcore-localization[cluster]"
+        ) from None
+    at_once = {} if num is None else {"array_parallelism": num}
+    try:
+        executor = SlurmExecutor(folder)
+        executor.update_parameters(**options, **at_once)
+    except RuntimeError as error:
+        raise ConfigError(f"--launcher slurm: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"--slurm: {error}") from error
+    return executor
+
+
 class _Requeued:
     """What a job runs; submitit asks it how to go on when the time is up."""
 
@@ -195,7 +204,13 @@ class _Requeued:
         return DelayedSubmission(self, task)
 
 
-def _start_worker(threads: int, gpus: Queue[str]) -> None:
+_stop: Event
+"""In a worker: whether no further run is to begin."""
+
+
+def _start_worker(threads: int, gpus: Queue[str], stop: Event) -> None:
+    global _stop  # noqa: PLW0603 - how a pool hands its workers what cannot be pickled later
+    _stop = stop
     os.environ["OMP_NUM_THREADS"] = str(threads)  # torch is not imported yet
     gpu = gpus.get()
     if gpu:
@@ -205,6 +220,8 @@ def _start_worker(threads: int, gpus: Queue[str]) -> None:
 
 
 def _perform_in_worker(task: Task, logs: Path) -> Attempt:
+    if _stop.is_set():
+        return "interrupted", None
     name = f"{task.out.parent.name}-{task.out.name}.txt"
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -263,3 +266,24 @@ def test_runs_as_slurm_jobs(tmp_path, monkeypatch, compared):
     found = json.loads((out / "comparison.json").read_text())["entries"]
     for here, there in zip(found[:2], wanted[:2], strict=True):
         assert here["summaries"]["0"] == there["summaries"]["0"]
+
+
+@pytest.mark.slow
+def test_stopping_several_at_once_leaves_them_to_go_on(compared, tmp_path):
+    """SIGTERM to the command: every process saves and none begins another run."""
+    out = tmp_path / "out"
+    words = ["--losses", "proposed,proposed+step,triplet", "--seeds", "0,1", "--out", str(out)]
+    long = [*TINY[:-1], "400"]
+    command = [sys.executable, "-m", "mlcore", "compare", *words, "--parallel", "2", *long]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while len(list(out.glob("runs/*/metrics.jsonl"))) < 2:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "the same command goes on from here" in told
+    assert "Traceback" not in told
+    begun = [path.parent.parent for path in out.glob("runs/*/checkpoints/*.ckpt")]
+    assert 1 <= len(set(begun)) <= 2
+    assert not list(out.glob("runs/*/evaluation.json"))
