@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mlcore.cli.main import main
 from mlcore.errors import ConfigError
 from mlcore.processes import deal, launched_rank
 from mlcore.settings import TrainingOptions
@@ -92,12 +93,12 @@ def wait_for_rows(run: Path, num_rows: int) -> None:
     raise AssertionError(f"{run} has not come to {num_rows} steps")
 
 
-def test_two_processes_train_as_one(tmp_path):
+def test_two_processes_train_as_one(tmp_path, synthetic_plugin):
     # One image cannot be read, so that both must leave its tuple's share out.
     words = [*TINY, "--training.max_steps", "4", "--dataset.broken", "3,17,40,61,100,150"]
     words += ["--training.skip_unreadable", "true"]
     one, two = tmp_path / "one", tmp_path / "two"
-    train(*words, "--out", one)
+    assert main(["train", *words, "--out", str(one)]) == 0
     said = train(*words, "--training.devices", "2", "--training.chunk_size", "3", "--out", two)
     assert_close_runs(two, one)
     assert said.count("Run folder:") == 2  # at the start and at the end, by one of them
@@ -116,6 +117,13 @@ def test_losses_with_miners_and_parameters(loss, tmp_path):
     train(*words, "--out", one)
     train(*words, "--training.devices", "2", "--out", two)
     assert_close_runs(two, one)
+
+
+def test_other_commands_start_no_processes(tmp_path, synthetic_plugin, capsys):
+    words = [*TINY, "--training.max_steps", "2", "--training.devices", "2"]
+    out = str(tmp_path / "compared")
+    assert main(["compare", "--losses", "triplet,proposed", *words, "--out", out]) == 2
+    assert "--training.devices 2" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.slow
