@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mlcore.errors import ConfigError
+
 Layout = Literal["auto", "prepared", "raw", "csv", "names"]
 Camera = Literal[
     "stereo/centre", "stereo/left", "stereo/right", "mono_left", "mono_right", "mono_rear"
@@ -85,3 +87,34 @@ class RobotCarConfig:
     queries: tuple[str, ...] = ()
     validation_reference: str = ""
     validation_queries: tuple[str, ...] = ()
+
+
+def expect_sensible(config: RobotCarConfig) -> None:
+    """Refuse values that cannot work.
+
+    Raises:
+        ConfigError: Names the option.
+    """
+    low, high = config.exposure_percentiles
+    holds = {
+        "longest_side_px": config.longest_side_px >= 16,
+        "jpeg_quality": 1 <= config.jpeg_quality <= 100,
+        "max_gap_s": config.max_gap_s > 0,
+        "num_processes": config.num_processes is None or config.num_processes >= 1,
+        "exposure_percentiles": 0 <= low < high <= 100,
+        "max_offset_m": config.max_offset_m is None or config.max_offset_m > 0,
+    }
+    for option, is_sensible in holds.items():
+        if not is_sensible:
+            value = getattr(config, option)
+            raise ConfigError(f"dataset.{option} cannot be {value}; {_RANGES[option]} is due")
+
+
+_RANGES = {
+    "longest_side_px": "at least 16",
+    "jpeg_quality": "1 to 100",
+    "max_gap_s": "more than 0",
+    "num_processes": "at least 1",
+    "exposure_percentiles": "low,high within 0 and 100",
+    "max_offset_m": "more than 0, or none,",
+}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlcore.errors import ConfigError, DataError
 from mlcore.protocols import PlaceTable, Progress, Split, no_progress
-from mlcore_robotcar.config import RobotCarConfig
+from mlcore_robotcar.config import RobotCarConfig, expect_sensible
 from mlcore_robotcar.prepared import PreparedSource
 from mlcore_robotcar.protocol import Roles, resolve
 from mlcore_robotcar.regions import REGIONS, Cut, find_regions
@@ -40,6 +40,7 @@ def open_robotcar(
         )
     if not config.root.is_dir():
         raise DataError(f"dataset.root {config.root} is no folder")
+    expect_sensible(config)
     return RobotCarDataset(config, open_source(config, config.root, cache_dir, progress))
 
 

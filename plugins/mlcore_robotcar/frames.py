@@ -98,6 +98,12 @@ def list_frames(traversal: Traversal, camera: Camera, cache_dir: Path | None = N
             known_chunks[len(blocks)] = chunk
             blocks.append(rows)
             sources.append(path)
+    sensor = camera.replace("/", "_")
+    faults += [
+        f"{path} is not named like {traversal.date}_{sensor}_01.tar and is left out; rename it"
+        for path in traversal.other_tars
+        if f"_{sensor}" in path.name
+    ]
     every = np.concatenate([np.empty((3, 0), np.int64), *blocks], axis=1)
     source = np.repeat(np.arange(len(blocks), dtype=np.int16), [b.shape[1] for b in blocks])
     stamps, first = np.unique(every[0], return_index=True)

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from mlcore.errors import DataError
 from mlcore.positions import wrap_rad
+from mlcore_robotcar.columns import read_columns
 from mlcore_robotcar.config import RobotCarConfig
 from mlcore_robotcar.listed import Listed, ListedSource
-from mlcore_robotcar.tables import read_columns
 from mlcore_robotcar.tree import DATE
 
 CSV_COLUMNS = ("date", "folder", "t", "easting", "northing", "yaw")
@@ -34,8 +34,11 @@ def find_tables(root: Path) -> list[Path]:
 
 
 def _is_ours(path: Path) -> bool:
-    with path.open("rb") as file:
-        first = file.readline(_LONGEST_HEADER)
+    try:
+        with path.open("rb") as file:
+            first = file.readline(_LONGEST_HEADER)
+    except OSError:
+        return False
     names = [name.strip() for name in first.decode("utf-8-sig", "replace").split(",")]
     return set(CSV_COLUMNS) <= set(names)
 

@@ -20,7 +20,7 @@ from mlcore.factories import Finding, Report
 from mlcore.files import atomic_write
 from mlcore.protocols import Progress
 from mlcore_robotcar.cleaning import clean
-from mlcore_robotcar.config import RobotCarConfig
+from mlcore_robotcar.config import RobotCarConfig, expect_sensible
 from mlcore_robotcar.decoding import TABLES
 from mlcore_robotcar.developing import Job, Survey, develop_part, finish, survey
 from mlcore_robotcar.index import FOLDER, SETTINGS, SUMMARY, indexed_dates
@@ -29,7 +29,7 @@ from mlcore_robotcar.regions import REGIONS, find_regions
 from mlcore_robotcar.tree import find_traversals
 from mlcore_robotcar.workers import workers
 
-PART_IMAGES = 256
+PART_IMAGES = 64
 """Images that a process develops between two notes of what is done."""
 _AHEAD = 4
 """Parts a process that wait for it: more would only take memory."""
@@ -95,18 +95,7 @@ def _checked(config: RobotCarConfig) -> tuple[Path, int]:
         raise ConfigError("dataset.root is not set; give the folder of the download")
     if not config.root.is_dir():
         raise DataError(f"dataset.root {config.root} is no folder")
-    low, high = config.exposure_percentiles
-    limits = {
-        "longest_side_px": config.longest_side_px >= 16,
-        "jpeg_quality": 1 <= config.jpeg_quality <= 100,
-        "max_gap_s": config.max_gap_s > 0,
-        "num_processes": config.num_processes is None or config.num_processes >= 1,
-        "exposure_percentiles": 0 <= low < high <= 100,
-        "max_offset_m": config.max_offset_m is None or config.max_offset_m > 0,
-    }
-    for option, holds in limits.items():
-        if not holds:
-            raise ConfigError(f"dataset.{option} cannot be {getattr(config, option)}")
+    expect_sensible(config)
     return config.root, config.num_processes or os.cpu_count() or 1
 
 

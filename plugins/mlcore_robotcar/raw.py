@@ -76,23 +76,29 @@ def read_traversal(
     notes, faults = _of_frames(traversal.date, frames)
     track = _track(traversal, config, notes, faults)
     tags = _tags(traversal, notes)
-    turned = 0
+    turned: int | None = 0
     if track is not None:
         notes += _of_track(track, config.max_gap_s)
         turned = _turns(track, config, notes)
+        if turned is None:
+            faults.append(
+                f"{track.source}: its yaw has another zero, and the car does not move enough "
+                f"to tell which; {traversal.date} is left out"
+            )
+            track, turned = None, 0
     rows, positions_m, headings_rad, without = _posed(track, frames, config.max_gap_s)
     return PosedFrames(
         date=traversal.date,
         frames=frames,
         rows=rows,
         positions_m=positions_m,
-        headings_rad=wrap_rad(headings_rad + turned * (np.pi / 2)),
+        headings_rad=wrap_rad(headings_rad + (turned or 0) * (np.pi / 2)),
         arc_length_m=arc_length_m(positions_m),
         condition=condition_of(traversal.date, tags),
         tags=tags,
         without_pose=without,
         track=track,
-        turned=turned,
+        turned=turned or 0,
         notes=tuple(notes),
         faults=tuple(faults),
     )
@@ -140,7 +146,8 @@ def _tags(traversal: Traversal, notes: list[str]) -> tuple[str, ...]:
 
 
 def _of_frames(date: str, frames: Frames) -> tuple[list[str], list[str]]:
-    notes, faults = [], [f"{date}: {fault}" for fault in frames.faults]
+    notes: list[str] = []
+    faults = [f"{date}: {fault}" for fault in frames.faults]
     if frames.num_reversed:
         notes.append(
             f"{date}: {frames.num_reversed} lines of the timestamps step back in time; sorted"
@@ -180,9 +187,14 @@ def _of_track(track: Track, max_gap_s: float) -> list[str]:
     return notes
 
 
-def _turns(track: Track, config: RobotCarConfig, notes: list[str]) -> int:
-    """Return how many quarter turns bring the yaw to the direction of travel."""
+def _turns(track: Track, config: RobotCarConfig, notes: list[str]) -> int | None:
+    """Return how many quarter turns bring the yaw to the direction of travel; 0 for INS.
+
+    None if RTK's cannot be told.
+    """
     turns = quarter_turns(track)
+    if turns is None and config.poses == "rtk":
+        return None
     if turns is None:
         notes.append(f"{track.source}: yaw and direction of travel do not tell each other")
         return 0

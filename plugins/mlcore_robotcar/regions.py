@@ -16,7 +16,7 @@ REGIONS = ("train", "validation", "test")
 OURS = Path(__file__).with_name("regions.txt")
 """Our own polygons of Oxford."""
 
-_MAX_BYTES = 256 * 2**20
+_MAX_BYTES = 64 * 2**20
 _LISTED = re.compile(
     r"(\d{4}-\d{2}-\d{2}-\d{2}-\d{2}-\d{2}).*?[\s/,](\d{1,18})(?:\.\w+)?\s*$", re.ASCII
 )

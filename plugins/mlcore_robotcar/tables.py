@@ -1,35 +1,25 @@
 """The tables of a traversal: frame timestamps, positions, tags. Columns are read by name.
 
-Each function takes the path of one file, reads at most :data:`MAX_BYTES` of it and either
+Each function takes the path of one file, reads at most 128 MiB of it and either
 returns NumPy columns or raises one :class:`mlcore.errors.DataError` with file, row and remedy.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
 from mlcore.errors import DataError
+from mlcore_robotcar.columns import read_columns, read_text
 
-MAX_BYTES = 128 * 2**20
-"""Of one table of positions: a million rows of ins.csv."""
-_MAX_TEXT_BYTES = 32 * 2**20
-"""Of timestamps or tags: a million frames, 17 hours at 16 Hz."""
 GOOD = "INS_SOLUTION_GOOD"
 _MAX_CHUNK = 9_999
-_LONGEST_HEADER = 10_000
 _MAX_TIMESTAMP = 2**62
-_NULLS = ["", "nan", "NaN", "NAN", "-nan", "NA", "null"]
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _MAX_TAG = 64
 
@@ -90,7 +80,7 @@ def read_timestamps(path: Path) -> Timestamps:
     Raises:
         DataError: The file is missing or too large, or a line is something else.
     """
-    lines = _text(path).splitlines()
+    lines = read_text(path).splitlines()
     rows = [line.split() for line in lines]
     numbers = np.array([at for at, row in enumerate(rows, start=1) if row], dtype=np.int64)
     if not len(numbers):
@@ -153,7 +143,7 @@ def read_tags(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: The file is missing, too large, or something else than a few words.
     """
-    text = _text(path)
+    text = read_text(path)
     words = []
     for raw in re.split(r"[,;\s\[\]]+", re.sub(r"#[^\n]*", "", text)):
         word = raw.strip("\"'-:").lower()
@@ -243,109 +233,3 @@ def _metres(track: Track) -> Track:
         flipped = np.ascontiguousarray(positions[:, ::-1])
         return replace(track, positions_m=flipped, swapped=True)
     return track
-
-
-def read_columns(
-    path: Path,
-    needed: Sequence[str],
-    *,
-    also: Sequence[str] = (),
-    texts: Sequence[str] = (),
-    whole: Sequence[str] = (),
-) -> Mapping[str, NDArray[Any]]:
-    """Return columns of a CSV with a header, by name; what else it has is not read.
-
-    Args:
-        path: The file.
-        needed: Columns that must be there.
-        also: Columns that may be.
-        texts: Which of them are text; NumPy objects.
-        whole: Which of them are integers, none missing; the rest are float64, with NaN.
-
-    Raises:
-        DataError: The file is missing, too large or malformed, or lacks a column.
-    """
-    data = _bytes(path)
-    names, body = _header(path, data)
-    missing = [name for name in needed if name not in names]
-    if missing:
-        raise DataError(
-            f"{path} has no column {', '.join(missing)}; its first line names "
-            f"{', '.join(names)[:300] or 'none'}"
-        )
-    wanted = [name for name in (*needed, *also) if name in names]
-    types = {
-        name: pa.string() if name in texts else pa.int64() if name in whole else pa.float64()
-        for name in wanted
-    }
-    if not body.strip():
-        raise DataError(f"{path} has a header and no rows; download it again")
-    table = _parsed(path, body, names, types)
-    for name in whole:
-        if table[name].null_count:
-            raise DataError(f"{path}: column {name!r} has {table[name].null_count} empty cells")
-    return {name: _numpy(table[name]) for name in wanted}
-
-
-def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:
-    values: NDArray[Any] = column.to_numpy()
-    return values
-
-
-def _parsed(
-    path: Path, body: bytes, names: Sequence[str], types: Mapping[str, pa.DataType]
-) -> pa.Table:
-    try:
-        return pacsv.read_csv(
-            BytesIO(body),
-            # One thread: only so is the number of a malformed row known.
-            read_options=pacsv.ReadOptions(use_threads=False, column_names=list(names)),
-            parse_options=pacsv.ParseOptions(quote_char=False),
-            convert_options=pacsv.ConvertOptions(
-                column_types=dict(types), include_columns=list(types), null_values=_NULLS,
-                strings_can_be_null=True,
-            ),
-        )  # fmt: skip
-    except (pa.ArrowException, UnicodeError) as error:
-        raise DataError(
-            f"{path}, rows counted from 1 below the header: {str(error)[:300]}; it may be "
-            "truncated, download it again"
-        ) from error
-
-
-def _header(path: Path, data: bytes) -> tuple[list[str], bytes]:
-    """Return the names in the first line, and what follows it."""
-    line, _, body = data.partition(b"\n")
-    if len(line) > _LONGEST_HEADER:
-        raise DataError(f"{path}: its first line has {len(line):,} bytes, it is no header")
-    try:
-        names = [name.strip() for name in line.decode("utf-8").strip().split(",")]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not text in UTF-8: {error}") from error
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(f"{path}: its first line names column {twice[0]!r} twice")
-    return names, body
-
-
-def _text(path: Path) -> str:
-    try:
-        return _bytes(path, _MAX_TEXT_BYTES).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not text in UTF-8: {error}") from error
-
-
-def _bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    if len(data) > limit:
-        raise DataError(f"{path} has more than {limit:,} bytes: no such table is as large")
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if data.lstrip()[:1] == b"<":
-        raise DataError(
-            f"{path} is a web page, such as a login or an error; download the file itself"
-        )
-    return data

@@ -34,9 +34,15 @@ def workers(num_processes: int) -> Iterator[Executor]:
         yield _Inline()
         return
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(num_processes, mp_context=context, initializer=_begin)
     try:
         yield pool
+    except BaseException:
+        # A part takes seconds; what it has not noted as done is done again anyway.
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
