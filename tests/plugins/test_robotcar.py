@@ -121,6 +121,25 @@ def test_rtk_kept_elsewhere(tmp_path, raw):
     assert REFERENCE in dataset.source.dates
 
 
+def test_rtk_of_a_car_that_stands_is_left_out(raw):
+    path = raw / PAPER[7] / "rtk.csv"
+    lines = path.read_text().splitlines()
+    still = [",".join([line.split(",")[0], *lines[1].split(",")[1:]]) for line in lines[1:]]
+    path.write_text("\n".join([lines[0], *still]))
+    dataset = open_robotcar(config_of(raw, poses="rtk"))
+    assert PAPER[7] not in dataset.source.dates
+    (fault,) = findings(raw, "fault", poses="rtk")
+    assert "its yaw has another zero" in fault.message
+
+
+def test_a_tar_with_another_name_is_told(tmp_path):
+    raw = write_tree(tmp_path, "tars", PAPER)
+    path = raw / f"{REFERENCE}_stereo_centre_02.tar"
+    path.rename(path.with_name(f"{REFERENCE}_stereo_centre_02(1).tar"))
+    (fault,) = findings(raw, "fault")
+    assert "is not named like" in fault.message
+
+
 def test_the_papers_protocol(raw):
     dataset = open_robotcar(config_of(raw))
 
