@@ -76,7 +76,7 @@ def start(run: Path, steps: int, device: str) -> subprocess.Popen[bytes]:
         cwd=common.ROOT,
         env={**os.environ, "PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=run.with_suffix(".log").open("wb"),
     )
 
 
@@ -98,7 +98,8 @@ def watch(process: subprocess.Popen[bytes], run: Path, steps: int) -> list[tuple
         if 0 < step < steps and len(statm) > 1:  # evaluation comes after
             looks.append((step, int(statm[1]) * os.sysconf("SC_PAGE_SIZE")))
     if process.returncode != 0:
-        raise RuntimeError(f"the run ended with exit code {process.returncode}")
+        said = run.with_suffix(".log").read_text()
+        raise RuntimeError(f"the run ended with exit code {process.returncode}:\n{said}")
     return looks
 
 

@@ -52,7 +52,7 @@ def start(
 def train(*words: object, code: int = 0, by: tuple[str, ...] = ()) -> str:
     """Train and return what was said; fails unless the exit code is ``code``."""
     process = start(*words, by=by)
-    out, said = process.communicate(timeout=200)
+    out, said = process.communicate(timeout=280)
     assert process.returncode == code, f"{out}\n{said}"
     return said
 
@@ -164,7 +164,7 @@ def test_a_slurm_step_says_how_many(tmp_path):
         start(*words, "--out", two, more={**step, "SLURM_PROCID": n, "SLURM_LOCALID": n})
         for n in "01"
     ]
-    said = [task.communicate(timeout=200) for task in tasks]
+    said = [task.communicate(timeout=280) for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], said
     assert said[1] == ("", "")  # the first one talks
     assert_close_runs(two, one)
