@@ -38,7 +38,7 @@ def run(argv: Sequence[str]) -> int:
 
     from mlcore.reporting.places import save_place_figure
 
-    save_place_figure(split, found, out, title=f"Queries on {options.split} by place")
+    save_place_figure(split, found, out)
     console.say(f"Written: {out}")
     return 0
 
