@@ -22,16 +22,20 @@ from mlcore_images.listing import NUM_EXAMPLES
 from mlcore_images.splits import SPLITS
 
 NUM_DECODED = 200
-"""Images that are decoded, evenly spaced over all."""
+"""Images that are decoded, evenly spaced over all; all of them in a full check."""
 _RADII_M = (10.0, 25.0)
 
 Facts = dict[str, str | int | float]
 
 
-def check_images(config: ImagesConfig) -> Report:
+def check_images(config: ImagesConfig, *, full: bool = False) -> Report:
     """Examine the table, the positions and the files.
 
     What stops the data set from opening is a fault of the report, not an error.
+
+    Args:
+        config: Options.
+        full: Whether to decode every image, not a sample.
 
     Raises:
         ConfigError: Options do not fit together, or a selection is malformed.
@@ -47,7 +51,8 @@ def check_images(config: ImagesConfig) -> Report:
         examples = tuple(dataset.image_name(int(index)) for index in missing[:NUM_EXAMPLES])
         message = f"image files are missing in {dataset.root}; copy them or remove their rows"
         findings.append(Finding("fault", message, len(missing), examples))
-    findings += _decode(dataset, np.setdiff1d(np.arange(len(dataset.paths)), missing))
+    there = np.setdiff1d(np.arange(len(dataset.paths)), missing)
+    findings += _decode(dataset, there, len(there) if full else NUM_DECODED)
     findings += _coverage(dataset)
     return Report(facts=facts, findings=tuple(findings))
 
@@ -99,11 +104,11 @@ def _files(folder: Path) -> list[str]:
     return [name for name in names if is_utf8(name)]
 
 
-def _decode(dataset: ImagesDataset, there: NDArray[np.int64]) -> list[Finding]:
-    """Decode a sample of the images that are there."""
+def _decode(dataset: ImagesDataset, there: NDArray[np.int64], number: int) -> list[Finding]:
+    """Decode a number of the images that are there."""
     if not len(there):
         return []
-    spread = np.unique(np.linspace(0, len(there) - 1, NUM_DECODED).astype(int))
+    spread = np.unique(np.linspace(0, len(there) - 1, number).astype(int))
     sizes: Counter[str] = Counter()
     unreadable = []
     for index in there[spread]:

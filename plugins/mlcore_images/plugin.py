@@ -20,10 +20,10 @@ def _build(config: ImagesConfig, context: BuildContext) -> ImagesDataset:
     return open_images(config)
 
 
-def _check(config: ImagesConfig) -> Report:
+def _check(config: ImagesConfig, *, full: bool = False) -> Report:
     from mlcore_images.checking import check_images
 
-    return check_images(config)
+    return check_images(config, full=full)
 
 
 @hookimpl

@@ -20,7 +20,7 @@ from mlcore_pittsburgh.dataset import PittsburghDataset, open_pittsburgh
 from mlcore_pittsburgh.protocols import KNOWN_COUNTS, PARTS
 
 NUM_DECODED = 200
-"""Images that are decoded, evenly spaced over all."""
+"""Images that are decoded, evenly spaced over all; all of them in a full check."""
 _NUM_EXAMPLES = 5
 _RADII_M = (10.0, 25.0)
 _STEP_M = 1.0
@@ -29,10 +29,14 @@ _PANORAMA = re.compile(r"^(.*\d+)_pitch\d+_yaw\d+\.")
 _POSITION = re.compile(r"(?:^|/)@(-?\d+\.?\d*)@(-?\d+\.?\d*)@")
 
 
-def check_pittsburgh(config: PittsburghConfig) -> Report:
+def check_pittsburgh(config: PittsburghConfig, *, full: bool = False) -> Report:
     """Examine specs, positions and files.
 
     What stops the data set from opening is a fault of the report, not an error.
+
+    Args:
+        config: Options.
+        full: Whether to decode every image, not a sample.
 
     Raises:
         ConfigError: No root is given, or a folder is none.
@@ -49,7 +53,8 @@ def check_pittsburgh(config: PittsburghConfig) -> Report:
         examples = tuple(map(dataset.image_name, missing[:_NUM_EXAMPLES].tolist()))
         message = "image files are missing; extract every archive of the download"
         findings.append(Finding("fault", message, len(missing), examples))
-    findings += _decode(dataset, np.setdiff1d(np.arange(len(dataset.names)), missing))
+    there = np.setdiff1d(np.arange(len(dataset.names)), missing)
+    findings += _decode(dataset, there, len(there) if full else NUM_DECODED)
     for split in PARTS:
         findings += _split_findings(dataset, split)
     return Report(facts=_facts(dataset, len(missing)), findings=tuple(findings))
@@ -108,11 +113,11 @@ def _files(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
-def _decode(dataset: PittsburghDataset, there: NDArray[np.int64]) -> list[Finding]:
-    """Decode a sample of the images that are there."""
+def _decode(dataset: PittsburghDataset, there: NDArray[np.int64], number: int) -> list[Finding]:
+    """Decode a number of the images that are there."""
     if not len(there):
         return []
-    spread = np.unique(np.linspace(0, len(there) - 1, NUM_DECODED).astype(int))
+    spread = np.unique(np.linspace(0, len(there) - 1, number).astype(int))
     sizes: Counter[str] = Counter()
     unreadable = []
     for index in there[spread].tolist():

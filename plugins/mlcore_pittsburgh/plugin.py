@@ -20,10 +20,10 @@ def _build(config: PittsburghConfig, context: BuildContext) -> PittsburghDataset
     return open_pittsburgh(config)
 
 
-def _check(config: PittsburghConfig) -> Report:
+def _check(config: PittsburghConfig, *, full: bool = False) -> Report:
     from mlcore_pittsburgh.checking import check_pittsburgh
 
-    return check_pittsburgh(config)
+    return check_pittsburgh(config, full=full)
 
 
 @hookimpl

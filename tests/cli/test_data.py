@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -44,3 +45,38 @@ def test_a_missing_file_is_a_fault_named(capsys, photos):
 def test_a_data_set_without_check_says_which_have_one(capsys):
     assert main(["data", "check", "--dataset", "streets"]) == 2
     assert "these have: images" in capsys.readouterr().err
+
+
+def test_a_sample_is_decoded_or_all(capsys, photos, monkeypatch):
+    monkeypatch.setattr("mlcore_images.checking.NUM_DECODED", 2)
+    (photos / "3.jpg").write_bytes(b"no image")
+    assert check(photos) == 0
+    assert check(photos, "--full") == 1
+    assert "3.jpg" in capsys.readouterr().out
+
+
+def test_a_map_of_the_positions(capsys, photos, tmp_path):
+    assert check(photos, "--map", str(tmp_path / "map.png")) == 0
+    assert "positions of 4 images" in capsys.readouterr().err
+    with Image.open(tmp_path / "map.png") as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    blue = np.abs(pixels - (0, 114, 178)).max(axis=2) < 40
+    assert blue.sum() > 4 * 50
+
+
+def test_a_bare_name_and_its_options(capsys, photos):
+    words = ["data", "check", "images", "--root", str(photos), "--train=frame=0..9"]
+    assert main([*words, "--references", "frame=0..9", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["facts"]["train: references"] == 6
+    assert main(["data", "check", "images", "--rot", str(photos)]) == 2
+    assert "did you mean '--dataset.root'" in capsys.readouterr().err
+    assert main(["data", "check", "imges"]) == 2
+    assert "did you mean 'images'" in capsys.readouterr().err
+
+
+def test_what_needs_no_preparation_says_what_does(capsys, tmp_path):
+    assert main(["data", "prepare", "streets", "--out", str(tmp_path)]) == 2
+    assert "these have one: robotcar" in capsys.readouterr().err
+    assert main(["data", "prepare", "robotcar", "--root", str(tmp_path)]) == 2
+    assert "--out is not set" in capsys.readouterr().err
+    assert main(["data", "check", "streets", "--out", str(tmp_path)]) == 2
