@@ -72,6 +72,9 @@ def main(argv: Sequence[str]) -> int:
     parser = common.parser(__file__, __doc__ or "")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--minutes", type=float, default=600.0, help="begin no further run after this time"
+    )
     options = parser.parse_args(argv)
     kills = 4 if options.quick else options.kills
     per_run = KILLS_IN_TRAINING + KILLS_IN_EVALUATION
@@ -81,7 +84,10 @@ def main(argv: Sequence[str]) -> int:
         finish(start("--out", alone))
         made: list[Kill] = []
         differing = []
+        until = time.monotonic() + 60 * options.minutes
         for number in range(-(-kills // per_run)):
+            if time.monotonic() > until:
+                break
             run = Path(folder) / f"killed-{number}"
             wanted = min(per_run, kills - len(made))
             made += killed_run(run, wanted, generator)
