@@ -104,6 +104,12 @@ class RawSource:
     ) -> None:
         self._config = config
         found = find_traversals(root, config.camera, config.rtk_root)
+        if not found:
+            raise DataError(
+                f"{root} holds no layout of RobotCar: neither what 'mlcore data prepare "
+                "robotcar' wrote, nor folders named like 2014-12-02-15-30-08 or tars such as "
+                "2014-12-02-15-30-08_stereo_centre_01.tar, nor images that others have prepared"
+            )
         kept = {date: one for date, one in found.items() if date not in config.leave_out}
         self.notes: list[str] = []
         self.warnings: list[str] = []

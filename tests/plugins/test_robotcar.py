@@ -173,6 +173,17 @@ def test_without_the_papers_dates_an_error_names_those_there(tmp_path):
         open_robotcar(config_of(root, reference="2015-01-01-10-00-01"))
 
 
+def test_a_folder_of_something_else_is_told(tmp_path):
+    with pytest.raises(DataError, match="holds no layout of RobotCar"):
+        open_robotcar(config_of(tmp_path))
+    with pytest.raises(DataError, match="no traversal to prepare"):
+        prepare(tmp_path, tmp_path / "out")
+    with pytest.raises(ConfigError, match="root is not set"):
+        open_robotcar(RobotCarConfig())
+    with pytest.raises(ConfigError, match="longest_side_px cannot be 0; at least 16 is due"):
+        open_robotcar(config_of(tmp_path, longest_side_px=0))
+
+
 def test_regions_that_do_not_fit_are_told(raw):
     (raw / "regions.txt").unlink()
     dataset = open_robotcar(config_of(raw))
