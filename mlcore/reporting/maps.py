@@ -70,7 +70,7 @@ class Frame:
 
     def bar(self) -> tuple[str, float]:
         """Return a round length in metres and how long it is in the viewBox."""
-        length_m = round_values(0.0, 0.2 * _WIDTH / self.scale, 2)[-1]
+        length_m = round_values(0.0, 0.2 * _WIDTH / self.scale, 5)[-1]
         return f"{length_m:g}", round(length_m * self.scale, 1)
 
 

@@ -16,6 +16,7 @@ from mlcore.explaining import ExplainedMatch
 from mlcore.projecting import project
 from mlcore.protocols import PlaceTable, Split
 from mlcore.reporting.charts import Line, line_chart, round_values
+from mlcore.reporting.maps import Frame
 from mlcore.reporting.report import ReportContent, pictured_rows, report_text
 from mlcore.reporting.thumbnails import thumbnails
 from mlcore.settings import EvaluationOptions
@@ -241,6 +242,14 @@ def test_one_condition_one_place_and_results_that_are_all_alike():
         replace(given, split=replace(given.split, queries=still), projections=(), pictured=0)
     )
     assert "nan" not in text.lower().replace("nanos", "")
+
+
+@pytest.mark.parametrize("extent_m", [0.5, 3.0, 44.0, 208.0, 999.0, 12_345.0])
+def test_the_scale_bar_is_a_fifth_of_the_map_or_less(extent_m):
+    frame = Frame(np.array([[0.0, 0.0], [extent_m, extent_m / 3]]))
+    text, length = frame.bar()
+    assert 50 < length <= 200
+    assert length == pytest.approx(float(text) * frame.scale, abs=0.1)
 
 
 def test_axes_have_round_ticks():
