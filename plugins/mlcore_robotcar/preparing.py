@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from mlcore.protocols import Progress
 from mlcore_robotcar.cleaning import clean
 from mlcore_robotcar.config import RobotCarConfig, expect_sensible
 from mlcore_robotcar.decoding import TABLES
-from mlcore_robotcar.developing import Job, Survey, develop_part, finish, survey
+from mlcore_robotcar.developing import PARTS, Job, Survey, develop_part, finish, survey
 from mlcore_robotcar.index import FOLDER, SETTINGS, SUMMARY, indexed_dates
 from mlcore_robotcar.protocol import resolve
 from mlcore_robotcar.regions import REGIONS, find_regions
@@ -82,6 +83,7 @@ def prepare_robotcar(config: RobotCarConfig, out: Path, progress: Progress) -> R
             "a process that developed images was ended, for want of memory perhaps; run the "
             "command again with fewer processes (--dataset.num_processes): what is done stays"
         ) from error
+    shutil.rmtree(out / PARTS, ignore_errors=True)  # of a kill between an index and its notes
     counts = clean(config, out, cut, progress)
     report = _report(tally, counts, left_out, regions_note)
     summary = {"regions": regions_note, "facts": dict(report.facts)}
