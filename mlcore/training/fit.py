@@ -26,7 +26,7 @@ from mlcore.training.callbacks import (
 )
 from mlcore.training.files import DurableCheckpointIO
 from mlcore.training.hard_images import HardImages
-from mlcore.training.launch import Processes
+from mlcore.training.launch import Processes, stop_others
 from mlcore.training.task import EmbeddingTask
 from mlcore.training.two_pass import live_batch_norms
 
@@ -99,11 +99,15 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
         _require_possible(experiment, processes, trainer)
         if processes.launcher == "lightning" and processes.count > 1:
             os.environ.setdefault(RUN_FOLDER, str(run.path.absolute()))
-        trainer.fit(
-            task,
-            ckpt_path=None if checkpoint is None else str(checkpoint),
-            weights_only=True,
-        )
+        try:
+            trainer.fit(
+                task,
+                ckpt_path=None if checkpoint is None else str(checkpoint),
+                weights_only=True,
+            )
+        except BaseException:
+            stop_others(trainer)
+            raise
     if checkpoints.stopped_by is None:
         return "finished"
     return "interrupted" if checkpoints.stopped_by is signal.SIGINT else "terminated"

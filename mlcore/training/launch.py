@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,10 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
+from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from mlcore.errors import ConfigError
 from mlcore.processes import is_slurm_step
@@ -105,3 +110,18 @@ class JointBatchStrategy(DDPStrategy):
         assert self.model is not None
         for tensor in self.model.state_dict().values():
             dist.broadcast(tensor, src=0)
+
+
+def stop_others(trainer: Trainer) -> None:
+    """End the processes that Lightning started for this one, which is about to fail.
+
+    They would wait for it, on GPUs for half an hour. Lightning's observer of them is told of
+    none first: it would kill this process too, before it has said why.
+    """
+    launcher = trainer.strategy.launcher
+    if not isinstance(launcher, _SubprocessScriptLauncher):
+        return
+    for thread in threading.enumerate():
+        if isinstance(thread, _ChildProcessObserver):
+            thread._child_processes = []  # noqa: SLF001
+    launcher.kill(signal.SIGKILL)

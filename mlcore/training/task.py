@@ -32,7 +32,13 @@ from mlcore.training.joint import (
 from mlcore.training.mining import mined
 from mlcore.training.replay import keep_batch
 from mlcore.training.schedule import learning_rate_factor
-from mlcore.training.two_pass import EmbeddedImages, InChunks, WithGraph, freeze_batch_norms
+from mlcore.training.two_pass import (
+    EmbeddedImages,
+    InChunks,
+    NoImages,
+    WithGraph,
+    freeze_batch_norms,
+)
 
 if TYPE_CHECKING:
     from mlcore.experiment import Experiment
@@ -144,8 +150,7 @@ class EmbeddingTask(pl.LightningModule):
         step = self._step
         loss.backward()  # type: ignore[no-untyped-call]
         gradient = embedding_gradient(step.leaf, step.in_shares)
-        if len(step.item.slots):
-            step.embedded.backward(gradient[step.rows])
+        step.embedded.backward(gradient[step.rows])
         add_up_gradients(self.model, self.loss, step.in_shares)  # type: ignore[arg-type]
 
     def _agree(self, item: TrainingBatch) -> tuple[TrainingBatch, list[int]]:
@@ -178,6 +183,8 @@ class EmbeddingTask(pl.LightningModule):
         return item._replace(skipped=tuple(name for _, _, names in told for name in names))
 
     def _embed(self, images: Tensor) -> EmbeddedImages:
+        if not len(images):
+            return NoImages(self.model.embedding_dim, next(self.model.parameters()))
         if not self._options.chunk_size:
             return WithGraph(self.model, images)
         return InChunks(

@@ -102,6 +102,21 @@ class InChunks:
             yield chunk.to(self._device, non_blocking=True)
 
 
+class NoImages:
+    """No image at all: a process's share of a very small batch.
+
+    Args:
+        embedding_dim: ``D``.
+        like: A parameter of the model, for device and dtype.
+    """
+
+    def __init__(self, embedding_dim: int, like: Tensor) -> None:
+        self.embeddings = _at_least_float32(like.detach().new_zeros((0, embedding_dim)))
+
+    def backward(self, gradient: Tensor) -> None:
+        """Do nothing."""
+
+
 class Generators(NamedTuple):
     """The state of the generators that a network may draw from.
 

@@ -10,6 +10,7 @@ from benchmarks._joint import Network, Setting, difference, losses
 from mlcore.models.catalogue import MODELS
 from mlcore.training.two_pass import (
     InChunks,
+    NoImages,
     WithGraph,
     freeze_batch_norms,
     kept_generators,
@@ -129,3 +130,12 @@ def test_our_own_small_model_has_none():
     from mlcore.factories import BuildContext
 
     assert live_batch_norms(factory.build(factory.config(), BuildContext()).train()) == []
+
+
+def test_a_share_without_images_has_rows_of_the_right_kind():
+    network = Network(6, normalize=True).double()
+    nothing = NoImages(6, next(network.parameters()))
+    assert nothing.embeddings.shape == (0, 6)
+    assert nothing.embeddings.dtype == torch.float64
+    nothing.backward(torch.zeros(0, 6))
+    assert all(parameter.grad is None for parameter in network.parameters())
