@@ -121,7 +121,7 @@ def _move(images: Tensor, draws: Tensor) -> Tensor:
     scale, shift = torch.exp(0.08 * draws[:, :1]), 0.08 * draws[:, 1:]  # sides are 2 long
     x = scale * _pixel_centres(width) + shift[:, :1]
     y = scale * _pixel_centres(height) + shift[:, 1:]
-    grid = torch.empty(num_images, height, width, 2)
+    grid = torch.empty(num_images, height, width, 2, dtype=torch.float32)
     grid[..., 0], grid[..., 1] = x[:, None, :], y[:, :, None]
     return grid_sample(
         images.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
@@ -129,7 +129,7 @@ def _move(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def _pixel_centres(size: int) -> Tensor:
-    return (torch.arange(size) + 0.5) * (2 / size) - 1
+    return (torch.arange(size, dtype=torch.float32) + 0.5) * (2 / size) - 1
 
 
 def _mean(images: Tensor) -> Tensor:

@@ -254,3 +254,19 @@ def test_a_flat_image_shows_what_light_does():
     limit = 100 * np.exp(0.45)
     assert varied.max() <= np.ceil(limit)
     assert varied.min() >= np.floor(100 * np.exp(-0.45))
+
+
+def test_augmentation_does_not_depend_on_the_default_dtype():
+    images = torch.randint(0, 256, (2, 3, 16, 24), dtype=torch.uint8)
+    plain = augment(images, 1, 2)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(augment(images, 1, 2), plain)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_augmentation_of_some_slots_is_that_of_all():
+    images = torch.randint(0, 256, (5, 3, 16, 24), dtype=torch.uint8)
+    slots = np.array([1, 4])
+    assert torch.equal(augment(images[slots], 1, 2, slots=slots), augment(images, 1, 2)[slots])
