@@ -75,8 +75,8 @@ def project(
         raise DataError(f"{num_points} embeddings cannot be laid out in the plane; 2 can")
     if (embeddings == embeddings[0]).all():
         raise DataError(
-            f"all {num_points} embeddings are the same: the network has collapsed, and there is "
-            "nothing to draw"
+            f"all {num_points} embeddings are the same: the network has collapsed, and there "
+            "is nothing to draw"
         )
     components = _components(embeddings, seed)
     if method == "pca":

@@ -227,7 +227,9 @@ def test_filters_hide_what_is_not_chosen(open_page, results):
     assert page.locator('.chart[data-condition="0"]').is_hidden()
     status = page.locator("#count").inner_text()
     assert status.startswith(f"{night.sum()} of 60 queries on the map; ")
-    assert f"; {right[night].sum()} of the {night.sum()} of these conditions are right" in status
+    assert (
+        f"; {right[night].sum()} of the {night.sum()} of these conditions are right" in status
+    )
     page.get_by_role("checkbox", name="wrong").uncheck()
     assert page.locator(".query.wrong:visible").count() == 0
     assert page.locator(".match.wrong:visible").count() == 0
