@@ -6,6 +6,8 @@ such as ``BayerGBRG``, are those of the first, as everybody else's: only these a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +21,7 @@ from mlcore_robotcar.config import Camera
 
 Pixels = NDArray[np.uint8]
 
-SMALLEST_PX, LARGEST_PX = 4, 10_000
+SMALLEST_PX, LARGEST_PX = 4, 4_000
 """Of either side of a raw frame; Oxford's have 1280 x 960."""
 _BORDER_PX = 2
 
@@ -61,8 +63,11 @@ def decode_png(data: bytes, name: str) -> Pixels:
     if size is None or not SMALLEST_PX <= min(size) <= max(size) <= LARGEST_PX:
         what = "it is no PNG" if size is None else f"it declares {size[0]} x {size[1]} pixels"
         raise DataError(f"image {name} cannot be decoded: {what}; download it again")
+    if not _is_whole(data):
+        raise DataError(f"image {name} cannot be decoded: the file is damaged or truncated")
     try:
-        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        with _silent():
+            image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise DataError(f"image {name} cannot be decoded: {error}") from error
     if image is None:
@@ -73,6 +78,30 @@ def decode_png(data: bytes, name: str) -> Pixels:
         code = cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
         image = cv2.cvtColor(image, code)
     return _pixels(image)
+
+
+def _is_whole(data: bytes) -> bool:
+    """Return whether all chunks of a PNG are there, up to the last.
+
+    OpenCV makes room for what a chunk declares, gigabytes in a damaged file, and then reads.
+    """
+    at = 8
+    while at + 12 <= len(data):
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return False
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep OpenCV from printing what is raised as an error that names the file."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 def _pixels(image: Any) -> Pixels:

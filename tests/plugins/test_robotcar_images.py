@@ -130,6 +130,7 @@ def test_images_are_scaled_down_by_area_and_never_up():
         b"",
         b"no image",
         png(frame(0))[:60],
+        png(frame(0))[:33] + b"\x7f\xff\xff\xf0tEXt" + png(frame(0))[33:],
         png(frame(0))[:16] + (10**6).to_bytes(4, "big") + png(frame(0))[20:],
         png(frame(0).astype(np.uint16) * 256),
     ],
