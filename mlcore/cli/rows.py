@@ -54,7 +54,10 @@ def rows_of(losses: Sequence[str], variations: Sequence[Variation]) -> list[Row]
     rows = []
     for loss, combination in itertools.product(losses, list(itertools.product(*values))):
         settings = zip(variations, combination, strict=True)
-        names = [loss, *(f"{label}={value}" for label, value in zip(labels, combination, strict=True))]
+        names = [
+            loss,
+            *(f"{label}={value}" for label, value in zip(labels, combination, strict=True)),
+        ]
         rows.append(Row(" ".join(names), (*_loss(loss), *_words(settings))))
     return rows
 
