@@ -70,7 +70,7 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
     ]
     if experiment.planner.hard is not None:
         callbacks.append(HardImages(experiment, experiment.planner.hard, progress))
-    task = EmbeddingTask(experiment, start, run.failed_batch)
+    task = EmbeddingTask(experiment, start, run.failed_batch).train()
     if options.compile:
         getattr(experiment.model, "backbone", experiment.model).compile()
     plugins: list[Any] = [files, processes.environment()]
