@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks import _common as common
 
-DURATION = "about 60 minutes for 5 seeds on 2 cores"
+DURATION = "about 100 minutes for 5 seeds, on 2 cores that had other work too"
 
 KEPT = common.RESULTS / "localization"
 """What is kept of each run: results without checkpoints, pictures and logs."""
