@@ -110,6 +110,7 @@ def report(
     options: argparse.Namespace,
     argv: Sequence[str],
     method: str,
+    result: str | None = None,
 ) -> None:
     """Print a result under its header, and keep it where ``--save`` asks for that.
 
@@ -120,12 +121,13 @@ def report(
         options: The parsed common options.
         argv: The words it was called with.
         method: Warm-ups, repeats, and what the spread is, in words.
+        result: Name of the file that is kept; that of the benchmark unless given.
     """
     name = name_of(file)
     text = header(name, purpose, device=options.device, argv=argv, method=method) + body + "\n"
     print(text)
     if options.save:
-        path = RESULTS / f"{name}.md"
+        path = RESULTS / f"{result or name}.md"
         path.write_text(text, encoding="utf-8")
         print(f"saved to {path.relative_to(ROOT)}")
 

@@ -1,70 +1,45 @@
-"""Training runs that are killed at random moments and resumed, against one left alone.
+"""Runs and comparisons that are killed at random moments, against ones left alone.
 
 Each run is killed several times while it starts, steps, writes a checkpoint and evaluates,
 by SIGKILL or SIGTERM, and resumed after each; in the end its weights, metrics, tuples (by
-the metrics) and evaluation must equal those of the run left alone, byte for byte. Further:
-a disk that fills up and a folder that turns read-only under a running training (needs the
-right to mount a tmpfs; left out and said so elsewhere).
+the metrics) and evaluation must equal those of the run left alone, byte for byte. So must
+those of every run of a comparison, and its tables. Further: a disk that fills up and a folder
+that turns read-only under a running training (needs the right to mount a tmpfs; left out and
+said so elsewhere).
 """
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import _common as common
+from benchmarks._kills import (
+    NUM_STEPS,
+    Kill,
+    comparison_differences,
+    differences,
+    finish,
+    killed_comparison,
+    killed_run,
+    newest_step,
+    start,
+    train,
+    wait_until,
+)
 
 DURATION = "20 minutes"
 
-SUPPORT = common.ROOT / "tests" / "support"
-KILLS_IN_TRAINING = 8
-KILLS_IN_EVALUATION = 2
-NUM_STEPS = 60
-WORDS = [
-    *("--dataset", "synthetic", "--model.width", "8", "--model.embedding_dim", "16"),
-    *("--sampling.tuples_per_batch", "2", "--sampling.near_per_tuple", "3"),
-    *("--sampling.far_per_tuple", "3", "--training.checkpoint_every", "4"),
-    *("--training.log_every", "1", "--training.accelerator", "cpu"),
-    *("--training.max_steps", str(NUM_STEPS), "--evaluation.dimensions", "8"),
-]
-MOMENTS = ("starting", "steps", "checkpoint")
-
-
-@dataclass(frozen=True)
-class Kill:
-    """One kill.
-
-    Attributes:
-        moment: What the run was doing.
-        number: The signal.
-        code: The exit code.
-        before: Newest checkpoint's step when it was started.
-        after: The same after the kill.
-    """
-
-    moment: str
-    number: signal.Signals
-    code: int
-    before: int
-    after: int
-
-    @property
-    def lost(self) -> bool:
-        """Whether what was saved is not there any more, or the exit code is another."""
-        # A SIGTERM before Python has its handler ends the process as SIGKILL does.
-        clean = {-self.number, 143} if self.number is signal.SIGTERM else {-self.number}
-        return self.after < self.before or self.code not in clean
+KILLS_OF_ONE = 10
+COMPARISONS = 0.2
+"""Share of the kills that are of comparisons."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -72,26 +47,28 @@ def main(argv: Sequence[str]) -> int:
     parser = common.parser(__file__, __doc__ or "")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--minutes", type=float, default=600.0, help="begin no further run after this time"
-    )
     options = parser.parse_args(argv)
-    kills = 4 if options.quick else options.kills
-    per_run = KILLS_IN_TRAINING + KILLS_IN_EVALUATION
+    wanted = 4 if options.quick else options.kills
     generator = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        alone = Path(folder) / "alone"
-        finish(start("--out", alone))
-        made: list[Kill] = []
-        differing = []
-        until = time.monotonic() + 60 * options.minutes
-        for number in range(-(-kills // per_run)):
-            if time.monotonic() > until:
-                break
-            run = Path(folder) / f"killed-{number}"
-            wanted = min(per_run, kills - len(made))
-            made += killed_run(run, wanted, generator)
-            differing += [f"run {number}: {what}" for what in differences(run, alone)]
+    made: list[Kill] = []
+    differing: list[str] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        alone = folder / "alone"
+        finish(train(alone))
+        of_comparisons = int(COMPARISONS * wanted)
+        for number, kills in enumerate(shares(wanted - of_comparisons)):
+            run = folder / f"run-{number}"
+            made += killed_run(run, kills, generator)
+            differing += [f"{run.name}: {what}" for what in differences(run, alone)]
+            print(f"{len(made)} kills, {len(differing)} differences", file=sys.stderr)
+        if of_comparisons:
+            finish(start("compare", "--out", folder / "compared-alone"))
+        for number, kills in enumerate(shares(of_comparisons)):
+            compared = folder / f"compared-{number}"
+            made += killed_comparison(compared, kills, generator)
+            found = comparison_differences(compared, folder / "compared-alone")
+            differing += [f"{compared.name}: {what}" for what in found]
             print(f"{len(made)} kills, {len(differing)} differences", file=sys.stderr)
         rows = [*full_disk(alone), *read_only(alone)]
     common.report(
@@ -101,77 +78,18 @@ def main(argv: Sequence[str]) -> int:
         f"Runs that differ from the one left alone: {'; '.join(differing) or 'none'}.",
         options=options,
         argv=argv,
-        method=f"{len(made)} kills of runs of {NUM_STEPS} steps, a checkpoint every 4, seed "
-        f"{options.seed}; the moment and the signal are drawn at random",
+        method=f"{len(made)} kills of runs of {NUM_STEPS} steps, a checkpoint every 4, and of "
+        f"comparisons of eight such runs, two at a time; seed {options.seed}; the moment and "
+        "the signal are drawn at random",
     )
     bad = differing or any(kill.lost for kill in made) or any("WRONG" in row[1] for row in rows)
     return 1 if bad else 0
 
 
-def killed_run(run: Path, kills: int, generator: random.Random) -> list[Kill]:
-    """Train a run to its end, killing it ``kills`` times; the last times in evaluation."""
-    made = []
-    in_evaluation = min(KILLS_IN_EVALUATION, kills // 2)
-    for number in range(kills):
-        number_left = kills - number
-        moment = "evaluation" if number_left <= in_evaluation else generator.choice(MOMENTS)
-        stop = generator.choice([signal.SIGKILL, signal.SIGTERM])
-        before = newest_step(run)
-        if before >= NUM_STEPS:
-            moment = "evaluation"
-        process = start(
-            *(["--resume", run] if (run / "config.toml").exists() else ["--out", run])
-        )
-        WAIT[moment](run, before, process, generator)
-        process.send_signal(stop)
-        process.communicate(timeout=120)
-        if process.returncode != 0:  # it may have ended in the very moment
-            made.append(Kill(moment, stop, process.returncode, before, newest_step(run)))
-    finish(start(*(["--resume", run] if (run / "config.toml").exists() else ["--out", run])))
-    return made
-
-
-def _starting(
-    _run: Path, _before: int, _process: subprocess.Popen[str], generator: random.Random
-) -> None:
-    time.sleep(generator.uniform(0.0, 4.0))
-
-
-def _steps(
-    run: Path, before: int, process: subprocess.Popen[str], generator: random.Random
-) -> None:
-    at = before + generator.randint(1, 12)
-    wait_until(lambda: num_rows(run) >= at, process)
-    time.sleep(generator.uniform(0.0, 0.02))
-
-
-def _checkpoint(
-    run: Path, before: int, process: subprocess.Popen[str], generator: random.Random
-) -> None:
-    """Wait for the temporary file of some checkpoint, and a part of the time it takes."""
-    at = before + 4 * generator.randint(0, 2)
-    wait_until(lambda: num_rows(run) >= at, process)
-    writing = run / "checkpoints"
-    wait_until(lambda: any(writing.glob(".*.tmp")), process, pause=0.0)
-    time.sleep(generator.uniform(0.0, 0.01))
-
-
-def _evaluation(
-    run: Path, before: int, process: subprocess.Popen[str], generator: random.Random
-) -> None:
-    wait_until(lambda: newest_step(run) >= NUM_STEPS, process)
-    if before >= NUM_STEPS:  # it has nothing left but to evaluate, which it starts to do
-        time.sleep(generator.uniform(2.0, 5.0))
-    else:
-        time.sleep(generator.uniform(0.0, 1.0))
-
-
-WAIT: dict[str, Callable[[Path, int, subprocess.Popen[str], random.Random], None]] = {
-    "starting": _starting,
-    "steps": _steps,
-    "checkpoint": _checkpoint,
-    "evaluation": _evaluation,
-}
+def shares(kills: int) -> list[int]:
+    """Return the kills of each run."""
+    whole, rest = divmod(kills, KILLS_OF_ONE)
+    return [KILLS_OF_ONE] * whole + [rest] * (rest > 0)
 
 
 def kill_table(kills: Sequence[Kill]) -> str:
@@ -183,24 +101,8 @@ def kill_table(kills: Sequence[Kill]) -> str:
     )
     rows = [(*key, count[key], went_on[key], lost[key]) for key in sorted(count)]
     rows.append(("all", "", len(kills), sum(went_on.values()), sum(lost.values())))
-    columns = ["killed while", "by", "times", "with a newer checkpoint", "lost"]
+    columns = ["killed while", "by", "times", "had saved more", "lost"]
     return common.markdown_table(columns, rows)
-
-
-def differences(run: Path, alone: Path) -> list[str]:
-    """Return the names of what differs from the run left alone."""
-    import torch
-
-    names = ["metrics.jsonl", "evaluation.json"]
-    found = [n for n in names if (run / n).read_bytes() != (alone / n).read_bytes()]
-    states = [
-        torch.load(newest(path), weights_only=True)["state_dict"] for path in (run, alone)
-    ]
-    if any(not torch.equal(states[0][name], states[1][name]) for name in states[1]):
-        found.append("weights")
-    if list((run / "checkpoints").glob(".*.tmp")):
-        found.append("a temporary file is left")
-    return found
 
 
 def full_disk(alone: Path) -> Iterator[tuple[str, str]]:
@@ -211,7 +113,7 @@ def full_disk(alone: Path) -> Iterator[tuple[str, str]]:
             yield what, "not tried: no right to mount"
             return
         run = disk / "run"
-        process = start("--out", run)
+        process = train(run)
         wait_until(lambda: newest_step(run) >= 8, process)
         filler = disk / "filler"
         with filler.open("wb", buffering=0) as file:
@@ -232,7 +134,7 @@ def read_only(alone: Path) -> Iterator[tuple[str, str]]:
             yield what, "not tried: no right to mount"
             return
         run = disk / "run"
-        process = start("--out", run)
+        process = train(run)
         wait_until(lambda: newest_step(run) >= 8, process)
         # Files that are open for writing keep a plain remount from being allowed.
         _mount("-o", "remount,ro,force", str(disk)) or _mount("--bind", str(disk), str(disk))
@@ -254,7 +156,7 @@ def _went_on(run: Path, alone: Path, code: int, said: str, mend: Callable[[], ob
     last = said.strip().splitlines()[-1].replace(str(run), "RUN") if said.strip() else ""
     step = newest_step(run)
     mend()
-    finish(start("--resume", run))
+    finish(train(run))
     differing = differences(run, alone)
     clean = code == 2 and "Traceback" not in said and step >= 8 and not differing
     return (
@@ -283,51 +185,6 @@ def _mount(*words: str) -> bool:
         return False
     done = subprocess.run([mount, *words], capture_output=True, check=False)  # noqa: S603
     return done.returncode == 0
-
-
-def start(*words: object) -> subprocess.Popen[str]:
-    """Start ``mlcore train``; a new run gets the benchmark's options."""
-    chosen = [] if "--resume" in words else WORDS
-    return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "mlcore", "train", *chosen, *map(str, words)],
-        cwd=common.ROOT,
-        env={**os.environ, "PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    """Wait for a run to end well."""
-    _, said = process.communicate(timeout=300)
-    if process.returncode != 0:
-        raise RuntimeError(f"exit code {process.returncode}:\n{said}")
-
-
-def wait_until(
-    holds: Callable[[], bool], process: subprocess.Popen[str], *, pause: float = 0.001
-) -> None:
-    """Wait for something that a process does, or for its end."""
-    while not holds() and process.poll() is None:
-        time.sleep(pause)
-
-
-def newest(run: Path) -> Path:
-    """Return the newest checkpoint."""
-    return max((run / "checkpoints").glob("step-*.ckpt"))
-
-
-def newest_step(run: Path) -> int:
-    """Return the newest checkpoint's step, 0 if there is none."""
-    found = sorted((run / "checkpoints").glob("step-*.ckpt"))
-    return int(found[-1].stem.removeprefix("step-")) if found else 0
-
-
-def num_rows(run: Path) -> int:
-    """Return how many steps the metrics tell of."""
-    metrics = run / "metrics.jsonl"
-    return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
 
 
 if __name__ == "__main__":

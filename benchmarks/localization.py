@@ -1,9 +1,9 @@
 """Localization accuracy of the proposed loss, the paper's baselines and stock losses.
 
 ``mlcore compare`` on a town: identical tuples and budget for every loss, a learning rate for
-each chosen on validation, several seeds. A run that ``--work`` or ``results/localization``
-holds is not repeated, so that more seeds and losses add to what is there; unknown options go
-to ``mlcore compare``.
+each chosen on validation, several seeds. A run that the folder of the comparison or the one
+of its results holds is not repeated, so that more seeds and losses add to what is there;
+unknown options go to ``mlcore compare``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from typing import Any
 from benchmarks import _common as common
 
 DURATION = "about 100 minutes for 5 seeds, on 2 cores that had other work too"
-
-KEPT = common.RESULTS / "localization"
-"""What is kept of each run: results without checkpoints, pictures and logs."""
 
 PAPER = [
     "proposed",
@@ -51,39 +48,43 @@ STOCK = [
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark."""
     parser = common.parser(__file__, __doc__ or "")
+    parser.add_argument(
+        "--name", metavar="NAME", help="keep the result apart, as localization_NAME"
+    )
     parser.add_argument("--losses", default=",".join(PAPER + STOCK), help="rows of the table")
     parser.add_argument("--seeds", default="0,1,2,3,4", help="seeds of training")
+    parser.add_argument(
+        "--learning-rates",
+        default="3e-4,1e-3,3e-3,1e-2",
+        help="each row's is chosen among these; none: the one of --training.learning_rate",
+    )
     parser.add_argument("--max-steps", type=int, default=1000, help="steps of a run")
     parser.add_argument("--parallel", type=int, default=2, help="runs at once")
-    parser.add_argument(
-        "--work",
-        type=Path,
-        default=Path("runs") / "benchmark-localization",
-        help="folder of the comparison",
-    )
     options, more = parser.parse_known_args(argv)
+    if options.quick and options.save:
+        parser.error("--quick shows that it works; there is nothing to --save")
+    result = "_".join(filter(None, (common.name_of(__file__), options.name)))
+    work = Path("runs") / f"benchmark-{result}"
+    kept = common.RESULTS / result
     words = [
         *("--losses", options.losses, "--seeds", options.seeds),
-        *(
-            "--learning-rates",
-            "3e-4,1e-3,3e-3,1e-2",
-            "--training.max_steps",
-            str(options.max_steps),
-        ),
-        *("--parallel", str(options.parallel), "--out", str(options.work), *more),
+        *("--training.max_steps", str(options.max_steps)),
+        *("--parallel", str(options.parallel), "--out", str(work), *more),
     ]
+    if options.learning_rates != "none":
+        words += ["--learning-rates", options.learning_rates]
     if options.device == "cuda":
         words += ["--training.accelerator", "gpu"]
     if options.quick:
-        words = _quick_words(options.work.with_name("quick"))
-    elif not options.work.exists() and KEPT.exists() and not more:
-        shutil.copytree(KEPT, options.work)
+        words = _quick_words(work.with_name("quick"))
+    elif not work.exists() and kept.exists():
+        shutil.copytree(kept, work)
     done = _compare(words)
     if done.returncode:
         return done.returncode
     if options.save:
-        _keep(options.work)
-    _report(done.stdout, options, argv)
+        _keep(work, kept)
+    _report(done.stdout, kept, options, argv)
     return 0
 
 
@@ -106,13 +107,13 @@ def _compare(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _keep(work: Path) -> None:
-    """Keep of each run what makes its row, small enough to be committed."""
-    shutil.rmtree(KEPT, ignore_errors=True)
-    KEPT.mkdir(parents=True)
-    shutil.copy(work / "plan.json", KEPT)
+def _keep(work: Path, kept: Path) -> None:
+    """Keep of each run what makes its row: no checkpoints, pictures and logs."""
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    shutil.copy(work / "plan.json", kept)
     for path in sorted(work.glob("*/*/environment.json")):
-        folder = KEPT / path.parent.relative_to(work)
+        folder = kept / path.parent.relative_to(work)
         folder.mkdir(parents=True)
         environment = json.loads(path.read_text())
         for key in ("command", "platform", "notes"):
@@ -121,7 +122,7 @@ def _keep(work: Path) -> None:
         for name in ("evaluation.json", "failure.json"):
             if path.with_name(name).exists():
                 _write(folder / name, _rounded(json.loads(path.with_name(name).read_text())))
-    shutil.copy(work / "metres.png", KEPT.with_suffix(".png"))
+    shutil.copy(work / "metres.png", kept.with_suffix(".png"))
 
 
 def _rounded(value: Any) -> Any:
@@ -139,15 +140,16 @@ def _write(path: Path, document: Any) -> None:
     path.write_text(json.dumps(document, separators=(",", ":")) + "\n")
 
 
-def _report(table: str, options: Namespace, argv: Sequence[str]) -> None:
+def _report(table: str, kept: Path, options: Namespace, argv: Sequence[str]) -> None:
     lines = [line.rstrip() for line in table.splitlines() if line.strip()]
-    picture = f"\n\n![metres curves]({KEPT.name}.png)" if options.save else ""
+    picture = f"\n\n![metres curves]({kept.name}.png)" if options.save else ""
     common.report(
         __file__,
         __doc__ or "",
         "```text\n" + "\n".join(lines) + "\n```" + picture,
         options=options,
         argv=argv,
+        result=kept.name,
         method="mean over seeds ± half a 95 % interval (Student's t); differences: percentile "
         "bootstrap over seeds and queries",
     )

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -217,6 +218,15 @@ def _start_worker(threads: int, gpus: Queue[str], stop: Event) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     # Idle, it waits for what the main process decides; see _perform_in_worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End at once if the command is killed: the next one would write in the same folders."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _perform_in_worker(task: Task, logs: Path) -> Attempt:

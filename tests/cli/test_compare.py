@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -268,10 +269,9 @@ def test_runs_as_slurm_jobs(tmp_path, monkeypatch, compared):
         assert here["summaries"]["0"] == there["summaries"]["0"]
 
 
-@pytest.mark.slow
-def test_stopping_several_at_once_leaves_them_to_go_on(compared, tmp_path):
-    """SIGTERM to the command: every process saves and none begins another run."""
-    out = tmp_path / "out"
+@contextmanager
+def long_comparison(out):
+    """Give the process of a comparison which does two long runs at once."""
     words = ["--losses", "proposed,proposed+step,triplet", "--seeds", "0,1", "--out", str(out)]
     long = [*TINY[:-1], "400"]
     command = [sys.executable, "-m", "mlcore", "compare", *words, "--parallel", "2", *long]
@@ -279,6 +279,14 @@ def test_stopping_several_at_once_leaves_them_to_go_on(compared, tmp_path):
         while len(list(out.glob("runs/*/metrics.jsonl"))) < 2:
             assert process.poll() is None
             time.sleep(0.05)
+        yield process
+
+
+@pytest.mark.slow
+def test_stopping_several_at_once_leaves_them_to_go_on(tmp_path):
+    """SIGTERM to the command: every process saves and none begins another run."""
+    out = tmp_path / "out"
+    with long_comparison(out) as process:
         process.terminate()
         _, told = process.communicate(timeout=60)
     assert process.returncode == 143
@@ -287,3 +295,26 @@ def test_stopping_several_at_once_leaves_them_to_go_on(compared, tmp_path):
     begun = [path.parent.parent for path in out.glob("runs/*/checkpoints/*.ckpt")]
     assert 1 <= len(set(begun)) <= 2
     assert not list(out.glob("runs/*/evaluation.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_a_killed_command_leaves_no_process_that_goes_on_writing(tmp_path):
+    with long_comparison(tmp_path / "out") as process:
+        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+        children = [Path("/proc") / number for number in listed.split()]
+        assert len(children) >= 2
+        process.kill()
+        process.wait()
+        until = time.monotonic() + 10
+        while any(is_alive(child) for child in children):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+def is_alive(process):
+    """Return whether a folder of /proc is there and no mere remainder."""
+    try:
+        return "State:\tZ" not in (process / "status").read_text()
+    except OSError:
+        return False
