@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#0
 BOUND_COLOUR = "#7A7A7A"
 LIMITS_M = (0.0, CURVE_LIMIT_M)
 """Range of thresholds of a metres curve."""
+_TITLE_CHARACTERS_PER_INCH = 9
 
 
 def save_curves(
@@ -97,14 +99,14 @@ def grid_figure(num_panels: int, *, title: str) -> tuple[Figure, list[Axes]]:
 
     num_columns = _num_columns(num_panels)
     num_rows = math.ceil(num_panels / num_columns)
-    figure = Figure(
-        figsize=(1.0 + 3.2 * num_columns, 1.5 + 2.7 * num_rows), layout="constrained"
-    )
+    width_in = 1.0 + 3.2 * num_columns
+    figure = Figure(figsize=(width_in, 1.5 + 2.7 * num_rows), layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(num_rows, num_columns, squeeze=False, sharey=True).flat)
     for panel in panels[num_panels:]:
         panel.set_visible(False)
-    figure.suptitle(title, fontweight="bold", parse_math=False)
+    lines = textwrap.fill(title, int(_TITLE_CHARACTERS_PER_INCH * width_in))
+    figure.suptitle(lines, fontweight="bold", parse_math=False)
     figure.supylabel("queries localized (%)", fontsize="medium")
     return figure, panels[:num_panels]
 

@@ -11,7 +11,7 @@ from mlcore.errors import DataError
 from mlcore.evaluation import evaluate_split
 from mlcore.localization import Asked, Match
 from mlcore.protocols import PlaceTable, Split
-from mlcore.reporting.curves import curves_figure, save_curves
+from mlcore.reporting.curves import curves_figure, grid_figure, save_curves
 from mlcore.reporting.matches import save_matches
 from mlcore.settings import EvaluationOptions
 
@@ -54,6 +54,18 @@ def test_a_panel_for_each_condition_and_one_for_all(num_conditions, num_panels):
     assert titles[0] == f"weather 0 ({30 // num_conditions} queries)"
     if num_conditions > 1:
         assert titles[-1] == "all queries (30 queries)"
+
+
+@pytest.mark.parametrize("num_panels", [1, 2, 3])
+def test_a_long_title_is_not_cut_off(num_panels):
+    title = "Accuracy within 10 m by embedding dimension, 12345 references"
+    figure, _ = grid_figure(num_panels, title=title)
+    figure.draw_without_rendering()
+    (written,) = [text for text in figure.texts if "Accuracy" in text.get_text()]
+    assert written.get_text().split() == title.split()
+    extent = written.get_window_extent()
+    assert extent.x0 >= 0
+    assert extent.x1 <= figure.bbox.x1
 
 
 def test_lines_are_the_curves_in_percent():
