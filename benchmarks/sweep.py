@@ -1,8 +1,9 @@
-"""A sweep over dimensions and spacings: time and memory once images are embedded.
+"""A sweep over dimensions and spacings, and t-SNE: time and memory once images are embedded.
 
-The form that issue and paper ask for: 7 dimensions up to 4096, 4 spacings, 4 conditions, for
+A form of the paper's size: 7 dimensions up to 4096, 4 spacings, 4 conditions, for
 10,000 references and 2,000 queries. Random embeddings whose variance falls by direction, as
-embeddings' does. Memory is what the process holds at most beyond the embeddings it was given.
+embeddings' does; for t-SNE, 20,000 embeddings along a curve. Memory is what the process holds
+at most beyond the embeddings it was given.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import _common as common
+from mlcore.projecting import project
 from mlcore.protocols import PlaceTable, Split
 from mlcore.settings import EvaluationOptions
 from mlcore.sweeping import EmbeddedSplit, sweep
@@ -27,6 +31,7 @@ DURATION = "10 minutes"
 
 CONDITIONS = ("overcast", "sun", "night", "snow")
 SPACINGS_M = (0.0, 0.3, 1.0, 5.0)
+TSNE_DIMENSIONS = 256
 
 
 def main(argv: Sequence[str]) -> int:
@@ -35,27 +40,31 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--references", type=int, default=10_000)
     parser.add_argument("--queries", type=int, default=2_000)
     parser.add_argument("--dimensions", type=int, default=4096)
-    parser.add_argument("--one", action="store_true", help="measure, print JSON")
+    parser.add_argument("--points", type=int, default=20_000, help="of t-SNE")
+    parser.add_argument("--one", choices=["sweep", "tsne"], help="measure, print JSON")
     options = parser.parse_args(argv)
     if options.quick:
         options.references, options.queries, options.dimensions = 500, 100, 128
+        options.points = 500
     sizes = (options.references, options.queries, options.dimensions)
     if options.one:
-        print(json.dumps(one_sweep(*sizes)))
+        one = one_sweep(*sizes) if options.one == "sweep" else one_tsne(options.points)
+        print(json.dumps(one))
         return 0
-    found = _measured(*sizes)
+    found = _measured("sweep", options) | _measured("tsne", options)
     rows = [
         (part, f"{found[key]:.1f} s", f"{found[f'{key}_bytes'] / 2**20:.0f} MiB")
         for part, key in (
             ("fit whitening for the largest dimension, once", "fit"),
             ("whiten references and queries, once", "whiten"),
             (f"{found['settings']:.0f} settings, each searched and judged", "sweep"),
+            (f"t-SNE of {options.points:,} embeddings of {TSNE_DIMENSIONS} dimensions", "tsne"),
         )
     ]
     title = (
         f"{sizes[0]:,} references, {sizes[1]:,} queries of {len(CONDITIONS)} conditions, "
         f"{sizes[2]} dimensions ({found['given'] / 2**20:.0f} MiB of embeddings), whitening "
-        f"fitted on {found['fitted_on']:.0f}\n\n"
+        f"fitted on {found['fitted_on']:,.0f}\n\n"
     )
     common.report(
         __file__,
@@ -64,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
         + common.markdown_table(["part", "time", "peak memory beyond what was given"], rows),
         options=options,
         argv=argv,
-        method="one run in a process of its own",
+        method="sweep and t-SNE once, each in a process of its own",
     )
     return 0
 
@@ -83,36 +92,60 @@ def one_sweep(num_references: int, num_queries: int, size: int) -> dict[str, flo
         "given": fitted.nbytes + references.nbytes + queries.nbytes,
         "fitted_on": num_fitted,
     }
-    before = _held()
-
-    def note(part: str, start: float) -> None:
-        found[part] = time.perf_counter() - start
-        found[f"{part}_bytes"] = (
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    measure = _Measure(found)
+    with measure("fit"):
+        whitening = fit_whitening(fitted, size, source="train")
+    with measure("whiten"):
+        embedded = EmbeddedSplit(
+            split=Split(
+                references=_table(num_references, 0.2, ("overcast",)),
+                queries=_table(num_queries, 0.2 * num_references / num_queries, CONDITIONS),
+            ),
+            references=whitening(references),
+            queries=whitening(queries),
+            whitening="train",
+            whitening_images=num_fitted,
         )
-
-    start = time.perf_counter()
-    whitening = fit_whitening(fitted, size, source="train")
-    note("fit", start)
-    start = time.perf_counter()
-    embedded = EmbeddedSplit(
-        split=Split(
-            references=_table(num_references, 0.2, ("overcast",)),
-            queries=_table(num_queries, 0.2 * num_references / num_queries, CONDITIONS),
-        ),
-        references=whitening(references),
-        queries=whitening(queries),
-        whitening="train",
-        whitening_images=num_fitted,
-    )
-    note("whiten", start)
-    start = time.perf_counter()
     dimensions = [max(1, size >> shift) for shift in range(7)]
-    results = sweep(
-        embedded, EvaluationOptions(), dimensions=dimensions, spacings_m=SPACINGS_M, name="m"
-    )
-    note("sweep", start)
+    with measure("sweep"):
+        results = sweep(
+            embedded,
+            EvaluationOptions(),
+            dimensions=dimensions,
+            spacings_m=SPACINGS_M,
+            name="m",
+        )
     return {**found, "settings": len(results)}
+
+
+def one_tsne(num_points: int) -> dict[str, float]:
+    """Return seconds and peak bytes of t-SNE of embeddings that lie along a curve."""
+    draw = np.random.default_rng(0)
+    along = np.sort(draw.uniform(0, 1, num_points))[:, None] * draw.uniform(
+        0, 200, (1, TSNE_DIMENSIONS)
+    )
+    noise = 0.3 * draw.standard_normal((num_points, TSNE_DIMENSIONS))
+    embeddings = (np.sin(along) + noise).astype(np.float32)
+    found: dict[str, float] = {}
+    with _Measure(found)("tsne"):
+        project(embeddings, method="tsne")
+    return found
+
+
+class _Measure:
+    """Notes the seconds of a part, and the peak bytes up to its end beyond what was held."""
+
+    def __init__(self, found: dict[str, float]) -> None:
+        self._found = found
+        self._before = _held()
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._found[part] = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        self._found[f"{part}_bytes"] = peak - self._before
 
 
 def _table(number: int, step_m: float, conditions: tuple[str, ...]) -> PlaceTable:
@@ -132,13 +165,12 @@ def _held() -> int:
     return pages * resource.getpagesize()
 
 
-def _measured(*sizes: int) -> dict[str, float]:
-    names = ("--references", "--queries", "--dimensions")
-    words = [
-        word for name, value in zip(names, sizes, strict=True) for word in (name, str(value))
-    ]
+def _measured(what: str, options: Namespace) -> dict[str, float]:
+    sizes = {name: getattr(options, name) for name in ("references", "queries", "dimensions")}
+    sizes["points"] = options.points
+    words = [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "benchmarks.sweep", "--one", *words],
+        [sys.executable, "-m", "benchmarks.sweep", "--one", what, *words],
         cwd=common.ROOT,
         check=True,
         stdout=subprocess.PIPE,
