@@ -57,16 +57,19 @@ def main(argv: Sequence[str]) -> int:
         alone = folder / "alone"
         finish(train(alone))
         of_comparisons = int(COMPARISONS * wanted)
-        for number, kills in enumerate(shares(wanted - of_comparisons)):
-            run = folder / f"run-{number}"
+        while len(made) < wanted - of_comparisons:
+            run = folder / f"run-{len(made)}"
+            kills = min(KILLS_OF_ONE, wanted - of_comparisons - len(made))
             made += killed_run(run, kills, generator)
             differing += [f"{run.name}: {what}" for what in differences(run, alone)]
             print(f"{len(made)} kills, {len(differing)} differences", file=sys.stderr)
         if of_comparisons:
             finish(start("compare", "--out", folder / "compared-alone"))
-        for number, kills in enumerate(shares(of_comparisons)):
-            compared = folder / f"compared-{number}"
-            made += killed_comparison(compared, kills, generator)
+        while len(made) < wanted:
+            compared = folder / f"compared-{len(made)}"
+            made += killed_comparison(
+                compared, min(KILLS_OF_ONE, wanted - len(made)), generator
+            )
             found = comparison_differences(compared, folder / "compared-alone")
             differing += [f"{compared.name}: {what}" for what in found]
             print(f"{len(made)} kills, {len(differing)} differences", file=sys.stderr)
@@ -84,12 +87,6 @@ def main(argv: Sequence[str]) -> int:
     )
     bad = differing or any(kill.lost for kill in made) or any("WRONG" in row[1] for row in rows)
     return 1 if bad else 0
-
-
-def shares(kills: int) -> list[int]:
-    """Return the kills of each run."""
-    whole, rest = divmod(kills, KILLS_OF_ONE)
-    return [KILLS_OF_ONE] * whole + [rest] * (rest > 0)
 
 
 def kill_table(kills: Sequence[Kill]) -> str:
