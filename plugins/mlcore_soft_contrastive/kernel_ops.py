@@ -17,7 +17,7 @@ from mlcore.protocols import DeviceInfluenceFunction
 from mlcore_soft_contrastive.config import LARGEST_EXPONENT, SoftContrastiveConfig
 from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry, Places
-from mlcore_soft_contrastive.layout import Blocks, TilePair, self_columns
+from mlcore_soft_contrastive.layout import Blocks, TilePair, raise_largest, self_columns
 
 BLOCK = 32
 _THREADS = (32, 8)
@@ -133,13 +133,15 @@ class KernelTileOps:
                 side.below.fill_(math.inf)
                 side.above.fill_(-math.inf)
 
-    def most_repelling(self, tile: Tensor, pair: TilePair) -> None:
-        sides = [(self._rows.below[pair.rows], 1)]
+    def most_repelling(self, tile: Tensor, pair: TilePair) -> Tensor:
+        sides = [(self._rows, pair.rows, 1)]
         if pair.mirrored:
-            sides.append((self._columns.below[pair.columns], 0))
-        for below, dim in sides:
-            largest = tile.amax(dim=dim).clamp_(min=0.0).add_(self._config.epsilon)
-            torch.maximum(below, largest, out=below)
+            sides.append((self._columns, pair.columns, 0))
+        kept = [
+            raise_largest(tile, dim, side.below[span], side.above[span], self._config.epsilon)
+            for side, span, dim in sides
+        ]
+        return torch.stack(kept).any()
 
     def sums(self, tile: Tensor, pair: TilePair) -> None:
         by_row, by_column = self._run("sums", tile, pair)

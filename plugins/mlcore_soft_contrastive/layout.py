@@ -133,3 +133,23 @@ def self_columns(geometry: Geometry, rows: Blocks, columns: Blocks) -> Tensor:
     places[columns.order] = torch.arange(len(places), device=places.device)
     own = geometry.self_index[rows.order]
     return torch.where(own >= 0, places[own.clamp(min=0)], _NOWHERE)
+
+
+def raise_largest(
+    tile: Tensor, dim: int, below: Tensor, above: Tensor, epsilon: float
+) -> Tensor:
+    """Take the largest similarities of a far tile into mining's thresholds ``below``.
+
+    Args:
+        tile: Similarities, before the clamp at 0.
+        dim: 1 for the largest of each row, 0 for that of each column.
+        below: Of these rows (or columns); changed in place.
+        above: What a similarity must exceed for such a row to keep it.
+        epsilon: Mining's margin.
+
+    Returns:
+        Scalar: whether some row keeps one.
+    """
+    largest = tile.amax(dim=dim).clamp_(min=0.0)
+    torch.maximum(below, largest.to(below.dtype) + epsilon, out=below)
+    return (largest > above.to(largest.dtype)).any()

@@ -14,7 +14,7 @@ from mlcore_soft_contrastive.config import LARGEST_EXPONENT, SoftContrastiveConf
 from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry, Places
 from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
-from mlcore_soft_contrastive.layout import Blocks, TilePair, self_columns
+from mlcore_soft_contrastive.layout import Blocks, TilePair, raise_largest, self_columns
 from mlcore_soft_contrastive.numba_weights import Floats, Rule, Side, Span
 from mlcore_soft_contrastive.threads import share
 
@@ -88,13 +88,21 @@ class NumbaTileOps:
                 side.below[:], side.above[:] = np.inf, -np.inf
             side.attraction[:] = side.repulsion[:] = 0.0
 
-    def most_repelling(self, tile: Tensor, pair: TilePair) -> None:
-        sides = [(self._rows.below[pair.rows], 1)]
+    def most_repelling(self, tile: Tensor, pair: TilePair) -> Tensor:
+        sides = [(self._rows, pair.rows, 1)]
         if pair.mirrored:
-            sides.append((self._columns.below[pair.columns], 0))
-        for below, dim in sides:
-            largest = tile.amax(dim=dim).clamp_(min=0.0).add_(self._config.epsilon)
-            np.maximum(below, largest.numpy(), out=below)
+            sides.append((self._columns, pair.columns, 0))
+        kept = [
+            raise_largest(
+                tile,
+                dim,
+                torch.from_numpy(side.below[span]),
+                torch.from_numpy(side.above[span]),
+                self._config.epsilon,
+            )
+            for side, span, dim in sides
+        ]
+        return torch.stack(kept).any()
 
     def sums(self, tile: Tensor, pair: TilePair) -> None:
         attraction, repulsion = self._run(numba_tiles.sums, tile, pair)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, Protocol
 
 import torch
@@ -24,8 +25,11 @@ from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.layout import Blocks, TilePair
 from mlcore_soft_contrastive.products import Products
 
-KEPT_SHARE, KEPT_FLOATS = 3, 2**20
-"""Similarities kept from pass to pass: multiples of the embeddings' own memory, and more."""
+KEPT_SHARE, KEPT_SHARE_MINING, KEPT_FLOATS = 3, 4, 2**20
+"""Similarities kept from pass to pass: multiples of the embeddings' own memory, and more.
+
+Mining needs a near tile four times, not twice.
+"""
 
 SAFE_NORMS = (1e-15, 1e15)
 """Between these, a float32 norm's squares neither overflow nor lose precision."""
@@ -51,8 +55,11 @@ class TileOps(Protocol):
     def start_sums(self) -> None:
         """Turn the extrema into thresholds; the sums start at zero."""
 
-    def most_repelling(self, tile: Tensor, pair: TilePair) -> None:
-        """Mining, after :meth:`start_sums`: take a far tile into the largest n."""
+    def most_repelling(self, tile: Tensor, pair: TilePair) -> Tensor:
+        """Mining, after :meth:`start_sums`: take a far tile into the largest n.
+
+        Returns a scalar: whether some row keeps a pair of the tile.
+        """
 
     def sums(self, tile: Tensor, pair: TilePair) -> None:
         """Add the tile to the sums."""
@@ -212,14 +219,15 @@ class _Walk:
         self._scratch = x.new_empty((rows.stop - rows.start) * (columns.stop - columns.start))
         self._kept: dict[int, Tensor] = {}
         floats = x.numel() + (0 if plan.square else y.numel())
-        self._room = (
-            math.inf if plan.config.save_similarity else KEPT_SHARE * floats + KEPT_FLOATS
-        )
+        share = KEPT_SHARE_MINING if plan.config.mining else KEPT_SHARE
+        self._room = math.inf if plan.config.save_similarity else share * floats + KEPT_FLOATS
         numbers = range(len(plan.pairs))
         self._near = [k for k in numbers if plan.is_near(plan.pairs[k])]
         self._far = [k for k in numbers if not plan.is_near(plan.pairs[k])]
         # The largest similarity of each far tile, for its part in the gradient.
         self._largest: dict[int, Tensor] = {}
+        # Whether mining keeps any pair of each far tile.
+        self._kept_any: dict[int, Tensor] = {}
 
     def mine(self) -> None:
         """Find the extrema that decide which pairs are kept, as far as near tiles tell."""
@@ -248,11 +256,14 @@ class _Walk:
             pair = plan.pairs[k]
             # Most are left out of the gradient: what room there is, is for near tiles.
             tile = self._similarities(k, keep=config.save_similarity)
-            plan.ops.sums(tile, pair)
-            if config.mining:
-                plan.ops.most_repelling(tile, pair)
             if config.aggregation == "log-sum-exp":
                 self._largest[k] = tile.amax()
+            if config.mining:
+                self._kept_any[k] = plan.ops.most_repelling(tile, pair)
+                # A GPU would have to be waited for, tile by tile.
+                if tile.device.type == "cpu" and not self._kept_any[k]:
+                    continue
+            plan.ops.sums(tile, pair)
         for k in self._near:
             plan.ops.sums(self._similarities(k), plan.pairs[k])
 
@@ -294,10 +305,14 @@ class _Walk:
         most similar, would add less than half a unit in the last place of the length that
         the row's gradient has so far, and likewise for a column.
         """
-        if not self._largest:
+        largest_of = self._largest
+        if largest_of and self._kept_any:
+            kept = torch.stack(list(self._kept_any.values())).tolist()
+            largest_of = dict(compress(largest_of.items(), kept))
+        if not largest_of:
             return []
         config, plan = self.plan.config, self.plan
-        largest = torch.stack(list(self._largest.values())).double().cpu()
+        largest = torch.stack(list(largest_of.values())).double().cpu()
         count = max(len(self.x), len(self.y))
         most = 2 * count * float(steepest) * torch.exp(config.beta * (largest - config.base))
         rows = _shortest(by_x, self.x, plan.rows)
@@ -307,7 +322,7 @@ class _Walk:
         digit = torch.finfo(by_x.dtype).eps / 2
         felt = []
         for k, similarity, bound in zip(
-            self._largest, largest.tolist(), most.tolist(), strict=True
+            largest_of, largest.tolist(), most.tolist(), strict=True
         ):
             pair = plan.pairs[k]
             length = min(

@@ -14,7 +14,7 @@ from torch import Tensor
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry, PairWeights, Places, pair_weights
-from mlcore_soft_contrastive.layout import Blocks, TilePair, self_columns
+from mlcore_soft_contrastive.layout import Blocks, TilePair, raise_largest, self_columns
 
 
 class _LogSum:
@@ -128,13 +128,15 @@ class TorchTileOps:
             side.below = side.most_repelling + self._config.epsilon
             side.above = side.t + side.shortfall - self._config.epsilon
 
-    def most_repelling(self, tile: Tensor, pair: TilePair) -> None:
-        sides = [(self._rows.below[pair.rows], 1)]
+    def most_repelling(self, tile: Tensor, pair: TilePair) -> Tensor:
+        sides = [(self._rows, pair.rows, 1)]
         if pair.mirrored:
-            sides.append((self._columns.below[pair.columns], 0))
-        for below, dim in sides:
-            largest = tile.amax(dim=dim).clamp_(min=0.0).double() + self._config.epsilon
-            torch.maximum(below, largest, out=below)
+            sides.append((self._columns, pair.columns, 0))
+        kept = [
+            raise_largest(tile, dim, side.below[span], side.above[span], self._config.epsilon)
+            for side, span, dim in sides
+        ]
+        return torch.stack(kept).any()
 
     def sums(self, tile: Tensor, pair: TilePair) -> None:
         config = self._config

@@ -22,7 +22,7 @@ from mlcore_soft_contrastive import (
     planning,
     soft_contrastive_loss,
 )
-from mlcore_soft_contrastive.layout import hilbert_index
+from mlcore_soft_contrastive.layout import TilePair, hilbert_index
 from mlcore_soft_contrastive.numba_ops import NumbaTileOps
 from mlcore_soft_contrastive.torch_ops import TorchTileOps
 
@@ -94,6 +94,41 @@ def test_equals_dense(
     assert max(errors["tiled-torch"]) < 1e-11
     assert errors["tiled-numba"][0] < 1e-5
     assert errors["tiled-numba"][1] < 2e-6
+
+
+@pytest.mark.parametrize("mining", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_far_tiles_that_mining_drops_whole_are_not_worked_on(
+    mining: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two streets a kilometre apart that look different: no pair of both is hard."""
+    positions = torch.zeros(64, 2, dtype=torch.float64)
+    positions[:32, 0] = torch.arange(32.0)
+    positions[32:, 0] = 1000.0 + torch.arange(32.0)
+    embeddings = torch.zeros(64, 33, dtype=dtype)
+    embeddings[:32, 0], embeddings[32:, 1] = 1.0, 1.0
+    embeddings[:, 2] = 0.1 + 0.01 * torch.arange(64)
+    monkeypatch.setattr(planning, "CPU_TILE", 32)
+    worked = {"sums": 0, "gradient": 0}
+
+    def count_far(ops: type, name: str) -> None:
+        work = getattr(ops, name)
+
+        def counted(self: Any, tile: Tensor, pair: TilePair) -> None:
+            worked[name] += pair.gap_m > 500.0
+            work(self, tile, pair)
+
+        monkeypatch.setattr(ops, name, counted)
+
+    for ops, name in itertools.product((NumbaTileOps, TorchTileOps), worked):
+        count_far(ops, name)
+    loss, grad, _ = evaluate(embeddings, positions, mining=mining, beta=10.0)
+    assert worked == {"sums": 0 if mining else 1, "gradient": 0 if mining else 1}
+    expected, expected_grad, _ = evaluate(
+        embeddings.double(), positions, mining=mining, beta=10.0, implementation="dense"
+    )
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert (grad - expected_grad).norm() < 1e-5 * expected_grad.norm()
 
 
 @pytest.mark.parametrize(("mining", "aggregation"), [(True, "log-sum-exp"), (False, "plain")])
