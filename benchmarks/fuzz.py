@@ -296,13 +296,20 @@ def _tar() -> bytes:
             member = tarfile.TarInfo(f"2014-12-02-15-30-08/stereo/centre/{stamp}.png")
             member.size = 100
             archive.addfile(member, io.BytesIO(b"x" * 100))
+        member = tarfile.TarInfo("2014-12-02-15-30-08/gps/ins.csv")
+        member.size = len(_ins())
+        archive.addfile(member, io.BytesIO(_ins()))
     return buffer.getvalue()
 
 
 def _read_tar(path: Path) -> object:
+    from mlcore_robotcar.members import Member
+    from mlcore_robotcar.tables import read_ins
     from mlcore_robotcar.tars import read_member, scan_tar
 
     found = scan_tar(path, "stereo/centre")
+    for name, place in found.tables.items():
+        read_ins(Member(path, name, *place))
     where = zip(found.offsets.tolist(), found.sizes.tolist(), strict=True)
     return [read_member(path, offset, size) for offset, size in where]
 

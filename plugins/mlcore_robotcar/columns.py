@@ -1,11 +1,10 @@
-"""Text files read whole, within a limit; CSV columns by name."""
+"""Text files read whole, within a limit, also within a tar; CSV columns by name."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
 from mlcore.errors import DataError
+from mlcore_robotcar.members import Member, TableFile
 
 MAX_BYTES = 128 * 2**20
 """Of one table of positions: a million rows of ins.csv."""
@@ -23,7 +23,7 @@ _NULLS = ["", "nan", "NaN", "NAN", "-nan", "NA", "null"]
 
 
 def read_columns(
-    path: Path,
+    path: TableFile,
     needed: Sequence[str],
     *,
     also: Sequence[str] = (),
@@ -70,7 +70,7 @@ def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:
 
 
 def _parsed(
-    path: Path, body: bytes, names: Sequence[str], types: Mapping[str, pa.DataType]
+    path: TableFile, body: bytes, names: Sequence[str], types: Mapping[str, pa.DataType]
 ) -> pa.Table:
     try:
         return pacsv.read_csv(
@@ -90,7 +90,7 @@ def _parsed(
         ) from error
 
 
-def _header(path: Path, data: bytes) -> tuple[list[str], bytes]:
+def _header(path: TableFile, data: bytes) -> tuple[list[str], bytes]:
     """Return the names in the first line, and what follows it."""
     line, _, body = data.partition(b"\n")
     if len(line) > _LONGEST_HEADER:
@@ -105,7 +105,7 @@ def _header(path: Path, data: bytes) -> tuple[list[str], bytes]:
     return names, body
 
 
-def read_text(path: Path) -> str:
+def read_text(path: TableFile) -> str:
     """Return a short text.
 
     Raises:
@@ -117,12 +117,15 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path} is not text in UTF-8: {error}") from error
 
 
-def _bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+def _bytes(path: TableFile, limit: int = MAX_BYTES) -> bytes:
+    if isinstance(path, Member):
+        data = path.read(limit + 1)
+    else:
+        try:
+            with path.open("rb") as file:
+                data = file.read(limit + 1)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     if len(data) > limit:
         raise DataError(f"{path} has more than {limit:,} bytes: no such table is as large")
     data = data.removeprefix(b"\xef\xbb\xbf")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mlcore.errors import DataError
 from mlcore_robotcar.config import Camera
+from mlcore_robotcar.members import TableFile, Tables
 from mlcore_robotcar.tables import Timestamps, read_timestamps
 from mlcore_robotcar.tars import IMAGE, MAX_MEMBER_BYTES, TarIndex, index_tar, read_member
 from mlcore_robotcar.tree import Traversal
@@ -108,7 +109,7 @@ def list_frames(traversal: Traversal, camera: Camera, cache_dir: Path | None = N
     source = np.repeat(np.arange(len(blocks), dtype=np.int16), [b.shape[1] for b in blocks])
     stamps, first = np.unique(every[0], return_index=True)
     source = source[first]
-    listed = _listed(traversal, camera, faults)
+    listed = _listed(Tables(traversal, camera, cache_dir).timestamps(), faults)
     chunks = np.array([known_chunks.get(at, 0) for at in range(len(blocks))], np.int32)[source]
     return _joined(stamps, source, every[1:, first], chunks, listed, sources, faults)
 
@@ -151,8 +152,7 @@ def _joined(
     )
 
 
-def _listed(traversal: Traversal, camera: Camera, faults: list[str]) -> Timestamps | None:
-    path = traversal.timestamps_file(camera)
+def _listed(path: TableFile | None, faults: list[str]) -> Timestamps | None:
     if path is None:
         return None
     try:

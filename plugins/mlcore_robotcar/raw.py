@@ -13,6 +13,7 @@ from mlcore.positions import wrap_rad
 from mlcore_robotcar.conditions import condition_of
 from mlcore_robotcar.config import RobotCarConfig
 from mlcore_robotcar.frames import Frames, list_frames
+from mlcore_robotcar.members import Tables
 from mlcore_robotcar.poses import (
     MICROSECONDS,
     REASONS,
@@ -74,8 +75,10 @@ def read_traversal(
     """
     frames = list_frames(traversal, config.camera, cache_dir)
     notes, faults = _of_frames(traversal.date, frames)
-    track = _track(traversal, config, notes, faults)
-    tags = _tags(traversal, notes)
+    tables = Tables(traversal, config.camera, cache_dir)
+    track = _track(traversal.date, tables, config, notes, faults)
+    tags = _tags(tables, notes)
+    faults += tables.faults
     turned: int | None = 0
     if track is not None:
         notes += _of_track(track, config.max_gap_s)
@@ -119,23 +122,23 @@ def _posed(
 
 
 def _track(
-    traversal: Traversal, config: RobotCarConfig, notes: list[str], faults: list[str]
+    date: str, tables: Tables, config: RobotCarConfig, notes: list[str], faults: list[str]
 ) -> Track | None:
-    path = traversal.track_file(config.poses)
+    path = tables.track(config.poses)
     if path is None:
         name = "gps/ins.csv" if config.poses == "ins" else "rtk.csv"
-        remedy = "extract its gps tar" if config.poses == "ins" else "set dataset.rtk_root"
-        notes.append(f"{traversal.date} has no {name} and is left out; {remedy}")
+        remedy = "download its gps tar" if config.poses == "ins" else "set dataset.rtk_root"
+        notes.append(f"{date} has no {name} and is left out; {remedy}")
         return None
     try:
         return read_ins(path) if config.poses == "ins" else read_rtk(path)
     except DataError as error:
-        faults.append(f"{error}; {traversal.date} is left out")
+        faults.append(f"{error}; {date} is left out")
         return None
 
 
-def _tags(traversal: Traversal, notes: list[str]) -> tuple[str, ...]:
-    path = traversal.tags_file()
+def _tags(tables: Tables, notes: list[str]) -> tuple[str, ...]:
+    path = tables.tags()
     if path is None:
         return ()
     try:

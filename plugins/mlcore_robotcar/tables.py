@@ -1,6 +1,6 @@
 """The tables of a traversal: frame timestamps, positions, tags. Columns are read by name.
 
-Each function takes the path of one file, reads at most 128 MiB of it and either
+Each function takes one file, on disk or in a tar, reads at most 128 MiB of it and either
 returns NumPy columns or raises one :class:`mlcore.errors.DataError` with file, row and remedy.
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.errors import DataError
 from mlcore_robotcar.columns import read_columns, read_text
+from mlcore_robotcar.members import TableFile
 
 GOOD = "INS_SOLUTION_GOOD"
 _MAX_CHUNK = 9_999
@@ -59,7 +59,7 @@ class Track:
             their range; they were exchanged.
     """
 
-    source: Path
+    source: TableFile
     timestamps: NDArray[np.int64]
     positions_m: NDArray[np.float64]
     yaw_rad: NDArray[np.float64]
@@ -74,7 +74,7 @@ class Track:
         return len(self.timestamps)
 
 
-def read_timestamps(path: Path) -> Timestamps:
+def read_timestamps(path: TableFile) -> Timestamps:
     """Read ``stereo.timestamps``: ``<microseconds> <chunk>`` a line, in any order.
 
     Raises:
@@ -97,7 +97,7 @@ def read_timestamps(path: Path) -> Timestamps:
     )
 
 
-def _frame(path: Path, number: int, row: Sequence[str]) -> tuple[int, int]:
+def _frame(path: TableFile, number: int, row: Sequence[str]) -> tuple[int, int]:
     plain = len(row) == 2 and all(word.isascii() and word.isdigit() for word in row)
     if plain and len(row[0]) < 20 and len(row[1]) < 10:
         stamp, chunk = int(row[0]), int(row[1])
@@ -110,7 +110,7 @@ def _frame(path: Path, number: int, row: Sequence[str]) -> tuple[int, int]:
     )
 
 
-def read_ins(path: Path) -> Track:
+def read_ins(path: TableFile) -> Track:
     """Read ``gps/ins.csv``; a row is good if its ``ins_status`` is INS_SOLUTION_GOOD.
 
     Raises:
@@ -119,7 +119,7 @@ def read_ins(path: Path) -> Track:
     return _track(path, ("timestamp", "ins_status", "northing", "easting", "yaw"))
 
 
-def read_rtk(path: Path) -> Track:
+def read_rtk(path: TableFile) -> Track:
     """Read ``rtk.csv``: every row is good. Its yaw has another zero than that of the INS.
 
     Raises:
@@ -128,7 +128,7 @@ def read_rtk(path: Path) -> Track:
     return _track(path, ("timestamp", "northing", "easting", "yaw"))
 
 
-def read_gps(path: Path) -> Track:
+def read_gps(path: TableFile) -> Track:
     """Read ``gps/gps.csv``, raw fixes about five times a second; yaw is 0 throughout.
 
     Raises:
@@ -137,7 +137,7 @@ def read_gps(path: Path) -> Track:
     return _track(path, ("timestamp", "northing", "easting"))
 
 
-def read_tags(path: Path) -> tuple[str, ...]:
+def read_tags(path: TableFile) -> tuple[str, ...]:
     """Read the words of ``tags.csv`` or of a YAML list, lower case, in order, none twice.
 
     Raises:
@@ -158,7 +158,7 @@ def read_tags(path: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
-def _track(path: Path, needed: Sequence[str]) -> Track:
+def _track(path: TableFile, needed: Sequence[str]) -> Track:
     columns = read_columns(
         path, needed, also=("utm_zone",), texts=("ins_status", "utm_zone"), whole=("timestamp",)
     )

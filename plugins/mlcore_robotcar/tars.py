@@ -1,4 +1,4 @@
-"""Images in tars: found once, remembered by offset and size, read by seeking.
+"""Images and tables in tars: found once, remembered by offset and size, read by seeking.
 
 A tar is walked header by header, which reads 512 bytes an image and none of its pixels. What
 was found is kept in a cache, by the tar's path, size and time of change, so that no tar is
@@ -13,8 +13,8 @@ import os
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -30,14 +30,19 @@ MAX_MEMBER_BYTES = 64 * 2**20
 _MAX_MEMBERS = 1_000_000
 _MAX_HEADER_BYTES = 2**20
 _BLOCK = 512
-_VERSION = b"1"
+_VERSION = b"2"
 IMAGE = re.compile(r"(0|[1-9]\d{0,17})\.png", re.ASCII)
 """Name of an image: its timestamp, in the one way that a number is written."""
+_TABLE = re.compile(
+    r"(?:.*/)?(?:(?:gps/)?(?:ins|gps|rtk)\.csv|tags\.(?:csv|ya?ml)|[a-z_]+\.timestamps)",
+    re.ASCII | re.DOTALL,
+)
+_MAX_TABLES = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class TarIndex:
-    """The images of one camera in a tar.
+    """The images of one camera in a tar, and the tables.
 
     Attributes:
         path: The tar.
@@ -45,7 +50,8 @@ class TarIndex:
         offsets: ``(N,)`` int64, where an image's bytes begin.
         sizes: ``(N,)`` int64, how many they are.
         truncated: Where the tar ends too early, in words; empty if it is whole.
-        num_others: Files that are no images of the camera.
+        num_others: Files that are no images of the camera, tables among them.
+        tables: Offset and size of each table that is whole, by its path in the tar.
     """
 
     path: Path
@@ -54,6 +60,7 @@ class TarIndex:
     sizes: NDArray[np.int64]
     truncated: str = ""
     num_others: int = 0
+    tables: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def default_cache_dir() -> Path:
@@ -97,6 +104,12 @@ def _recall(kept: Path, path: Path) -> TarIndex | None:
                 sizes=arrays["rows"][2],
                 truncated=str(arrays["truncated"]),
                 num_others=int(arrays["num_others"]),
+                tables={
+                    str(name): (int(offset), int(size))
+                    for name, (offset, size) in zip(
+                        arrays["tables"], arrays["places"], strict=True
+                    )
+                },
             )
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
         return None
@@ -105,7 +118,11 @@ def _recall(kept: Path, path: Path) -> TarIndex | None:
 def _remember(kept: Path, found: TarIndex) -> None:
     buffer = BytesIO()
     rows = np.stack([found.timestamps, found.offsets, found.sizes])
-    np.savez(buffer, rows=rows, truncated=found.truncated, num_others=found.num_others)
+    np.savez(
+        buffer, rows=rows, truncated=found.truncated, num_others=found.num_others,
+        tables=np.array(list(found.tables), dtype=np.str_),
+        places=np.array(list(found.tables.values()), np.int64).reshape(-1, 2),
+    )  # fmt: skip
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(kept) as file:
@@ -115,52 +132,74 @@ def _remember(kept: Path, found: TarIndex) -> None:
 
 
 def scan_tar(path: Path, camera: str) -> TarIndex:
-    """Return where the images are; walks all headers.
+    """Return where the images and the tables are; walks all headers.
 
-    A tar that ends too early yields the images that are whole, and says so.
+    A tar that ends too early yields those that are whole, and says so.
 
     Raises:
         DataError: It is no tar; a member is a link or a device, or its path is absolute or
             contains ``..``; sizes are impossible.
     """
     size = _whole_size(path)
-    rows: dict[int, tuple[int, int]] = {}
-    num_others, end, truncated = 0, 0, ""
+    met = _Met(path, camera, size)
+    truncated = ""
     try:
         with path.open("rb") as file, tarfile.open(fileobj=_Headers(file), mode="r:") as tar:  # type: ignore[call-overload]
             for count, member in enumerate(_members(tar), start=1):
-                _refuse(path, member, count)
-                if member.isdir():
-                    end = max(end, member.offset_data)
-                    continue
-                end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
-                stamp = _stamp(member.name, camera)
-                if stamp is None:
-                    num_others += 1
-                elif member.offset_data + member.size <= size:
-                    rows[stamp] = (member.offset_data, member.size)
-            file.seek(end)
+                met.take(member, count)
+            file.seek(met.end)
             if any(file.read(_BLOCK)):  # tarfile takes a damaged header for the end
-                truncated = f"what follows after {len(rows)} images is no header"
+                truncated = f"what follows after {met} is no header"
     except (DataError, MemoryError, OSError):
         raise
     except Exception as error:
         # tarfile raises nearly anything on damaged headers.
-        if not rows:
+        if not met.end:
             raise DataError(f"{path} is no tar: {error}; download it again") from error
-        truncated = f"a header after {len(rows)} images is unreadable ({error})"
-    if not truncated and size < end + _BLOCK:
-        truncated = f"it has {size:,} bytes, and {end + 2 * _BLOCK:,} at least are due"
-    stamps = np.array(sorted(rows), dtype=np.int64)
-    places = np.array([rows[stamp] for stamp in stamps.tolist()], np.int64).reshape(-1, 2)
+        truncated = f"a header after {met} is unreadable ({error})"
+    if not truncated and size < met.end + _BLOCK:
+        truncated = f"it has {size:,} bytes, and {met.end + 2 * _BLOCK:,} at least are due"
+    stamps = np.array(sorted(met.rows), dtype=np.int64)
+    places = np.array([met.rows[stamp] for stamp in stamps.tolist()], np.int64).reshape(-1, 2)
     return TarIndex(
         path=path,
         timestamps=stamps,
         offsets=np.ascontiguousarray(places[:, 0]),
         sizes=np.ascontiguousarray(places[:, 1]),
         truncated=truncated,
-        num_others=num_others,
+        num_others=met.num_others,
+        tables=met.tables,
     )
+
+
+class _Met:
+    """What a walk through a tar has met so far; what is cut off is counted, not kept."""
+
+    def __init__(self, path: Path, camera: str, size: int) -> None:
+        self._path, self._camera, self._size = path, camera, size
+        self.rows: dict[int, tuple[int, int]] = {}
+        self.tables: dict[str, tuple[int, int]] = {}
+        self.num_others = 0
+        self.end = 0
+
+    def __str__(self) -> str:
+        tables = f" and {len(self.tables)} tables" if self.tables else ""
+        return f"{len(self.rows)} images{tables}"
+
+    def take(self, member: tarfile.TarInfo, count: int) -> None:
+        _refuse(self._path, member, count)
+        if member.isdir():
+            self.end = max(self.end, member.offset_data)
+            return
+        self.end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
+        stamp = _stamp(member.name, self._camera)
+        self.num_others += stamp is None
+        if member.offset_data + member.size > self._size:
+            return
+        if stamp is not None:
+            self.rows[stamp] = (member.offset_data, member.size)
+        elif _TABLE.fullmatch(member.name) and len(self.tables) < _MAX_TABLES:
+            self.tables[member.name] = (member.offset_data, member.size)
 
 
 def read_member(path: Path, offset: int, size: int) -> bytes:
@@ -176,7 +215,7 @@ def read_member(path: Path, offset: int, size: int) -> bytes:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     if len(data) != size:
-        raise DataError(f"{path} ends within an image at byte {offset}; download it again")
+        raise DataError(f"{path} ends within a file at byte {offset}; download it again")
     return data
 
 

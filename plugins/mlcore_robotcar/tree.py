@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlcore.errors import DataError
-from mlcore_robotcar.config import Camera, PoseSource
+from mlcore_robotcar.config import Camera
 
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}-\d{2}-\d{2}-\d{2}", re.ASCII)
 _TAR = re.compile(rf"({DATE.pattern})_(.+?)(?:_(\d+))?\.tar", re.ASCII | re.IGNORECASE)
@@ -46,19 +46,10 @@ class Traversal:
         paths = (folder / name for name in names for folder in self.folders)
         return next((path for path in paths if path.is_file()), None)
 
-    def timestamps_file(self, camera: Camera) -> Path | None:
-        """Return where the frames of a camera are listed."""
-        return self.find(f"{camera.split('/')[0]}.timestamps")
-
-    def track_file(self, poses: PoseSource) -> Path | None:
-        """Return where the poses are."""
-        return (
-            self.find("gps/ins.csv") if poses == "ins" else self.find("rtk.csv", "gps/rtk.csv")
-        )
-
-    def tags_file(self) -> Path | None:
-        """Return where the tags are."""
-        return self.find("tags.csv", "tags/tags.csv", "tags.yaml", "tags.yml")
+    def tars_of(self, sensor: str) -> list[Path]:
+        """Return the tars of another sensor than the camera, such as gps."""
+        name = f"{self.date}_{sensor}.tar"
+        return [path for path in self.other_tars if path.name.lower() == name]
 
     def image_folders(self, camera: Camera) -> list[Path]:
         """Return the folders of extracted images."""
