@@ -10,8 +10,10 @@ import json
 import resource
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 LENGTH_M = 10_000.0
 LANE_M = 2.0
@@ -51,7 +53,7 @@ def _write_drive(root: Path, number: int, size: int) -> None:
     angle = 2 * np.pi * along_m / LENGTH_M
     radius_m = LENGTH_M / (2 * np.pi) + generator.normal(0, LANE_M)
     start_us = int((_FIRST.timestamp() + 7 * 3600 * number) * 1e6)
-    columns = {
+    columns: dict[str, NDArray[Any]] = {
         "timestamp": start_us + _FRAME_US * np.arange(size, dtype=np.int64),
         "chunk": np.ones(size, np.int32),
         "easting": _ORIGIN_M[0] + radius_m * np.sin(angle),

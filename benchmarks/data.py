@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         options.frames, options.traversals, options.tuples = 100_000, 20, 200
         options.images, options.repeats = 16, 2
     if options.one:
-        print(json.dumps(_one(*options.one, options)))
+        print(json.dumps(_one(options.one[0], options.one[1], options)))
         return 0
     with tempfile.TemporaryDirectory() as name:
         free, due = shutil.disk_usage(name).free, _frames.BYTES_PER_FRAME * options.frames

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from mlcore.bounded import MAX_BYTES, read_bounded, what_it_is
 from mlcore.errors import DataError
-from mlcore_pittsburgh.files import MAX_BYTES, read_bounded, what_it_is
 
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _REMEDY = "write the file again"

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore.bounded import MAX_BYTES, read_bounded, what_it_is
 from mlcore.errors import DataError
-from mlcore_pittsburgh.files import MAX_BYTES, read_bounded, what_it_is
 
 _HEADER_BYTES = 128
 _INT8, _INT32, _UINT32 = 1, 5, 6

@@ -1,4 +1,4 @@
-"""Spec files as bytes: read within a limit, and named for what they are if not specs."""
+"""Spec files of data sets as bytes: read within a limit, and named if they are none."""
 
 from __future__ import annotations
 
