@@ -186,15 +186,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What a data set's ``check`` or ``prepare`` has to say.
+    """What a data set's ``check``, ``prepare`` or ``write`` has to say.
 
     Attributes:
         facts: Label and value pairs for the table: layout, counts, extent.
         findings: What was found wrong or worth knowing.
+        commands: Command lines to go on with.
     """
 
     facts: Mapping[str, str | int | float] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
+    commands: Sequence[str] = ()
 
     @property
     def ok(self) -> bool:
@@ -211,6 +213,9 @@ class DatasetFactory(Factory):
             takes ``full=True`` decodes every image then, for ``--full``.
         prepare: ``prepare(config, out, progress)`` writes what makes opening fast, for
             ``mlcore data prepare``.
+        write: ``write(options, dataset, out, progress)`` writes any data set in the form that
+            this one reads, for ``mlcore data write``. ``out`` is an empty folder.
+        write_config: Dataclass of the options of ``write``, as ``config`` is of the data set's.
         radii: Sampling radii that suit the data; a configuration overrides them.
     """
 
@@ -219,4 +224,6 @@ class DatasetFactory(Factory):
     build: Callable[[Any, BuildContext], PlaceDataset]
     check: Callable[..., Report] | None = None
     prepare: Callable[[Any, Path, Progress], Report] | None = None
+    write: Callable[[Any, PlaceDataset, Path, Progress], Report] | None = None
+    write_config: type[Any] | None = None
     radii: SamplingRadii = SamplingRadii()

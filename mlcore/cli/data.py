@@ -1,4 +1,4 @@
-"""``mlcore data check`` and ``mlcore data prepare``: a data set's files, before a run.
+"""``mlcore data check``, ``prepare`` and ``write``: a data set's files, before a run.
 
 ``mlcore data check robotcar --root DIR`` is short for ``--dataset robotcar --dataset.root
 DIR``; both forms work.
@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlcore.cli import console
 from mlcore.errors import ConfigError
@@ -17,12 +18,19 @@ from mlcore.factories import BuildContext, DatasetFactory, Report
 from mlcore.options import COMPONENTS, ENGINE, Chosen, Parser, parse_run
 from mlcore.registry import Registry
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 _STYLES = {"info": "dim", "warning": "yellow", "fault": "red"}
 _NOT_OF_THE_DATA_SET = frozenset({*COMPONENTS, *ENGINE, "config", "seed"})
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code: 1 if a fault was found."""
+    if argv[:1] == ["write"]:
+        from mlcore.cli import writing
+
+        return writing.run(argv[1:])
     parser = _parser()
     own, rest = parser.parse_known_args(_named(argv))
     registry = Registry.discover(block=own.block)
@@ -36,20 +44,21 @@ def run(argv: Sequence[str]) -> int:
     if own.json:
         console.write_json(asdict(report) | {"ok": report.ok})
     else:
-        _show(report)
+        show_report(report)
     return 0 if report.ok else 1
 
 
 def _parser() -> Parser:
     parser = Parser(
         "data",
-        "Examine or prepare a data set; takes the options of mlcore train. "
+        "Examine, prepare or write a data set; takes the options of mlcore train. "
         "'mlcore data check NAME --root DIR' is short for '--dataset NAME --dataset.root DIR'.",
     )
     parser.add_argument(
         "action",
-        choices=("check", "prepare"),
-        help="check: look for faults; prepare: write what makes opening fast",
+        choices=("check", "prepare", "write"),
+        help="check: look for faults; prepare: write what makes opening fast; write: write "
+        "any data set in this one's form, see 'mlcore data write --help'",
     )
     parser.add_argument("--full", action="store_true", help="check: decode every image")
     parser.add_argument("--map", type=Path, metavar="PNG", help="check: draw the positions")
@@ -121,14 +130,21 @@ def _draw(dataset: Chosen[DatasetFactory], path: Path) -> None:
     console.say(f"positions of {number:,} images: {path}")
 
 
-def _show(report: Report) -> None:
+def show_report(report: Report) -> None:
+    """Print what was found or done, and the commands to go on with."""
     facts = console.table("fact", "value")
     for name, value in report.facts.items():
         facts.add_row(name, str(value))
     console.show(facts)
-    if not report.findings:
+    if report.findings:
+        console.show(_findings(report))
+    else:
         console.write("Nothing was found that would spoil a result.")
-        return
+    if report.commands:
+        console.write("\n".join(["Go on with:", *report.commands]))
+
+
+def _findings(report: Report) -> Table:
     findings = console.table("severity", "count#", "finding", "for example")
     for finding in report.findings:
         findings.add_row(
@@ -138,4 +154,4 @@ def _show(report: Report) -> None:
             "\n".join(finding.examples),
             style=_STYLES[finding.severity],
         )
-    console.show(findings)
+    return findings

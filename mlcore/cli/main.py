@@ -29,7 +29,7 @@ COMMANDS = {
     "embed": "write embeddings and an index of images",
     "report": "write everything about a run into one HTML file",
     "reproduce": "replay the batch whose loss was not finite",
-    "data": "examine or prepare the files of a data set",
+    "data": "examine, prepare or write the files of a data set",
     "list": "list losses, miners, influence functions, data sets or models",
     "plugins": "show installed plugins, what they provide and what is wrong with them",
     "new-plugin": "write a package with a loss of your own",

@@ -11,6 +11,8 @@ from __future__ import annotations
 from mlcore.options.commands import Parser
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
 from mlcore.options.run import (
+    own_help,
+    parse_own,
     parse_run,
     reopen_run,
     run_from_text,
@@ -25,6 +27,8 @@ __all__ = [
     "Chosen",
     "Parser",
     "RunConfig",
+    "own_help",
+    "parse_own",
     "parse_run",
     "reopen_run",
     "run_from_text",

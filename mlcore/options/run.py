@@ -13,11 +13,11 @@ from typing import Any
 
 from mlcore.errors import ConfigError
 from mlcore.factories import DatasetFactory, Factory
-from mlcore.option_types import to_plain
+from mlcore.option_types import options_of, to_plain
 from mlcore.options.choosing import check_known, choose
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
-from mlcore.options.given import SECTIONS, Given, read_argv, read_text, read_toml
-from mlcore.options.sections import sections_of, with_defaults
+from mlcore.options.given import SECTIONS, Given, flag, read_argv, read_text, read_toml
+from mlcore.options.sections import Section, sections_of, with_defaults
 from mlcore.registry import Registry
 from mlcore.settings import EvaluationOptions
 
@@ -132,6 +132,51 @@ def run_help(argv: Sequence[str], registry: Registry) -> str:
     factories = choose(_read(argv), registry)
     text: str = build_parser(sections_of(factories).values()).format_help()
     return text
+
+
+def parse_own(
+    argv: Sequence[str], config: type[Any], title: str
+) -> tuple[Any, tuple[str, ...], list[str]]:
+    """Return a dataclass of options that no run has, their flags, and the words left over.
+
+    Args:
+        argv: Words of a command line; ``--NAME VALUE`` is the option NAME of the dataclass.
+        config: Every field has a default.
+        title: What the options are of, for messages.
+
+    Raises:
+        ConfigError: A value is of the wrong type, or the dataclass refuses it.
+    """
+    from mlcore.options.typed import parse
+
+    section = _own_section(config, title)
+    flags = tuple(flag(name) for name in section.options)
+    own: list[str] = []
+    left: list[str] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        name, has_value, _ = word.partition("=")
+        taken = own if name in flags else left
+        taken.append(word)
+        if not has_value and name.startswith("--") and words and not words[0].startswith("--"):
+            taken.append(words.pop(0))
+    values = parse(read_argv(own)[1], {"": section})[""]
+    return _construct(config, values, title), flags, left
+
+
+def own_help(config: type[Any], title: str) -> str:
+    """Return the help of the options that :func:`parse_own` reads."""
+    from mlcore.options.typed import build_parser
+
+    section = _own_section(config, title)
+    text: str = build_parser([section]).format_help()
+    return text
+
+
+def _own_section(config: type[Any], title: str) -> Section:
+    options = {option.name: option for option in options_of(config)}
+    return Section(name="", title=title, options=options)
 
 
 def _read(argv: Sequence[str]) -> list[Given]:

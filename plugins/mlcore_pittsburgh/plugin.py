@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcore import BuildContext, DatasetFactory, Report, SamplingRadii, hookimpl
+from mlcore.protocols import PlaceDataset, Progress
 from mlcore_pittsburgh.config import PittsburghConfig
+from mlcore_pittsburgh.writing_config import PittsburghWriteConfig
 
 if TYPE_CHECKING:
     from mlcore_pittsburgh.dataset import PittsburghDataset
@@ -26,6 +29,14 @@ def _check(config: PittsburghConfig, *, full: bool = False) -> Report:
     return check_pittsburgh(config, full=full)
 
 
+def _write(
+    options: PittsburghWriteConfig, dataset: PlaceDataset, out: Path, progress: Progress
+) -> Report:
+    from mlcore_pittsburgh.writing import write_pittsburgh
+
+    return write_pittsburgh(options, dataset, out, progress)
+
+
 @hookimpl
 def mlcore_datasets() -> list[DatasetFactory]:
     """Return the data set of Pittsburgh."""
@@ -38,6 +49,8 @@ def mlcore_datasets() -> list[DatasetFactory]:
             config=PittsburghConfig,
             build=_build,
             check=_check,
+            write=_write,
+            write_config=PittsburghWriteConfig,
             radii=SamplingRadii(near_radius_m=10.0, far_radius_m=25.0),
         )
     ]

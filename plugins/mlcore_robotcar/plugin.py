@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcore import BuildContext, DatasetFactory, Report, SamplingRadii, hookimpl
-from mlcore.protocols import Progress
+from mlcore.protocols import PlaceDataset, Progress
 from mlcore_robotcar.config import RobotCarConfig
+from mlcore_robotcar.writing_config import RobotCarWriteConfig
 
 if TYPE_CHECKING:
     from mlcore_robotcar.dataset import RobotCarDataset
@@ -33,6 +34,14 @@ def _prepare(config: RobotCarConfig, out: Path, progress: Progress) -> Report:
     return prepare_robotcar(config, out, progress)
 
 
+def _write(
+    options: RobotCarWriteConfig, dataset: PlaceDataset, out: Path, progress: Progress
+) -> Report:
+    from mlcore_robotcar.writing import write_robotcar
+
+    return write_robotcar(options, dataset, out, progress)
+
+
 @hookimpl
 def mlcore_datasets() -> list[DatasetFactory]:
     """Return the data set of Oxford RobotCar."""
@@ -45,6 +54,8 @@ def mlcore_datasets() -> list[DatasetFactory]:
             build=_build,
             check=_check,
             prepare=_prepare,
+            write=_write,
+            write_config=RobotCarWriteConfig,
             radii=SamplingRadii(near_radius_m=15.0, far_radius_m=15.0),
         )
     ]

@@ -95,7 +95,8 @@ def quarter_turns(track: Track) -> int | None:
     """
     steps = np.linalg.norm(np.diff(track.positions_m, axis=0), axis=1)
     along = np.concatenate([[0.0], np.cumsum(steps)]) if len(track) else np.zeros(1)
-    rows = np.searchsorted(along, np.arange(0.0, along[-1], _COURSE_STEP_M))
+    # None twice: a jump over many steps is one move, not one and many that go nowhere.
+    rows = np.unique(np.searchsorted(along, np.arange(0.0, along[-1], _COURSE_STEP_M)))
     if len(rows) < 4:
         return None
     moves = np.diff(track.positions_m[rows], axis=0)
