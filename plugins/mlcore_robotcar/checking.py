@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -14,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.errors import DataError
+from mlcore.examining import NUM_EXAMPLES, examine_coverage, examine_images, file_names
 from mlcore.factories import Finding, Report
-from mlcore.positions import PositionIndex
 from mlcore_robotcar.config import RobotCarConfig
 from mlcore_robotcar.dataset import RobotCarDataset, open_robotcar
 from mlcore_robotcar.index import read_rows, word_codes
@@ -26,12 +25,8 @@ from mlcore_robotcar.regions import REGIONS
 from mlcore_robotcar.sources import RawSource
 from mlcore_robotcar.tree import DATE
 
-NUM_DECODED = 200
-"""Images that are decoded, evenly spaced over all; all of them in a full check."""
 NUM_TRAVERSALS = 133
 """That Oxford gives out; 114 have gps, 128 images of stereo/centre."""
-_NUM_EXAMPLES = 5
-_RADII_M = (10.0, 25.0)
 _DAY_S = 86_400
 _FEW_GOOD = 0.5
 _NUMBERED = re.compile(r"\S*\d\S*")
@@ -69,12 +64,14 @@ def check_robotcar(config: RobotCarConfig, *, full: bool = False) -> Report:
     findings += [Finding("info", note) for note in dataset.notes if note not in grave]
     missing = _missing(dataset)
     facts["missing files"] = len(missing)
-    if len(missing):
-        examples = tuple(map(dataset.image_name, missing[:_NUM_EXAMPLES].tolist()))
-        message = "image files are missing; prepare or copy them again"
-        findings.append(Finding("fault", message, len(missing), examples))
-    there = np.setdiff1d(np.arange(dataset.num_images), missing)
-    findings += _decode(dataset, there, len(there) if full else NUM_DECODED)
+    findings += examine_images(
+        dataset,
+        dataset.num_images,
+        missing,
+        full=full,
+        absent="image files are missing; prepare or copy them again",
+        unreadable="images cannot be decoded; download or prepare them again",
+    )
     for name in REGIONS:
         findings += _split_findings(dataset, name)
     return Report(facts=facts, findings=tuple(findings))
@@ -112,7 +109,7 @@ def _grouped(severity: Literal["warning", "fault"], notes: Sequence[str]) -> lis
             severity,
             f"{alike[0]} (and {len(alike) - 1} alike)",
             len(alike),
-            tuple(alike[1 : 1 + _NUM_EXAMPLES]),
+            tuple(alike[1 : 1 + NUM_EXAMPLES]),
         )
         for alike in groups.values()
     ]
@@ -132,15 +129,15 @@ def _of_tracks(traversals: Sequence[PosedFrames], facts: Facts) -> list[Finding]
     poor = [posed.date for posed, track in tracks if track.is_good.mean() < _FEW_GOOD]
     if poor:
         message = f"traversals have fewer than {_FEW_GOOD:.0%} good rows of positions"
-        findings.append(Finding("warning", message, len(poor), tuple(poor[:_NUM_EXAMPLES])))
+        findings.append(Finding("warning", message, len(poor), tuple(poor[:NUM_EXAMPLES])))
     tagged = [posed.date for posed in traversals if {"poor-gps", "no-gps"} & set(posed.tags)]
     if tagged:
         message = "traversals are tagged poor-gps or no-gps: look at their positions"
-        findings.append(Finding("info", message, len(tagged), tuple(tagged[:_NUM_EXAMPLES])))
+        findings.append(Finding("info", message, len(tagged), tuple(tagged[:NUM_EXAMPLES])))
     late = [posed.date for posed in traversals if _is_another_day(posed)]
     if late:
         message = "traversals have timestamps more than a day from their names: mixed up files"
-        findings.append(Finding("warning", message, len(late), tuple(late[:_NUM_EXAMPLES])))
+        findings.append(Finding("warning", message, len(late), tuple(late[:NUM_EXAMPLES])))
     return findings
 
 
@@ -175,41 +172,10 @@ def _missing(dataset: RobotCarDataset) -> NDArray[np.int64]:
     for index in range(dataset.num_images):
         folder, _, name = dataset.image_name(index).rpartition("/")
         if folder not in listed:
-            listed[folder] = _files(root / folder)
+            listed[folder] = file_names(root / folder)
         if name not in listed[folder]:
             missing.append(index)
     return np.array(missing, np.int64)
-
-
-def _files(folder: Path) -> frozenset[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in entries if entry.is_file())
-    except (OSError, ValueError):  # no such folder, or a name that none can have
-        return frozenset()
-
-
-def _decode(dataset: RobotCarDataset, there: NDArray[np.int64], number: int) -> list[Finding]:
-    """Decode a number of the images that are there."""
-    if not len(there):
-        return []
-    spread = np.unique(np.linspace(0, len(there) - 1, number).astype(int))
-    sizes: Counter[str] = Counter()
-    unreadable = []
-    for index in there[spread].tolist():
-        try:
-            _, height, width = dataset.load_image(index).shape
-        except DataError as error:
-            unreadable.append(str(error))
-            continue
-        sizes[f"{width} x {height} px"] += 1
-    common = ", ".join(f"{size} ({n})" for size, n in sizes.most_common(_NUM_EXAMPLES))
-    findings = [Finding("info", f"{len(spread)} images decoded: {common or 'none'}")]
-    if unreadable:
-        message = "images cannot be decoded; download or prepare them again"
-        examples = tuple(unreadable[:_NUM_EXAMPLES])
-        findings.append(Finding("fault", message, len(unreadable), examples))
-    return findings
 
 
 def _split_findings(dataset: RobotCarDataset, name: str) -> list[Finding]:
@@ -219,11 +185,4 @@ def _split_findings(dataset: RobotCarDataset, name: str) -> list[Finding]:
         return [Finding("warning", f"there is no {what}; see dataset.protocol and regions")]
     if not len(split.queries):
         return [Finding("warning", f"{name} has no queries; see dataset.protocol")]
-    references_m, queries_m = split.references.positions_m, split.queries.positions_m
-    nearest = references_m[PositionIndex(references_m).nearest(queries_m)]
-    away_m = np.linalg.norm(nearest - queries_m, axis=1)
-    return [
-        Finding("warning", f"{name}: queries have no reference within {radius_m:g} m", alone)
-        for radius_m in _RADII_M
-        if (alone := int((away_m > radius_m).sum()))
-    ]
+    return examine_coverage(name, split.references.positions_m, split.queries.positions_m)

@@ -419,7 +419,7 @@ def test_check_reports_queries_without_a_reference(tmp_path):
     save(tmp_path / "test/queries/@20@0@.jpg")
     report = FACTORY.check(ImagesConfig(root=tmp_path))
     alone = {f.message: f.count for f in report.findings if f.severity == "warning"}
-    assert alone == {"test queries have no reference within 10 m": 1}
+    assert alone == {"test: queries have no reference within 10 m": 1}
 
 
 def test_check_turns_what_stops_opening_into_a_fault(tmp_path):
