@@ -220,6 +220,7 @@ def _kinds() -> list[Kind]:
         ),
         Kind("RobotCar regions", ".txt", _regions, _read_regions),
         Kind("RobotCar tar", ".tar", _tar, _read_tar),
+        Kind("RobotCar .mat", ".mat", _robotcar_mat, _read_db_structs),
         Kind("RobotCar image", ".png", _png, _read_png),
         Kind("Pittsburgh .mat, struct", ".mat", lambda: _mat(struct=True), _read_spec),
         Kind("Pittsburgh .mat, arrays", ".mat", lambda: _mat(struct=False), _read_spec),
@@ -314,6 +315,24 @@ def _read_tar(path: Path) -> object:
     return [read_member(path, offset, size) for offset, size in where]
 
 
+def _robotcar_mat() -> bytes:
+    import numpy as np
+
+    stamps = range(1417500000000000, 1417500000000006)
+    names = [f"2014-12-02-15-30-08/stereo/left/images/{stamp}.png" for stamp in stamps]
+    positions = np.array([[5_735_000.0], [620_000.0]]) + np.arange(6.0)
+    cells = np.array(names, dtype=object)[:, None]
+    lists = {"dbImageFns": cells, "utmDb": positions, "qImageFns": cells, "utmQ": positions}
+    return _savemat({"dbStruct": {"whichSet": "test", **lists, "posDistThr": 15.0}})
+
+
+def _read_db_structs(path: Path) -> object:
+    from mlcore_robotcar.config import RobotCarConfig
+    from mlcore_robotcar.db_structs import open_db_structs
+
+    return open_db_structs(RobotCarConfig(root=path.parent), path.parent)
+
+
 def _png() -> bytes:
     return _image("L", "PNG")
 
@@ -335,7 +354,6 @@ def _read_png(path: Path) -> object:
 
 def _mat(*, struct: bool) -> bytes:
     import numpy as np
-    from scipy.io import savemat
 
     names = np.array([f"000/{k:06d}_pitch1_yaw1.jpg" for k in range(6)], dtype=object)
     fields = {
@@ -350,9 +368,15 @@ def _mat(*, struct: bool) -> bytes:
         "posDistSqThr": 625.0,
         "nonTrivPosDistSqThr": 100.0,
     }
+    return _savemat({"dbStruct": fields} if struct else fields)
+
+
+def _savemat(variables: dict[str, Any]) -> bytes:
+    from scipy.io import savemat
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spec.mat"
-        savemat(str(path), {"dbStruct": fields} if struct else fields)
+        savemat(str(path), variables)
         return path.read_bytes()
 
 

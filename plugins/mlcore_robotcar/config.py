@@ -8,7 +8,7 @@ from typing import Literal
 
 from mlcore.errors import ConfigError
 
-Layout = Literal["auto", "prepared", "raw", "csv", "names"]
+Layout = Literal["auto", "prepared", "raw", "csv", "names", "mat"]
 Camera = Literal[
     "stereo/centre", "stereo/left", "stereo/right", "mono_left", "mono_right", "mono_rear"
 ]
@@ -38,7 +38,9 @@ class RobotCarConfig:
             the download, tars extracted or not, or images that others have prepared.
         layout: What root is. auto looks. prepared: by mlcore; raw: the download; csv:
             folders DATE_stereo_centre_NN with tables date,folder,t,easting,northing,yaw;
-            names: @northing@easting@date@frame@timestamp@.jpg.
+            names: @northing@easting@date@frame@timestamp@.jpg; mat: dbStruct files with
+            images RUN/stereo/left/images/TIMESTAMP.png, whose splits hold unless other
+            traversals, regions or another protocol are given.
         camera: Whose images are taken, of the raw tree.
         poses: ins: gps/ins.csv, rows INS_SOLUTION_GOOD. rtk: rtk.csv. Never both: their
             yaws have different zeros. Raw tree.

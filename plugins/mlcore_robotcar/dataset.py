@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from mlcore.errors import ConfigError, DataError
 from mlcore.protocols import PlaceTable, Progress, Split, no_progress
 from mlcore_robotcar.config import RobotCarConfig, expect_sensible
+from mlcore_robotcar.listed import ListedSource
 from mlcore_robotcar.prepared import PreparedSource
 from mlcore_robotcar.protocol import Roles, resolve
 from mlcore_robotcar.regions import REGIONS, Cut, find_regions
@@ -51,6 +53,7 @@ def open_source(
     progress: Progress = no_progress,
 ) -> Source:
     """Return the images of a folder, by the layout given or found."""
+    from mlcore_robotcar.db_structs import open_db_structs
     from mlcore_robotcar.others import open_names, open_tables
 
     layout = find_layout(root) if config.layout == "auto" else config.layout
@@ -58,13 +61,16 @@ def open_source(
         return PreparedSource(root, config.leave_out)
     if layout == "csv":
         return open_tables(config, root)
+    if layout == "mat":
+        return open_db_structs(config, root)
     if layout == "names":
         return open_names(config, root)
     return RawSource(config, root, cache_dir, progress)
 
 
 def find_layout(root: Path) -> str:
-    """Return the layout of a folder: prepared, csv, names, or else raw."""
+    """Return the layout of a folder: prepared, csv, mat, names, or else raw."""
+    from mlcore_robotcar.db_structs import find_db_structs
     from mlcore_robotcar.index import SETTINGS
     from mlcore_robotcar.others import find_names, find_tables
     from mlcore_robotcar.tree import find_traversals
@@ -73,6 +79,8 @@ def find_layout(root: Path) -> str:
         return "prepared"
     if find_tables(root):
         return "csv"
+    if find_db_structs(root):
+        return "mat"
     if find_traversals(root, "stereo/centre"):
         return "raw"
     return "names" if next(find_names(root), None) else "raw"
@@ -100,15 +108,20 @@ class RobotCarDataset:
         self.source = source
         self.roles: Roles = resolve(config, source.dates)
         self._starts = [0, *accumulate(source.sizes)]
-        _, regions_note = self._cut()
+        regions_note = "" if self._own() else self._cut()[1]
         total = f"{self._starts[-1]} images of {len(source.dates)} traversals"
         self.notes: tuple[str, ...] = (
             f"layout: {source.layout}; {total}",
             *((regions_note,) if regions_note else ()),
             *source.notes,
-            *self.roles.notes,
+            *(() if self._own() else self.roles.notes),
         )
         _ = self.splits  # now: what cannot be read is to be told before a run
+
+    def _own(self) -> Mapping[tuple[str, str], NDArray[np.int64]]:
+        """Return the images of each split where the files say it; empty elsewhere."""
+        source = self.source
+        return (source.own or {}) if isinstance(source, ListedSource) else {}
 
     def _cut(self) -> tuple[Cut | None, str]:
         """Return the regions; None where those of the index count."""
@@ -121,6 +134,8 @@ class RobotCarDataset:
     @cached_property
     def splits(self) -> dict[str, Split]:
         """Train, validation and test; tables may be empty."""
+        if self._own():
+            return self._own_splits()
         cut, _ = self._cut()
         regions = [self.source.regions(at, cut) for at in range(len(self.source.dates))]
         sizes = np.array(
@@ -143,6 +158,23 @@ class RobotCarDataset:
                 references=fills[name, "references"].table(),
                 queries=fills[name, "queries"].table(),
             )
+            for name in REGIONS
+        }
+
+    def _own_splits(self) -> dict[str, Split]:
+        tables = {}
+        for name in REGIONS:
+            for role in ("references", "queries"):
+                images = self._own().get((name, role), np.empty(0, np.int64))
+                fill = _Fill(self.source, len(images), name)
+                bounds = np.searchsorted(images, self._starts)
+                for number in np.flatnonzero(np.diff(bounds)).tolist():
+                    rows = images[bounds[number] : bounds[number + 1]] - self._starts[number]
+                    columns = self.source.columns(number)
+                    fill.take(number, self._starts[number], rows, columns)
+                tables[name, role] = fill.table()
+        return {
+            name: Split(references=tables[name, "references"], queries=tables[name, "queries"])
             for name in REGIONS
         }
 
@@ -178,6 +210,12 @@ class RobotCarDataset:
 
     def _why_empty(self, name: str, table: str) -> str:
         dates = self.source.dates
+        if self._own():
+            return (
+                f"split {name} has no {table}: no dbStruct file of {self._config.root} is of "
+                "this split, or it names none; add it, or set dataset.reference and "
+                "dataset.queries"
+            )
         wanted = (
             self.roles.reference if table == "references" else ", ".join(self.roles.queries)
         )

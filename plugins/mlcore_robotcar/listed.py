@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,6 +29,7 @@ class Listed(NamedTuple):
         paths: ``(N,)`` relative to the root.
         positions_m: ``(N, 2)`` float64, easting and northing.
         headings_rad: ``(N,)`` float64, or None.
+        own: Rows of each split's references and queries, ascending; None: by the protocol.
     """
 
     dates: NDArray[np.str_]
@@ -36,6 +37,7 @@ class Listed(NamedTuple):
     paths: pa.LargeStringArray
     positions_m: NDArray[np.float64]
     headings_rad: NDArray[np.float64] | None
+    own: Mapping[tuple[str, str], NDArray[np.int64]] | None = None
 
 
 class ListedSource:
@@ -47,6 +49,10 @@ class ListedSource:
         listed: The images.
         leave_out: Traversals that are not used.
         notes: What was found when they were listed.
+
+    Attributes:
+        own: Images, by their place among all, of each split's references and queries; None
+            where the protocol decides.
     """
 
     def __init__(
@@ -71,6 +77,12 @@ class ListedSource:
         self._ends = [*starts.tolist()[1:], len(order)]
         self._starts = starts.tolist()
         self.sizes = np.diff([*self._starts, len(order)]).tolist()
+        self.own: dict[tuple[str, str], NDArray[np.int64]] | None = None
+        if listed.own is not None:
+            place = np.full(len(listed.dates), -1, np.int64)
+            place[order] = np.arange(len(order))
+            taken = {key: np.sort(place[of_key]) for key, of_key in listed.own.items()}
+            self.own = {key: found[found >= 0] for key, found in taken.items()}
         self._timestamps = listed.timestamps[order]
         self._paths = listed.paths.take(pa.array(order))
         self._positions_m = listed.positions_m[order]
