@@ -140,7 +140,8 @@ def _write_spec(
     }
     assert tuple(values) == FIELDS, "readers that go by the order of fields exist"
     with atomic_write(out / f"pitts30k_{part}.mat") as file:
-        savemat(file, {"dbStruct": values}, do_compression=True, oned_as="row")
+        target: Any = file  # SciPy writes into any file; its types tell of paths alone
+        savemat(target, {"dbStruct": values}, do_compression=True, oned_as="row")
 
 
 def _cells(names: Sequence[str]) -> NDArray[np.object_]:
