@@ -123,8 +123,8 @@ def _parts(path: Path, notes: list[str]) -> Iterator[_Part]:
             (split, role), [one[0] for one in found], [one[1] for one in found],
             [one[2] for one in found], positions_m,
         )  # fmt: skip
-    threshold = fields.get("posDistThr")
-    limit = f", posDistThr {numbers_of(threshold).ravel().tolist()} m" if threshold else ""
+    threshold = numbers_of(fields["posDistThr"]) if "posDistThr" in fields else np.empty(0)
+    limit = f", posDistThr {threshold.item():g} m" if threshold.size == 1 else ""
     notes.append(f"{path.name}: {split}, {' and '.join(counts)}{limit}")
 
 

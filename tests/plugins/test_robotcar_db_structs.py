@@ -65,7 +65,7 @@ def test_their_splits_are_taken(tmp_path):
     assert find_layout(root) == "mat"
     dataset = open_at(root)
     assert "dbStruct files (MATLAB); 36 images of 2 traversals" in dataset.notes[0]
-    assert "oxford_train.mat: train, 6 references and 6 queries, posDistThr [15.0] m" in (
+    assert "oxford_train.mat: train, 6 references and 6 queries, posDistThr 15 m" in (
         dataset.notes
     )
     for shift, name in enumerate(("train", "validation", "test")):
