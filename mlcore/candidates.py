@@ -45,6 +45,8 @@ class Candidates:
         self._images = images
         self._positions_m = images.positions_m
         self._index = PositionIndex(images.positions_m)
+        # An anchor is looked at to see whether it makes a tuple, and then to draw from.
+        self._last_near: tuple[int, Rows] = -1, np.empty(0, np.int64)
 
     @property
     def num_images(self) -> int:
@@ -57,8 +59,11 @@ class Candidates:
 
     def near(self, anchor: int) -> Rows:
         """Return the rows that are near images of ``anchor``, ascending."""
-        rows = self.around(anchor)
-        near: Rows = rows[(rows != anchor) & self._same_way(rows, np.array(anchor))]
+        last, near = self._last_near
+        if anchor != last:
+            rows = self.around(anchor)
+            near = rows[(rows != anchor) & self._same_way(rows, np.array(anchor))]
+            self._last_near = anchor, near
         return near
 
     def make_a_tuple(self, anchor: int) -> bool:
