@@ -17,7 +17,7 @@ class PittsburghWriteConfig:
     """
 
     image_format: Literal["jpeg", "png"] = "jpeg"
-    jpeg_quality: int = 95
+    jpeg_quality: int = 98
 
     def __post_init__(self) -> None:
         if not 1 <= self.jpeg_quality <= 100:

@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.errors import DataError
-from mlcore_robotcar.decoding import LARGEST_PX, SMALLEST_PX
+from mlcore_robotcar.config import Camera
+from mlcore_robotcar.decoding import LARGEST_PX, SMALLEST_PX, demosaic, fit
 
 Pixels = NDArray[np.uint8]
 
+_CAMERA: Camera = "stereo/centre"
+_ROUNDS = 2
+"""Of adding what is lost: a mean of 0.2 grey levels of the town's images is, then."""
 _PNG = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE, cv2.IMWRITE_PNG_COMPRESSION, 6)
 """The filters of PNG make a mosaic larger: neighbours are of other colours."""
 
@@ -20,8 +24,21 @@ _PNG = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE, cv2.IMWRITE_PNG_COM
 def mosaic(image: Pixels, enlarge: int) -> Pixels:
     """Return RGB ``(H, W, 3)`` as a Bayer frame GBRG ``(H * enlarge, W * enlarge)``.
 
-    Each pixel is repeated, then each raw pixel keeps the one colour it has.
+    Each pixel is repeated, then each raw pixel keeps the one colour it has. Developing blurs
+    colours by a raw pixel; what that takes from each pixel is added beforehand.
     """
+    raw = _sampled(image, enlarge)
+    if enlarge == 1:
+        return raw  # nothing to add: a raw pixel is all that there is of a pixel
+    wanted = image.astype(np.float32)
+    given = wanted.copy()
+    for _ in range(_ROUNDS):
+        given += wanted - fit(demosaic(raw, _CAMERA), max(image.shape))
+        raw = _sampled(given.round().clip(0, 255).astype(np.uint8), enlarge)
+    return raw
+
+
+def _sampled(image: Pixels, enlarge: int) -> Pixels:
     large = image.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
     raw = large[..., 1].copy()
     raw[0::2, 1::2] = large[0::2, 1::2, 2]

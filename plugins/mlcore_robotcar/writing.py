@@ -166,7 +166,7 @@ def _commands(out: Path, regions: Path, longest_px: int) -> tuple[str, ...]:
     opened = f"--dataset robotcar --dataset.root {prepared} --dataset.protocol all"
     preparing = (
         f"mlcore data prepare robotcar --root {out} --out {prepared} --regions {regions} "
-        f"--protocol all --longest_side_px {max(16, longest_px)} "
+        f"--protocol all --longest_side_px {max(16, longest_px)} --image_format png "
         "--exposure_percentiles 0,100 --max_offset_m none"
     )
     return (

@@ -14,8 +14,8 @@ class RobotCarWriteConfig:
         images: Where raw frames go. folders: DATE/stereo/centre; tars:
             DATE_stereo_centre_01.tar and so on, as they are downloaded.
         enlarge: Raw pixels along a side of each pixel of the data set. A raw pixel has one
-            colour of three: with 1, colours blur by a pixel when they are developed; with 4,
-            scaling the developed frame down again gives nearly the same picture.
+            colour of three: with 1, colours blur by a pixel when they are developed; from 2
+            on, scaling the developed frame down again gives nearly the same picture.
         chunk_frames: Frames in one chunk, which is one tar.
     """
 
