@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -13,11 +15,12 @@ TOWN = {
     "validation_length_m": 60,
     "test_length_m": 400,
     "reference_spacing_m": 4,
-    "query_spacing_m": 6,
+    "query_spacing_m": 4,
     "num_processes": 1,
 }
-STEPS = "60"
+STEPS = "250"
 AT_MOST = 0.01
+PAPER = Path(__file__).parents[2] / "benchmarks/configs/paper_robotcar.toml"
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +32,28 @@ def forms(tmp_path_factory):
         raw, prepared, pittsburgh = (folder / name for name in ("raw", "prepared", "pitts"))
         source = [word for name, value in TOWN.items() for word in (f"--from.{name}", value)]
         written = ["--from", "streets", *map(str, source)]
-        run("data", "write", "robotcar", *written, "--out", raw, "--images", "tars")
-        run("data", "write", "pittsburgh", *written, "--out", pittsburgh)
+        run(
+            "data",
+            "write",
+            "robotcar",
+            *written,
+            "--out",
+            raw,
+            "--images",
+            "tars",
+            "--enlarge",
+            8,
+        )
+        run(
+            "data",
+            "write",
+            "pittsburgh",
+            *written,
+            "--out",
+            pittsburgh,
+            "--image_format",
+            "png",
+        )
         run(
             *("data", "prepare", "robotcar", "--root", raw, "--out", prepared),
             *("--protocol", "all", "--longest_side_px", 128, "--num_processes", 1),
@@ -83,4 +106,23 @@ def test_every_form_trains(forms, tmp_path, name):
     short = ("--training.max_steps", 4, "--training.log_every", 2)
     quick = ("--evaluation.baselines", "false", "--evaluation.whitening_images", 100)
     run("train", *forms[name], *short, *quick, "--out", tmp_path / "run")
+    assert (tmp_path / "run/evaluation.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_paper_s_training_runs_dry(forms, tmp_path):
+    """The config as it stands, but for what a CPU without a network cannot bear."""
+    run(
+        *("train", "--config", PAPER, *forms["robotcar"], "--out", tmp_path / "run"),
+        *("--model.pretrained", "none", "--model.longest_side_px", 96),
+        *("--sampling.hard_pool", 60, "--sampling.hard_refresh", 2),
+        *("--training.max_steps", 3, "--training.log_every", 1, "--training.num_workers", 0),
+        *("--evaluation.whitening_images", 60, "--evaluation.dimensions", 8),
+        *("--evaluation.baselines", "false"),
+    )
+    metrics = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in metrics] == [1, 2, 3]
+    config = tomllib.loads((tmp_path / "run/config.toml").read_text())
+    assert config["model"]["name"] == "vgg16"
+    assert config["sampling"]["hard_per_tuple"] == 6
     assert (tmp_path / "run/evaluation.json").is_file()
