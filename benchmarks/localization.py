@@ -2,8 +2,9 @@
 
 ``mlcore compare`` on a town: identical tuples and budget for every loss, a learning rate for
 each chosen on validation, several seeds. A run that the folder of the comparison or the one
-of its results holds is not repeated, so that more seeds and losses add to what is there;
-unknown options go to ``mlcore compare``.
+of its results holds is not repeated, so that more seeds and losses add to what is there.
+Unknown options go to ``mlcore compare``; of a comparison with such options only the table is
+kept.
 """
 
 from __future__ import annotations
@@ -82,9 +83,11 @@ def main(argv: Sequence[str]) -> int:
     done = _compare(words)
     if done.returncode:
         return done.returncode
-    if options.save:
+    picture = ""
+    if options.save and not more:
         _keep(work, kept)
-    _report(done.stdout, kept, options, argv)
+        picture = f"\n\n![metres curves]({kept.name}.png)"
+    _report(done.stdout, picture, kept.name, options, argv)
     return 0
 
 
@@ -140,16 +143,17 @@ def _write(path: Path, document: Any) -> None:
     path.write_text(json.dumps(document, separators=(",", ":")) + "\n")
 
 
-def _report(table: str, kept: Path, options: Namespace, argv: Sequence[str]) -> None:
+def _report(
+    table: str, picture: str, result: str, options: Namespace, argv: Sequence[str]
+) -> None:
     lines = [line.rstrip() for line in table.splitlines() if line.strip()]
-    picture = f"\n\n![metres curves]({kept.name}.png)" if options.save else ""
     common.report(
         __file__,
         __doc__ or "",
         "```text\n" + "\n".join(lines) + "\n```" + picture,
         options=options,
         argv=argv,
-        result=kept.name,
+        result=result,
         method="mean over seeds ± half a 95 % interval (Student's t); differences: percentile "
         "bootstrap over seeds and queries",
     )
