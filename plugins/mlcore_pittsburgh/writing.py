@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -75,12 +76,13 @@ def write_pittsburgh(
         name: f"{len(split.references)} references, {len(split.queries)} queries"
         for name, split in splits.items()
     }
-    opened = f"--dataset pittsburgh --dataset.root {out}"
+    root = quote(str(out))
+    opened = f"--dataset pittsburgh --dataset.root {root}"
     return Report(
         facts={"images": total, **facts},
         findings=_findings(dict(zip(PARTS, parts, strict=True))),
         commands=(
-            f"mlcore data check pittsburgh --root {out}",
+            f"mlcore data check pittsburgh --root {root}",
             f"mlcore train --loss proposed {opened}",
             f"mlcore evaluate RUN {opened}",
         ),

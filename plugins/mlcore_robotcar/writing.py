@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -162,10 +163,11 @@ def _commands(out: Path, regions: Path, longest_px: int) -> tuple[str, ...]:
     Under the protocol ``all`` the first traversal, which has the references, is searched, and
     every other is looked for in the one region it lies in: the roles that were written.
     """
-    prepared = out.with_name(f"{out.name}-prepared")
+    raw, lists = quote(str(out)), quote(str(regions))
+    prepared = quote(str(out.with_name(f"{out.name}-prepared")))
     opened = f"--dataset robotcar --dataset.root {prepared} --dataset.protocol all"
     preparing = (
-        f"mlcore data prepare robotcar --root {out} --out {prepared} --regions {regions} "
+        f"mlcore data prepare robotcar --root {raw} --out {prepared} --regions {lists} "
         f"--protocol all --longest_side_px {max(16, longest_px)} --image_format png "
         "--exposure_percentiles 0,100 --max_offset_m none"
     )
