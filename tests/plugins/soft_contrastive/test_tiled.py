@@ -75,12 +75,24 @@ def agree(embeddings: Tensor, *args: Any, **options: Any) -> dict[str, tuple[flo
 
 
 @pytest.mark.parametrize(("name", "mining", "aggregation"), FORMS)
-@pytest.mark.parametrize("length_m", [80.0, 1500.0])
+# Narrow tiles: near or far as a whole. A wide one holds runs of both.
+@pytest.mark.parametrize(
+    ("tile", "size", "length_m"), [(16, 67, 80.0), (16, 67, 1500.0), (256, 301, 3000.0)]
+)
 @pytest.mark.parametrize("limit", [None, 1.0])
 def test_equals_dense(
-    name: str, mining: bool, aggregation: Any, length_m: float, limit: Any, route: Route
+    name: str,
+    mining: bool,
+    aggregation: Any,
+    tile: int,
+    size: int,
+    length_m: float,
+    limit: Any,
+    route: Route,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    embeddings, positions, headings = route(67, length_m, 3)
+    monkeypatch.setattr(planning, "CPU_TILE", tile)
+    embeddings, positions, headings = route(size, length_m, 3)
     errors = agree(
         embeddings,
         positions,
