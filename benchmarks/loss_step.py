@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks import _common as common
 
-DURATION = "about 25 minutes"
+DURATION = "about 30 minutes"
 
 SETTINGS = {
     "default allocator": {},
@@ -43,7 +43,7 @@ DIM = 256
 SIZES = [256, 1024, 2048, 4096, 8192, 16384, 32768, 65536]
 CUDA_SIZES = [1024, 8192, 32768, 131072]
 LARGEST_DENSE = {"cpu": 8192, "cuda": 32768}
-REPEATS = {256: 40, 512: 30, 1024: 20, 2048: 11, 4096: 7, 8192: 3}
+REPEATS = {256: 40, 512: 30, 1024: 20, 2048: 11, 4096: 7, 8192: 5, 16384: 3, 32768: 3}
 CUDA_COMMAND = "python -m benchmarks.loss_step --device cuda --save"
 
 
