@@ -59,6 +59,7 @@ def measure(
     *,
     repeats: int,
     warmup: int = 1,
+    settle: bool = False,
     synchronize: Callable[[], object] | None = None,
 ) -> dict[str, Timing]:
     """Time each run, taking turns so that a busy machine slows all of them alike.
@@ -67,12 +68,16 @@ def measure(
         runs: What to time, by name.
         repeats: Measured rounds.
         warmup: Rounds before them that do not count.
+        settle: Whether each timed run follows one of its own that is not timed, so that none
+            pays for the memory and caches that another one left behind.
         synchronize: Called before each reading of the clock; for a GPU.
     """
     wait = synchronize or (lambda: None)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for round_ in range(warmup + repeats):
         for name, run in runs.items():
+            if settle and round_ >= warmup:
+                run()
             wait()
             start = time.perf_counter()
             run()

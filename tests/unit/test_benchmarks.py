@@ -60,6 +60,17 @@ def test_runs_take_turns_and_warm_ups_do_not_count():
     assert [len(timing.seconds) for timing in timings.values()] == [2, 2]
 
 
+def test_a_settled_run_follows_one_of_its_own():
+    order = []
+    timings = common.measure(
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")},
+        repeats=1,
+        settle=True,
+    )
+    assert order == ["a", "b", "a", "a", "b", "b"]
+    assert [len(timing.seconds) for timing in timings.values()] == [1, 1]
+
+
 def test_a_timing_is_its_median_and_spread():
     assert str(common.Timing((0.001, 0.004, 0.002))) == "2.0 ms [1.0, 4.0]"
 
