@@ -15,6 +15,7 @@ from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry, Places
 from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
 from mlcore_soft_contrastive.layout import Blocks, TilePair, raise_largest, self_columns
+from mlcore_soft_contrastive.numba_pieces import CHUNK
 from mlcore_soft_contrastive.numba_weights import Floats, Rule, Side, Span
 from mlcore_soft_contrastive.threads import share
 
@@ -140,7 +141,7 @@ class NumbaTileOps:
             symmetric=pair.symmetric,
             mirrored=pair.mirrored,
         )
-        chunks = -(-tile.shape[0] // numba_tiles.CHUNK)
+        chunks = -(-tile.shape[0] // CHUNK)
         by_column = np.zeros((2, chunks, tile.shape[1]), np.float32)
         values, self_column = tile.numpy(), self._self_column
 

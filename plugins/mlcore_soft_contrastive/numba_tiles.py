@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcore_soft_contrastive.numba_runs import column_boxes, find_runs
+from mlcore_soft_contrastive.numba_pieces import cut, piece
 from mlcore_soft_contrastive.numba_weights import (
     ONE,
     ZERO,
@@ -29,9 +29,6 @@ from mlcore_soft_contrastive.numba_weights import (
     pair_weights,
     total,
 )
-
-CHUNK = 32
-"""Rows of a chunk."""
 
 
 @compiled("contract", "nsz")
@@ -47,24 +44,22 @@ def most_attracting(
 ) -> None:
     """Raise the rows' ``attraction`` to their largest p; leave the columns' largest."""
     bi, bj = tile.shape
-    boxes, scratch = column_boxes(span, bj, columns), np.empty(5 * bj, np.float32)
-    runs = np.empty((boxes.shape[1], 3), np.int64)
-    for chunk in range(chunks[0], chunks[1]):
-        first, last = chunk * CHUNK, min(bi, (chunk + 1) * CHUNK)
-        for k in range(find_runs(span, first, last, bj, rows, boxes, rule, runs)):
-            left, right, near = runs[k, 0], runs[k, 1], runs[k, 2] > 0
-            if not near:
-                continue
-            out = scratch[: 5 * (right - left)].reshape(5, right - left)
-            largest, p = by_column[0, chunk, left:right], out[1]
-            for i in range(first, last):
-                row, similarity = span.row + i, tile[i, left:right]
-                own = self_column[row] - span.column - left
-                pair_weights(row, span.column + left, rows, columns, own, rule, out)
-                for j in range(len(p)):
-                    p[j] = out[0, j] * max(similarity[j], ZERO)
-                    largest[j] = max(largest[j], p[j])
-                rows.attraction[row] = max(rows.attraction[row], largest_of(p))
+    pieces = cut(span, bi, bj, rows, columns, rule, chunks)
+    scratch = np.empty(5 * bj, np.float32)
+    for k in range(len(pieces)):
+        chunk, first, last, left, right, near = piece(pieces, k)
+        if not near:
+            continue
+        out = scratch[: 5 * (right - left)].reshape(5, right - left)
+        largest, p = by_column[0, chunk, left:right], out[1]
+        for i in range(first, last):
+            row, similarity = span.row + i, tile[i, left:right]
+            own = self_column[row] - span.column - left
+            pair_weights(row, span.column + left, rows, columns, own, rule, out)
+            for j in range(len(p)):
+                p[j] = out[0, j] * max(similarity[j], ZERO)
+                largest[j] = max(largest[j], p[j])
+            rows.attraction[row] = max(rows.attraction[row], largest_of(p))
 
 
 @compiled("contract", "nsz")
@@ -84,34 +79,32 @@ def mining_extrema(
     """
     bi, bj = tile.shape
     t_columns = columns.attraction[span.column : span.column + bj].astype(np.float32)
-    boxes, scratch = column_boxes(span, bj, columns), np.empty(5 * bj, np.float32)
-    runs = np.empty((boxes.shape[1], 3), np.int64)
+    pieces = cut(span, bi, bj, rows, columns, rule, chunks)
+    scratch = np.empty(5 * bj, np.float32)
     n, shortfall = np.empty(bj, np.float32), np.zeros(bj, np.float32)
-    for chunk in range(chunks[0], chunks[1]):
-        first, last = chunk * CHUNK, min(bi, (chunk + 1) * CHUNK)
-        for k in range(find_runs(span, first, last, bj, rows, boxes, rule, runs)):
-            left, right, near = runs[k, 0], runs[k, 1], runs[k, 2] > 0
-            out = scratch[: 5 * (right - left)].reshape(5, right - left)
-            largest, lacking = by_column[0, chunk, left:right], by_column[1, chunk, left:right]
-            for i in range(first, last):
-                row, similarity = span.row + i, tile[i, left:right]
-                if near:
-                    own = self_column[row] - span.column - left
-                    pair_weights(row, span.column + left, rows, columns, own, rule, out)
-                    t, t_others = np.float32(rows.attraction[row]), t_columns[left:right]
-                    for j in range(len(similarity)):
-                        s = max(similarity[j], ZERO)
-                        n[j] = out[1, j] * s
-                        shortfall[j] = (t - s) * out[0, j]
-                        largest[j] = max(largest[j], n[j])
-                        lacking[j] = max(lacking[j], (t_others[j] - s) * out[0, j])
-                    lacks = largest_of(shortfall[: right - left])
-                    rows.above[row] = min(rows.above[row], -lacks)
-                else:
-                    for j in range(len(similarity)):
-                        n[j] = max(similarity[j], ZERO)
-                        largest[j] = max(largest[j], n[j])
-                rows.below[row] = max(rows.below[row], largest_of(n[: right - left]))
+    for k in range(len(pieces)):
+        chunk, first, last, left, right, near = piece(pieces, k)
+        out = scratch[: 5 * (right - left)].reshape(5, right - left)
+        largest, lacking = by_column[0, chunk, left:right], by_column[1, chunk, left:right]
+        for i in range(first, last):
+            row, similarity = span.row + i, tile[i, left:right]
+            if near:
+                own = self_column[row] - span.column - left
+                pair_weights(row, span.column + left, rows, columns, own, rule, out)
+                t, t_others = np.float32(rows.attraction[row]), t_columns[left:right]
+                for j in range(len(similarity)):
+                    s = max(similarity[j], ZERO)
+                    n[j] = out[1, j] * s
+                    shortfall[j] = (t - s) * out[0, j]
+                    largest[j] = max(largest[j], n[j])
+                    lacking[j] = max(lacking[j], (t_others[j] - s) * out[0, j])
+                lacks = largest_of(shortfall[: right - left])
+                rows.above[row] = min(rows.above[row], -lacks)
+            else:
+                for j in range(len(similarity)):
+                    n[j] = max(similarity[j], ZERO)
+                    largest[j] = max(largest[j], n[j])
+            rows.below[row] = max(rows.below[row], largest_of(n[: right - left]))
 
 
 @compiled("contract", "nsz")
@@ -128,42 +121,40 @@ def sums(
     """Add the rows' pairs to ``attraction`` and ``repulsion``; leave the columns' sums."""
     bi, bj = tile.shape
     alpha, beta, base, plain = rule.alpha, rule.beta, rule.base, rule.plain
-    boxes, scratch = column_boxes(span, bj, columns), np.empty(5 * bj, np.float32)
-    runs = np.empty((boxes.shape[1], 3), np.int64)
-    for chunk in range(chunks[0], chunks[1]):
-        first, last = chunk * CHUNK, min(bi, (chunk + 1) * CHUNK)
-        for k in range(find_runs(span, first, last, bj, rows, boxes, rule, runs)):
-            left, right, near = runs[k, 0], runs[k, 1], runs[k, 2] > 0
-            out = scratch[: 5 * (right - left)].reshape(5, right - left)
-            attraction = by_column[0, chunk, left:right]
-            repulsion = by_column[1, chunk, left:right]
-            below = columns.below[span.column + left : span.column + right]
-            above = columns.above[span.column + left : span.column + right]
-            for i in range(first, last):
-                row, similarity = span.row + i, tile[i, left:right]
-                row_below, row_above = rows.below[row], rows.above[row]
-                if near:
-                    own = self_column[row] - span.column - left
-                    pair_weights(row, span.column + left, rows, columns, own, rule, out)
-                    for j in range(len(similarity)):
-                        s = max(similarity[j], ZERO)
-                        p, n = out[0, j] * s, out[1, j] * s
-                        attracting = p if plain else exp2(alpha * (base - p))
-                        repelling = n if plain else exp2(beta * (n - base))
-                        attracting *= out[2, j]
-                        repelling *= out[3, j]
-                        attraction[j] += attracting if p < below[j] else ZERO
-                        repulsion[j] += repelling if n > above[j] else ZERO
-                        out[2, j] = attracting if p < row_below else ZERO
-                        out[3, j] = repelling if n > row_above else ZERO
-                    rows.attraction[row] += total(out[2])
-                else:
-                    for j in range(len(similarity)):
-                        s = max(similarity[j], ZERO)
-                        repelling = s if plain else exp2(beta * (s - base))
-                        repulsion[j] += repelling if s > above[j] else ZERO
-                        out[3, j] = repelling if s > row_above else ZERO
-                rows.repulsion[row] += total(out[3])
+    pieces = cut(span, bi, bj, rows, columns, rule, chunks)
+    scratch = np.empty(5 * bj, np.float32)
+    for k in range(len(pieces)):
+        chunk, first, last, left, right, near = piece(pieces, k)
+        out = scratch[: 5 * (right - left)].reshape(5, right - left)
+        attraction = by_column[0, chunk, left:right]
+        repulsion = by_column[1, chunk, left:right]
+        below = columns.below[span.column + left : span.column + right]
+        above = columns.above[span.column + left : span.column + right]
+        for i in range(first, last):
+            row, similarity = span.row + i, tile[i, left:right]
+            row_below, row_above = rows.below[row], rows.above[row]
+            if near:
+                own = self_column[row] - span.column - left
+                pair_weights(row, span.column + left, rows, columns, own, rule, out)
+                for j in range(len(similarity)):
+                    s = max(similarity[j], ZERO)
+                    p, n = out[0, j] * s, out[1, j] * s
+                    attracting = p if plain else exp2(alpha * (base - p))
+                    repelling = n if plain else exp2(beta * (n - base))
+                    attracting *= out[2, j]
+                    repelling *= out[3, j]
+                    attraction[j] += attracting if p < below[j] else ZERO
+                    repulsion[j] += repelling if n > above[j] else ZERO
+                    out[2, j] = attracting if p < row_below else ZERO
+                    out[3, j] = repelling if n > row_above else ZERO
+                rows.attraction[row] += total(out[2])
+            else:
+                for j in range(len(similarity)):
+                    s = max(similarity[j], ZERO)
+                    repelling = s if plain else exp2(beta * (s - base))
+                    repulsion[j] += repelling if s > above[j] else ZERO
+                    out[3, j] = repelling if s > row_above else ZERO
+            rows.repulsion[row] += total(out[3])
 
 
 @compiled("contract", "nsz")
@@ -187,44 +178,42 @@ def gradient(
     attractions = columns.attraction[span.column : span.column + bj].astype(np.float32) * both
     repulsions = columns.repulsion[span.column : span.column + bj].astype(np.float32) * both
     alpha, beta, base, plain = rule.alpha, rule.beta, rule.base, rule.plain
-    boxes, scratch = column_boxes(span, bj, columns), np.empty(5 * bj, np.float32)
-    runs = np.empty((boxes.shape[1], 3), np.int64)
-    for chunk in range(chunks[0], chunks[1]):
-        first, last = chunk * CHUNK, min(bi, (chunk + 1) * CHUNK)
-        for k in range(find_runs(span, first, last, bj, rows, boxes, rule, runs)):
-            left, right, near = runs[k, 0], runs[k, 1], runs[k, 2] > 0
-            out = scratch[: 5 * (right - left)].reshape(5, right - left)
-            attraction, repulsion = attractions[left:right], repulsions[left:right]
-            below = columns.below[span.column + left : span.column + right]
-            above = columns.above[span.column + left : span.column + right]
-            for i in range(first, last):
-                row, similarity = span.row + i, tile[i, left:right]
-                row_below, row_above = rows.below[row], rows.above[row]
-                row_attraction = np.float32(rows.attraction[row])
-                row_repulsion = np.float32(rows.repulsion[row])
-                own = self_column[row] - span.column - left
-                if near:
-                    pair_weights(row, span.column + left, rows, columns, own, rule, out)
-                    for j in range(len(similarity)):
-                        s = max(similarity[j], ZERO)
-                        p, n = out[0, j] * s, out[1, j] * s
-                        factor_p = row_attraction if p < row_below else ZERO
-                        factor_p += attraction[j] if p < below[j] else ZERO
-                        factor_n = row_repulsion if n > row_above else ZERO
-                        factor_n += repulsion[j] if n > above[j] else ZERO
-                        attracting = out[0, j] * out[2, j] * factor_p
-                        repelling = out[1, j] * out[3, j] * factor_n
-                        if not plain:
-                            attracting *= exp2(alpha * (base - p))
-                            repelling *= exp2(beta * (n - base))
-                        similarity[j] = repelling - attracting if s > ZERO else ZERO
-                else:
-                    for j in range(len(similarity)):
-                        s = max(similarity[j], ZERO)
-                        factor = row_repulsion if s > row_above else ZERO
-                        factor += repulsion[j] if s > above[j] else ZERO
-                        if not plain:
-                            factor *= exp2(beta * (s - base))
-                        similarity[j] = factor if s > ZERO else ZERO
-                if 0 <= own < len(similarity):
-                    similarity[own] = ZERO
+    pieces = cut(span, bi, bj, rows, columns, rule, chunks)
+    scratch = np.empty(5 * bj, np.float32)
+    for k in range(len(pieces)):
+        _, first, last, left, right, near = piece(pieces, k)
+        out = scratch[: 5 * (right - left)].reshape(5, right - left)
+        attraction, repulsion = attractions[left:right], repulsions[left:right]
+        below = columns.below[span.column + left : span.column + right]
+        above = columns.above[span.column + left : span.column + right]
+        for i in range(first, last):
+            row, similarity = span.row + i, tile[i, left:right]
+            row_below, row_above = rows.below[row], rows.above[row]
+            row_attraction = np.float32(rows.attraction[row])
+            row_repulsion = np.float32(rows.repulsion[row])
+            own = self_column[row] - span.column - left
+            if near:
+                pair_weights(row, span.column + left, rows, columns, own, rule, out)
+                for j in range(len(similarity)):
+                    s = max(similarity[j], ZERO)
+                    p, n = out[0, j] * s, out[1, j] * s
+                    factor_p = row_attraction if p < row_below else ZERO
+                    factor_p += attraction[j] if p < below[j] else ZERO
+                    factor_n = row_repulsion if n > row_above else ZERO
+                    factor_n += repulsion[j] if n > above[j] else ZERO
+                    attracting = out[0, j] * out[2, j] * factor_p
+                    repelling = out[1, j] * out[3, j] * factor_n
+                    if not plain:
+                        attracting *= exp2(alpha * (base - p))
+                        repelling *= exp2(beta * (n - base))
+                    similarity[j] = repelling - attracting if s > ZERO else ZERO
+            else:
+                for j in range(len(similarity)):
+                    s = max(similarity[j], ZERO)
+                    factor = row_repulsion if s > row_above else ZERO
+                    factor += repulsion[j] if s > above[j] else ZERO
+                    if not plain:
+                        factor *= exp2(beta * (s - base))
+                    similarity[j] = factor if s > ZERO else ZERO
+            if 0 <= own < len(similarity):
+                similarity[own] = ZERO

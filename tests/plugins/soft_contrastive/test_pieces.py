@@ -1,10 +1,9 @@
-"""Runs of near and far columns within a tile, against all distances."""
+"""Pieces of a tile that are near or far, against all distances."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,14 +14,14 @@ from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.inputs import checked_geometry
 from mlcore_soft_contrastive.layout import blocks
 from mlcore_soft_contrastive.numba_ops import NumbaTileOps
-from mlcore_soft_contrastive.numba_runs import column_boxes, find_runs
+from mlcore_soft_contrastive.numba_pieces import CHUNK, cut
 from mlcore_soft_contrastive.numba_weights import Span
 
 
 def runs_of(
-    positions_m: Tensor, first: int, last: int, *, near: bool = True, tile: int = 32
-) -> Any:
-    """Return the positions as sorted for ``tile``, and the runs of all columns for these rows."""
+    positions_m: Tensor, chunk: int, *, near: bool = True, tile: int = 32
+) -> tuple[Tensor, Any]:
+    """Return the positions as sorted for ``tile``, and the runs of all columns for a chunk."""
     geometry = checked_geometry(
         torch.zeros(len(positions_m), 2),
         positions_m,
@@ -34,10 +33,13 @@ def runs_of(
     ops = NumbaTileOps(geometry, SoftContrastiveConfig(), order, order)
     span = Span(row=0, column=0, near=near, symmetric=True, mirrored=False)
     size = len(positions_m)
-    boxes = column_boxes(span, size, ops._columns)
-    found = np.full((boxes.shape[1], 3), -1)
-    count = find_runs(span, first, last, size, ops._rows, boxes, ops._rule, found)
-    return positions_m[order.order], found[:count].tolist()
+    sides, rule = (ops._rows, ops._columns), ops._rule
+    pieces = cut(span, size, size, *sides, rule, (chunk, chunk + 1)).tolist()
+    for number, first, last, *_ in pieces:
+        assert (number, first, last) == (chunk, chunk * CHUNK, min(size, (chunk + 1) * CHUNK))
+    everything = cut(span, size, size, *sides, rule, (0, -(-size // CHUNK))).tolist()
+    assert pieces == [piece for piece in everything if piece[0] == chunk]
+    return positions_m[order.order], [piece[3:] for piece in pieces]
 
 
 @given(
@@ -53,12 +55,11 @@ def test_runs_cover_the_columns_and_leave_no_near_pair_out(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     positions = torch.rand(size, dim, generator=generator, dtype=torch.float64) * length_m
-    first = int(torch.randint(0, size, (1,), generator=generator))
-    last = min(size, first + 32)
-    positions, runs = runs_of(positions + 5e6, first, last, near=near)
+    chunk = int(torch.randint(0, -(-size // CHUNK), (1,), generator=generator))
+    positions, runs = runs_of(positions + 5e6, chunk, near=near)
     assert [left for left, _, _ in runs] == [0, *(right for _, right, _ in runs[:-1])]
     assert runs[-1][1] == size
-    distances = torch.cdist(positions[first:last], positions)
+    distances = torch.cdist(positions[chunk * CHUNK : (chunk + 1) * CHUNK], positions)
     for left, right, is_near in runs:
         assert left < right
         assert near or not is_near
@@ -70,9 +71,9 @@ def test_runs_along_a_road() -> None:
     """An image every 10 m, so that 32 images are 320 m, and the support of 126 m 13 images."""
     road = torch.zeros(300, 2, dtype=torch.float64)
     road[:, 0] = 10.0 * torch.arange(300)
-    assert runs_of(road, 0, 32)[1] == [[0, 64, 1], [64, 300, 0]]
-    assert runs_of(road, 160, 192)[1] == [[0, 128, 0], [128, 224, 1], [224, 300, 0]]
-    assert runs_of(road, 8, 12)[1] == [[0, 32, 1], [32, 300, 0]]
+    assert runs_of(road, 0)[1] == [[0, 64, 1], [64, 300, 0]]
+    assert runs_of(road, 5)[1] == [[0, 128, 0], [128, 224, 1], [224, 300, 0]]
+    assert runs_of(road, 9)[1] == [[0, 256, 0], [256, 300, 1]]
 
 
 def test_few_far_columns_between_near_ones_are_near() -> None:
@@ -80,4 +81,4 @@ def test_few_far_columns_between_near_ones_are_near() -> None:
     for detour, expected in ((32, [[0, 96, 1]]), (64, [[0, 32, 1], [32, 96, 0], [96, 128, 1]])):
         positions = torch.zeros(64 + detour, 2, dtype=torch.float64)
         positions[32 : 32 + detour, 1] = 1e4
-        assert runs_of(positions, 0, 32, tile=len(positions))[1] == expected
+        assert runs_of(positions, 0, tile=len(positions))[1] == expected
