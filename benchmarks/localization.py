@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks import _common as common
 
-DURATION = "about 100 minutes for 5 seeds, on 2 cores that had other work too"
+DURATION = "about an hour for 5 seeds on 2 cores; 100 minutes beside other work"
 
 PAPER = [
     "proposed",
