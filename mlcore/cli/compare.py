@@ -156,8 +156,8 @@ def _remember_plan(own: Namespace, configs: Mapping[Row, RunConfig]) -> None:
         for row, config in configs.items()
     }
     before = folder.read_json(path) if path.exists() else {}
-    for name in set(plan) & set(before):
-        if plan[name] != before[name]:
+    for name, chosen in plan.items():
+        if before.get(name, chosen) != chosen:
             raise ConfigError(
                 f"--out {own.out} holds runs of {name!r} with other options "
                 f"(see {path}); choose another folder"
