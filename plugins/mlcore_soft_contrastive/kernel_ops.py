@@ -8,6 +8,7 @@ the same source for the host) needs to know nothing of this.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -17,7 +18,14 @@ from mlcore.protocols import DeviceInfluenceFunction
 from mlcore_soft_contrastive.config import LARGEST_EXPONENT, SoftContrastiveConfig
 from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry, Places
-from mlcore_soft_contrastive.layout import Blocks, TilePair, raise_largest, self_columns
+from mlcore_soft_contrastive.layout import (
+    Blocks,
+    TilePair,
+    is_settled,
+    raise_largest,
+    self_columns,
+    sides,
+)
 
 BLOCK = 32
 _THREADS = (32, 8)
@@ -104,25 +112,23 @@ class KernelTileOps:
         self._terms = RowTerms(*self._rows.sums)
 
     def most_attracting(self, tile: Tensor, pair: TilePair) -> None:
-        by_row, by_column = self._run("most_attracting", tile, pair)
-        _raise(self._rows.attraction[pair.rows], by_row[0])
-        if pair.mirrored:
-            _raise(self._columns.attraction[pair.columns], by_column[0])
+        for side, span, (largest, _) in self._found("most_attracting", tile, pair):
+            _raise(side.attraction[span], largest)
 
     def least_most_attracting(self, pair: TilePair) -> float:
-        least = self._rows.attraction[pair.rows].min()
-        if pair.mirrored:
-            least = torch.minimum(least, self._columns.attraction[pair.columns].min())
-        return float(least)
+        least = [side.attraction[span].min() for side, span, _ in self._sides(pair)]
+        return float(torch.stack(least).min())
 
     def mining_extrema(self, tile: Tensor, pair: TilePair) -> None:
-        by_row, by_column = self._run("mining_extrema", tile, pair)
-        sides = [(self._rows, pair.rows, by_row)]
-        if pair.mirrored:
-            sides.append((self._columns, pair.columns, by_column))
-        for side, span, (largest, lacking) in sides:
+        for side, span, (largest, lacking) in self._found("mining_extrema", tile, pair):
             _raise(side.below[span], largest)
             side.above[span] = torch.minimum(side.above[span], -lacking.amax(dim=0))
+
+    def is_settled(self, pair: TilePair, weight: float) -> bool:
+        extrema = [
+            (side.attraction[span], side.above[span]) for side, span, _ in self._sides(pair)
+        ]
+        return is_settled(extrema, weight)
 
     def start_sums(self) -> None:
         for side in {id(side): side for side in (self._rows, self._columns)}.values():
@@ -134,20 +140,18 @@ class KernelTileOps:
                 side.above.fill_(-math.inf)
 
     def most_repelling(self, tile: Tensor, pair: TilePair) -> Tensor:
-        sides = [(self._rows, pair.rows, 1)]
-        if pair.mirrored:
-            sides.append((self._columns, pair.columns, 0))
-        kept = [
-            raise_largest(tile, dim, side.below[span], side.above[span], self._config.epsilon)
-            for side, span, dim in sides
+        if pair.gap_m < self._support_m:
+            for side, span, (largest, _) in self._found("mining_extrema", tile, pair):
+                _raise(side.below[span], largest + self._config.epsilon)
+            return tile.new_ones((), dtype=torch.bool)
+        thresholds = [
+            (side.below[span], side.above[span], dim) for side, span, dim in self._sides(pair)
         ]
-        return torch.stack(kept).any()
+        return raise_largest(tile, thresholds, self._config.epsilon)
 
     def sums(self, tile: Tensor, pair: TilePair) -> None:
-        by_row, by_column = self._run("sums", tile, pair)
-        self._rows.sums[:, pair.rows] += by_row.sum(dim=1)
-        if pair.mirrored:
-            self._columns.sums[:, pair.columns] += by_column.sum(dim=1)
+        for side, span, found in self._found("sums", tile, pair):
+            side.sums[:, span] += found.sum(dim=1)
 
     def terms(self) -> RowTerms:
         attraction, repulsion = self._rows.sums
@@ -169,6 +173,17 @@ class KernelTileOps:
 
     def gradient(self, tile: Tensor, pair: TilePair) -> None:
         self._run("gradient", tile, pair)
+
+    def _sides(self, pair: TilePair) -> list[tuple[_Side, slice, int]]:
+        return sides(pair, self._rows, self._columns)
+
+    def _found(
+        self, step: str, tile: Tensor, pair: TilePair
+    ) -> Iterator[tuple[_Side, slice, Tensor]]:
+        """Run one step; yield each side, its images and what each block found for them."""
+        found = self._run(step, tile, pair)
+        for (side, span, _), by_block in zip(self._sides(pair), found, strict=False):
+            yield side, span, by_block
 
     def _run(self, step: str, tile: Tensor, pair: TilePair) -> tuple[Tensor, Tensor]:
         """Return what each block found: ``(2, blocks, rows)``, ``(2, blocks, columns)``."""

@@ -6,13 +6,16 @@ apart than any pair attracts: their tiles need no distance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from mlcore_soft_contrastive.geometry import Geometry
+
+S = TypeVar("S")
 
 _CURVE_BITS = 16
 _NOWHERE = -(2**31)
@@ -135,21 +138,42 @@ def self_columns(geometry: Geometry, rows: Blocks, columns: Blocks) -> Tensor:
     return torch.where(own >= 0, places[own.clamp(min=0)], _NOWHERE)
 
 
-def raise_largest(
-    tile: Tensor, dim: int, below: Tensor, above: Tensor, epsilon: float
-) -> Tensor:
-    """Take the largest similarities of a far tile into mining's thresholds ``below``.
+def sides(pair: TilePair, rows: S, columns: S) -> list[tuple[S, slice, int]]:
+    """Return whose extrema and sums a tile counts for: the rows', mirrored the columns' too.
+
+    Each with the images of the tile and the dimension along which the tile is reduced.
+    """
+    return [(rows, pair.rows, 1), *([(columns, pair.columns, 0)] if pair.mirrored else [])]
+
+
+def is_settled(extrema: Iterable[tuple[Tensor, Tensor]], weight: float) -> bool:
+    """Return whether no ``w+`` up to ``weight`` can lower the least ``(s - t) w+``.
 
     Args:
-        tile: Similarities, before the clamp at 0.
-        dim: 1 for the largest of each row, 0 for that of each column.
-        below: Of these rows (or columns); changed in place.
-        above: What a similarity must exceed for such a row to keep it.
+        extrema: Of the rows, and of the columns: the largest p, which is t, and the least
+            ``(s - t) w+`` so far, at most 0.
+        weight: At least 0.
+    """
+    return all(bool((least <= -weight * t).all()) for t, least in extrema)
+
+
+def raise_largest(
+    n: Tensor, thresholds: Iterable[tuple[Tensor, Tensor, int]], epsilon: float
+) -> Tensor:
+    """Take the largest n of a far or weak tile into mining's thresholds.
+
+    Args:
+        n: Of a far tile the similarities, before the clamp at 0.
+        thresholds: Of the rows, and of the columns: ``below``, changed in place; ``above``,
+            what an n must exceed to be kept; the dimension along which n is reduced.
         epsilon: Mining's margin.
 
     Returns:
-        Scalar: whether some row keeps one.
+        Scalar: whether some n is kept.
     """
-    largest = tile.amax(dim=dim).clamp_(min=0.0)
-    torch.maximum(below, largest.to(below.dtype) + epsilon, out=below)
-    return (largest > above.to(largest.dtype)).any()
+    kept = []
+    for below, above, dim in thresholds:
+        largest = n.amax(dim=dim).clamp_(min=0.0)
+        torch.maximum(below, largest.to(below.dtype) + epsilon, out=below)
+        kept.append((largest > above.to(largest.dtype)).any())
+    return torch.stack(kept).any()

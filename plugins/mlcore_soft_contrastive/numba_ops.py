@@ -14,7 +14,14 @@ from mlcore_soft_contrastive.config import LARGEST_EXPONENT, SoftContrastiveConf
 from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry, Places
 from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
-from mlcore_soft_contrastive.layout import Blocks, TilePair, raise_largest, self_columns
+from mlcore_soft_contrastive.layout import (
+    Blocks,
+    TilePair,
+    is_settled,
+    raise_largest,
+    self_columns,
+    sides,
+)
 from mlcore_soft_contrastive.numba_pieces import CHUNK
 from mlcore_soft_contrastive.numba_weights import Floats, Rule, Side, Span
 from mlcore_soft_contrastive.threads import share
@@ -66,10 +73,7 @@ class NumbaTileOps:
             np.maximum(t, largest.max(axis=0), out=t)
 
     def least_most_attracting(self, pair: TilePair) -> float:
-        least = self._rows.attraction[pair.rows].min()
-        if pair.mirrored:
-            least = min(least, self._columns.attraction[pair.columns].min())
-        return float(least)
+        return min(float(side.attraction[span].min()) for side, span, _ in self._sides(pair))
 
     def mining_extrema(self, tile: Tensor, pair: TilePair) -> None:
         largest, lacking = self._run(numba_tiles.mining_extrema, tile, pair)
@@ -77,6 +81,13 @@ class NumbaTileOps:
             below, above = self._columns.below[pair.columns], self._columns.above[pair.columns]
             np.maximum(below, largest.max(axis=0), out=below)
             np.minimum(above, -lacking.max(axis=0), out=above)
+
+    def is_settled(self, pair: TilePair, weight: float) -> bool:
+        extrema = [
+            (torch.from_numpy(side.attraction[span]), torch.from_numpy(side.above[span]))
+            for side, span, _ in self._sides(pair)
+        ]
+        return is_settled(extrema, weight)
 
     def start_sums(self) -> None:
         for side in (
@@ -90,20 +101,17 @@ class NumbaTileOps:
             side.attraction[:] = side.repulsion[:] = 0.0
 
     def most_repelling(self, tile: Tensor, pair: TilePair) -> Tensor:
-        sides = [(self._rows, pair.rows, 1)]
-        if pair.mirrored:
-            sides.append((self._columns, pair.columns, 0))
-        kept = [
-            raise_largest(
-                tile,
-                dim,
-                torch.from_numpy(side.below[span]),
-                torch.from_numpy(side.above[span]),
-                self._config.epsilon,
-            )
-            for side, span, dim in sides
+        if pair.gap_m < self._support_m:
+            largest, _ = self._run(numba_tiles.most_repelling, tile, pair)
+            if pair.mirrored:
+                below = self._columns.below[pair.columns]
+                np.maximum(below, largest.max(axis=0) + self._rule.epsilon, out=below)
+            return torch.tensor(True)
+        thresholds = [
+            (torch.from_numpy(side.below[span]), torch.from_numpy(side.above[span]), dim)
+            for side, span, dim in self._sides(pair)
         ]
-        return torch.stack(kept).any()
+        return raise_largest(tile, thresholds, self._config.epsilon)
 
     def sums(self, tile: Tensor, pair: TilePair) -> None:
         attraction, repulsion = self._run(numba_tiles.sums, tile, pair)
@@ -131,6 +139,9 @@ class NumbaTileOps:
 
     def gradient(self, tile: Tensor, pair: TilePair) -> None:
         self._run(numba_tiles.gradient, tile, pair)
+
+    def _sides(self, pair: TilePair) -> list[tuple[Side, slice, int]]:
+        return sides(pair, self._rows, self._columns)
 
     def _run(self, step: Callable[..., None], tile: Tensor, pair: TilePair) -> Floats:
         """Run one step on all rows of the tile; return what it leaves for the columns."""
@@ -195,5 +206,6 @@ def _rule(geometry: Geometry, config: SoftContrastiveConfig) -> Rule:
         alpha=np.float32(config.alpha * _LOG2_E),
         beta=np.float32(config.beta * _LOG2_E),
         base=np.float32(config.base),
+        epsilon=np.float32(config.epsilon),
         plain=config.aggregation == "plain",
     )

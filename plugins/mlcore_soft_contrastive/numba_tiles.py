@@ -108,6 +108,37 @@ def mining_extrema(
 
 
 @compiled("contract", "nsz")
+def most_repelling(
+    tile: Floats,
+    span: Span,
+    rows: Side,
+    columns: Side,
+    self_column: Any,
+    rule: Rule,
+    chunks: Any,
+    by_column: Any,
+) -> None:
+    """Raise the rows' ``below`` to epsilon over the largest n; leave the columns' largest."""
+    bi, bj = tile.shape
+    pieces = cut(span, bi, bj, rows, columns, rule, chunks)
+    scratch = np.empty(5 * bj, np.float32)
+    for k in range(len(pieces)):
+        chunk, first, last, left, right, near = piece(pieces, k)
+        out = scratch[: 5 * (right - left)].reshape(5, right - left)
+        largest, n = by_column[0, chunk, left:right], out[2]
+        out[1] = ONE
+        for i in range(first, last):
+            row, similarity = span.row + i, tile[i, left:right]
+            if near:
+                own = self_column[row] - span.column - left
+                pair_weights(row, span.column + left, rows, columns, own, rule, out)
+            for j in range(len(n)):
+                n[j] = out[1, j] * max(similarity[j], ZERO)
+                largest[j] = max(largest[j], n[j])
+            rows.below[row] = max(rows.below[row], largest_of(n) + rule.epsilon)
+
+
+@compiled("contract", "nsz")
 def sums(
     tile: Floats,
     span: Span,

@@ -77,6 +77,7 @@ class Rule(NamedTuple):
         alpha: Times log2(e).
         beta: Times log2(e).
         base: The lambda of the formula.
+        epsilon: Mining's margin.
         plain: Whether pairs are summed without exponential.
     """
 
@@ -89,6 +90,7 @@ class Rule(NamedTuple):
     alpha: np.float32
     beta: np.float32
     base: np.float32
+    epsilon: np.float32
     plain: bool
 
 

@@ -25,10 +25,19 @@ from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.layout import Blocks, TilePair
 from mlcore_soft_contrastive.products import Products
 
-KEPT_SHARE, KEPT_SHARE_MINING, KEPT_FLOATS = 3, 4, 2**20
+KEPT_SHARE, KEPT_SHARE_MINING, KEPT_FLOATS = 3, 5, 2**20
 """Similarities kept from pass to pass: multiples of the embeddings' own memory, and more.
 
 Mining needs a near tile four times, not twice.
+"""
+
+ROUNDING = 1e-5
+"""Bounds of what elementwise work finds leave this much for its float32."""
+
+SHORTEST_SHARE = 1e-3
+"""A row whose gradient is a smaller part of the usual one than this need not be more exact.
+
+Without it one image that mining leaves no near pair would bring all far tiles back.
 """
 
 SAFE_NORMS = (1e-15, 1e15)
@@ -52,13 +61,16 @@ class TileOps(Protocol):
     def mining_extrema(self, tile: Tensor, pair: TilePair) -> None:
         """Mining, second step: the largest n and the least ``(s - t) w+`` of each row."""
 
+    def is_settled(self, pair: TilePair, weight: float) -> bool:
+        """Return whether no ``w+`` up to ``weight`` can lower a row's ``(s - t) w+``."""
+
     def start_sums(self) -> None:
         """Turn the extrema into thresholds; the sums start at zero."""
 
     def most_repelling(self, tile: Tensor, pair: TilePair) -> Tensor:
-        """Mining, after :meth:`start_sums`: take a far tile into the largest n.
+        """Mining, after :meth:`start_sums`: take a far or weak tile into the largest n.
 
-        Returns a scalar: whether some row keeps a pair of the tile.
+        Returns a scalar: whether some row may keep a repelling pair of the tile.
         """
 
     def sums(self, tile: Tensor, pair: TilePair) -> None:
@@ -223,7 +235,9 @@ class _Walk:
         self._room = math.inf if plan.config.save_similarity else share * floats + KEPT_FLOATS
         numbers = range(len(plan.pairs))
         self._near = [k for k in numbers if plan.is_near(plan.pairs[k])]
+        # What mining decides without: far tiles, and near ones that attract too weakly.
         self._far = [k for k in numbers if not plan.is_near(plan.pairs[k])]
+        self._weak: list[int] = []
         # The largest similarity of each far tile, for its part in the gradient.
         self._largest: dict[int, Tensor] = {}
         # Whether mining keeps any pair of each far tile.
@@ -235,23 +249,35 @@ class _Walk:
         if not plan.config.mining:
             return
         gaps_m = torch.tensor([pair.gap_m for pair in plan.pairs], dtype=torch.float64)
-        most_possible = plan.geometry.influence(gaps_m).tolist()
-        for k in sorted(self._near, key=lambda k: plan.pairs[k].gap_m):
+        # Influence never rises with distance: this is the most that a pair of a tile has.
+        weights = (plan.geometry.influence(gaps_m) * (1.0 + ROUNDING)).tolist()
+        nearest_first = sorted(self._near, key=lambda k: plan.pairs[k].gap_m)
+        for k in nearest_first:
             pair = plan.pairs[k]
-            # Influence never rises with distance: far tiles often have nothing to offer.
-            if most_possible[k] > plan.ops.least_most_attracting(pair):
+            if weights[k] > plan.ops.least_most_attracting(pair):
                 plan.ops.most_attracting(self._similarities(k), pair)
-        for k in self._near:
-            plan.ops.mining_extrema(self._similarities(k), plan.pairs[k])
+        self._near = []
+        for k in nearest_first:
+            pair = plan.pairs[k]
+            # An attraction below epsilon is kept whatever the largest n.
+            if weights[k] < plan.config.epsilon and plan.ops.is_settled(pair, weights[k]):
+                self._weak.append(k)
+            else:
+                self._near.append(k)
+                plan.ops.mining_extrema(self._similarities(k), pair)
 
     def sum(self) -> None:
         """Accumulate the sums of every row.
 
-        Far tiles first, in one pass: nothing in them attracts, so that which of their pairs
-        are kept is known from near tiles; which attracting pairs are, only after them.
+        Far and weak tiles first, in one pass: which of their pairs are kept is known from
+        near tiles; which attracting pairs of near tiles are, only after them.
         """
         plan, config = self.plan, self.plan.config
         plan.ops.start_sums()
+        for k in self._weak:
+            tile = self._similarities(k)
+            plan.ops.most_repelling(tile, plan.pairs[k])
+            plan.ops.sums(tile, plan.pairs[k])
         for k in self._far:
             pair = plan.pairs[k]
             # Most are left out of the gradient: what room there is, is for near tiles.
@@ -303,7 +329,8 @@ class _Walk:
         A pair beyond the support adds at most ``2 steepest e^(beta (s - base))`` times a
         unit vector. A tile is left out if all pairs of a row, were they as similar as its
         most similar, would add less than half a unit in the last place of the length that
-        the row's gradient has so far, and likewise for a column.
+        the row's gradient has so far, or of :data:`SHORTEST_SHARE` of the root mean square
+        over all rows if that is more; and likewise for a column.
         """
         largest_of = self._largest
         if largest_of and self._kept_any:
@@ -347,14 +374,19 @@ class _Walk:
 
 
 def _shortest(gradient: Tensor, unit: Tensor, order: Blocks) -> dict[int, float]:
-    """Return, by a block's first row, the least length across ``unit`` of its gradients."""
-    shortest = []
+    """Return, by a block's first row, the least length across ``unit`` of its gradients.
+
+    Never less than :data:`SHORTEST_SHARE` of the root mean square over all rows.
+    """
+    lengths = []
     for span in order.spans:  # a block at a time: no temporary of the embeddings' size
         rows, units = gradient[span], unit[span].to(gradient.dtype)
         along = (rows * units).sum(dim=1, keepdim=True)
-        shortest.append(torch.linalg.vector_norm(rows - along * units, dim=1).amin())
+        lengths.append(torch.linalg.vector_norm(rows - along * units, dim=1))
+    usual = torch.cat(lengths).square().mean().sqrt()
+    shortest = torch.stack([of_block.amin() for of_block in lengths])
     starts = [span.start for span in order.spans]
-    return dict(zip(starts, torch.stack(shortest).tolist(), strict=True))
+    return dict(zip(starts, shortest.clamp(min=SHORTEST_SHARE * usual).tolist(), strict=True))
 
 
 def _unsorted(values: Tensor, order: Blocks) -> Tensor:

@@ -14,7 +14,14 @@ from torch import Tensor
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry, PairWeights, Places, pair_weights
-from mlcore_soft_contrastive.layout import Blocks, TilePair, raise_largest, self_columns
+from mlcore_soft_contrastive.layout import (
+    Blocks,
+    TilePair,
+    is_settled,
+    raise_largest,
+    self_columns,
+    sides,
+)
 
 
 class _LogSum:
@@ -109,10 +116,8 @@ class TorchTileOps:
             torch.maximum(t, view.p.amax(dim=1).double(), out=t)
 
     def least_most_attracting(self, pair: TilePair) -> float:
-        least = self._rows.t[pair.rows].min()
-        if pair.mirrored:
-            least = torch.minimum(least, self._columns.t[pair.columns].min())
-        return float(least)
+        least = [side.t[span].min() for side, span, _ in self._sides(pair)]
+        return float(torch.stack(least).min())
 
     def mining_extrema(self, tile: Tensor, pair: TilePair) -> None:
         for view in self._views(tile, pair, both=pair.mirrored):
@@ -120,6 +125,10 @@ class TorchTileOps:
             torch.maximum(n, view.n.amax(dim=1).double(), out=n)
             excess = (view.s - view.column(view.side.t)) * view.weights.attraction
             torch.minimum(shortfall, excess.amin(dim=1).double(), out=shortfall)
+
+    def is_settled(self, pair: TilePair, weight: float) -> bool:
+        extrema = [(side.t[span], side.shortfall[span]) for side, span, _ in self._sides(pair)]
+        return is_settled(extrema, weight)
 
     def start_sums(self) -> None:
         if not self._config.mining:
@@ -129,14 +138,13 @@ class TorchTileOps:
             side.above = side.t + side.shortfall - self._config.epsilon
 
     def most_repelling(self, tile: Tensor, pair: TilePair) -> Tensor:
-        sides = [(self._rows, pair.rows, 1)]
-        if pair.mirrored:
-            sides.append((self._columns, pair.columns, 0))
-        kept = [
-            raise_largest(tile, dim, side.below[span], side.above[span], self._config.epsilon)
-            for side, span, dim in sides
+        n = tile
+        if pair.gap_m < self._geometry.influence.support_m:
+            n = self._views(tile, pair, both=False)[0].n
+        thresholds = [
+            (side.below[span], side.above[span], dim) for side, span, dim in self._sides(pair)
         ]
-        return torch.stack(kept).any()
+        return raise_largest(n, thresholds, self._config.epsilon)
 
     def sums(self, tile: Tensor, pair: TilePair) -> None:
         config = self._config
@@ -168,6 +176,9 @@ class TorchTileOps:
             by_similarity = self._row_gradient(view)
             total += by_similarity if k == 0 else by_similarity.T
         torch.mul(total, tile > 0, out=tile)
+
+    def _sides(self, pair: TilePair) -> list[tuple[_Side, slice, int]]:
+        return sides(pair, self._rows, self._columns)
 
     def _row_gradient(self, view: _Pairs) -> Tensor:
         """Return the derivative of the rows' own terms by each similarity."""

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +15,10 @@ from torch import Tensor
 UTM_ORIGIN_M = torch.tensor([619_873.4, 5_735_211.8], dtype=torch.float64)
 
 
-def _load_reference() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "soft_contrastive_reference", Path(__file__).with_name("reference.py")
-    )
+def _load(name: str) -> ModuleType:
+    """Import a file beside this one; ``tests`` is no package."""
+    path = Path(__file__).parent / name
+    spec = importlib.util.spec_from_file_location(f"soft_contrastive_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -38,7 +39,24 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def reference() -> ModuleType:
     """The slow float64 loops."""
-    return _load_reference()
+    return _load("reference.py")
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Compile a CUDA source for the host, once; ``descending`` turns the threads' order."""
+    build = _load("host/build.py")
+    if build.COMPILER is None:
+        pytest.skip("no g++ or clang++ here to compile the kernels for the host")
+    built: dict[str, Any] = {}
+
+    def make(source: str, *, descending: bool = False) -> Any:
+        if source not in built:
+            built[source] = build.HostKernels(source, tmp_path_factory.mktemp("kernels"))
+        built[source].descending = descending
+        return built[source]
+
+    return make
 
 
 @pytest.fixture(scope="session")

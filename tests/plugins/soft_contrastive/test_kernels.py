@@ -5,13 +5,10 @@ Compared with the dense float64 implementation; and, mutated, shown to fail.
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import math
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -36,22 +33,6 @@ from mlcore_soft_contrastive.layout import blocks, tile_pairs
 from mlcore_soft_contrastive.products import Products
 from mlcore_soft_contrastive.tiled import Plan, tiled_row_terms
 
-
-def _load_build() -> ModuleType:
-    path = Path(__file__).parent / "host" / "build.py"
-    spec = importlib.util.spec_from_file_location("soft_contrastive_host_build", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-build = _load_build()
-pytestmark = pytest.mark.skipif(
-    build.COMPILER is None, reason="no g++ or clang++ here to compile the kernels for the host"
-)
-
 Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
 INFLUENCES: dict[str, Any] = {
     "sigmoid": Sigmoid(),
@@ -59,20 +40,6 @@ INFLUENCES: dict[str, Any] = {
     "tanh": Tanh(),
     "step": Step(),
 }
-
-
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """Compile a source once; ``descending`` resumes threads in the other order."""
-    built: dict[str, Any] = {}
-
-    def make(source: str, *, descending: bool = False) -> Any:
-        if source not in built:
-            built[source] = build.HostKernels(source, tmp_path_factory.mktemp("kernels"))
-        built[source].descending = descending
-        return built[source]
-
-    return make
 
 
 def evaluate(

@@ -1,0 +1,116 @@
+"""Near tiles that attract too weakly to decide what mining keeps: walked once, like far ones."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mlcore_soft_contrastive import Sigmoid, planning, soft_contrastive_loss
+from mlcore_soft_contrastive.kernel_ops import KernelTileOps
+from mlcore_soft_contrastive.kernel_source import tiles_source
+from mlcore_soft_contrastive.layout import TilePair
+from mlcore_soft_contrastive.numba_ops import NumbaTileOps
+from mlcore_soft_contrastive.torch_ops import TorchTileOps
+
+TILE = 16
+OPS: dict[str, Any] = {"numba": NumbaTileOps, "torch": TorchTileOps, "kernels": KernelTileOps}
+Steps = dict[str, list[float]]
+
+
+@pytest.fixture(params=OPS)
+def ops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Each kind of elementwise work in turn, on small tiles."""
+    chosen = make = OPS[request.param]
+    if chosen is KernelTileOps:
+        kernels = request.getfixturevalue("kernels")
+        make = partial(chosen, launch=kernels(tiles_source(Sigmoid().device_code())))
+    monkeypatch.setattr(planning, "choose", lambda *_: (request.param, TILE, make))
+    return chosen
+
+
+@pytest.fixture
+def steps(ops: Any, monkeypatch: pytest.MonkeyPatch) -> Steps:
+    """Gaps of the tiles that each step of mining has seen."""
+    seen: Steps = {"mining_extrema": [], "most_repelling": []}
+
+    def spy(name: str) -> None:
+        work = getattr(ops, name)
+
+        def noted(self: Any, tile: Tensor, pair: TilePair) -> Any:
+            seen[name].append(pair.gap_m)
+            return work(self, tile, pair)
+
+        monkeypatch.setattr(ops, name, noted)
+
+    for name in seen:
+        spy(name)
+    return seen
+
+
+def streets(*starts_m: float) -> Tensor:
+    """Return the positions of as many streets of a block's images, 1 m long."""
+    generator = torch.Generator().manual_seed(0)
+    positions = torch.rand(len(starts_m) * TILE, 2, generator=generator, dtype=torch.float64)
+    positions[:, 0] += torch.tensor(starts_m).double().repeat_interleave(TILE)
+    return positions
+
+
+def random_looks(seed: int) -> Tensor:
+    """Return embeddings of three streets' images that have nothing to do with places."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(3 * TILE, 8, generator=generator, dtype=torch.float64) + 0.8
+
+
+def evaluate(embeddings: Tensor, positions: Tensor, **options: Any) -> tuple[float, Tensor]:
+    leaf = embeddings.clone().requires_grad_()
+    loss = soft_contrastive_loss(leaf, positions, **options)
+    (grad,) = torch.autograd.grad(loss, leaf)
+    return loss.item(), grad.double()
+
+
+def off(embeddings: Tensor, positions: Tensor, **options: Any) -> float:
+    """Return the tiles' error relative to dense float64, of the loss or of the gradient."""
+    loss, grad = evaluate(embeddings.float(), positions, implementation="tiled", **options)
+    if "references" in options:
+        options["references"] = options["references"].double()
+    wanted, by = evaluate(embeddings.double(), positions, implementation="dense", **options)
+    return max(abs(loss - wanted) / wanted, float((grad - by).norm() / by.norm()))
+
+
+@pytest.mark.parametrize("aggregation", ["log-sum-exp", "plain"])
+@pytest.mark.parametrize("rectangular", [False, True])
+def test_they_are_walked_once_and_nothing_is_lost(
+    aggregation: str, rectangular: bool, steps: Steps
+) -> None:
+    positions = streets(0.0, 25.0, 60.0)
+    for seed in range(4):
+        embeddings = random_looks(seed)
+        options: dict[str, Any] = {"aggregation": aggregation}
+        if rectangular:
+            options["references"] = embeddings.flip(0).float()
+            options["reference_positions_m"] = positions.flip(0)
+        assert off(embeddings, positions, **options) < 2e-6
+    assert max(steps["mining_extrema"]) == 0.0
+    weak = [gap for gap in steps["most_repelling"] if gap < Sigmoid().support_m]
+    assert len(weak) == len(steps["most_repelling"]) == 4 * (6 if rectangular else 3)
+
+
+def test_their_most_repelling_pair_is_needed(ops: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "most_repelling", lambda *_: torch.tensor(True))
+    positions = streets(0.0, 25.0, 60.0)
+    assert max(off(random_looks(seed), positions) for seed in range(4)) > 1e-2
+
+
+def test_one_that_lowers_a_least_attraction_is_mined(steps: Steps) -> None:
+    """An image lacks nothing beside it; 19 m off something else stands, and w+ is up to 0.09.
+
+    That lowers what a repelling pair must exceed from 0.90 to 0.81; the third street's 0.86
+    lies between.
+    """
+    looks = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.86, 0.0, 0.51]])
+    assert off(looks.repeat_interleave(TILE, dim=0), streets(0.0, 18.9, 60.0)) < 2e-6
+    assert any(17.8 < gap < 18.9 for gap in steps["mining_extrema"])
