@@ -56,6 +56,13 @@ class TilePair:
     symmetric: bool
 
     @property
+    def size(self) -> int:
+        """Number of pairs."""
+        height: int = self.rows.stop - self.rows.start
+        width: int = self.columns.stop - self.columns.start
+        return height * width
+
+    @property
     def mirrored(self) -> bool:
         """Whether the tile also stands for its transpose, which is not walked."""
         return self.symmetric and self.rows != self.columns

@@ -11,7 +11,6 @@ factor of its row, so that the upper triangle suffices::
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any, Protocol
@@ -24,6 +23,7 @@ from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.layout import Blocks, TilePair
 from mlcore_soft_contrastive.products import Products
+from mlcore_soft_contrastive.unit_rows import UnitRows
 
 KEPT_SHARE, KEPT_SHARE_MINING, KEPT_FLOATS = 3, 5, 2**20
 """Similarities kept from pass to pass: multiples of the embeddings' own memory, and more.
@@ -39,9 +39,6 @@ SHORTEST_SHARE = 1e-3
 
 Without it one image that mining leaves no near pair would bring all far tiles back.
 """
-
-SAFE_NORMS = (1e-15, 1e15)
-"""Between these, a float32 norm's squares neither overflow nor lose precision."""
 
 
 class TileOps(Protocol):
@@ -180,46 +177,6 @@ class _TiledLoss(torch.autograd.Function):
         )
 
 
-@dataclass(frozen=True)
-class UnitRows:
-    """Embeddings divided by their norms, along the curve; zero rows stay zero.
-
-    Attributes:
-        values: ``(N, D)``, float32 or float64.
-        largest: ``(N, 1)``, the largest magnitude in the row (1 for a zero row).
-        norm: ``(N, 1)``, norm of the row divided by ``largest`` (1 for a zero row).
-        dtype: Of the embeddings.
-    """
-
-    values: Tensor
-    largest: Tensor
-    norm: Tensor
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, embeddings: Tensor, order: Blocks) -> UnitRows:
-        """Sort and normalise ``embeddings`` ``(N, D)``."""
-        values = embeddings.detach()[order.order]
-        if values.dtype in (torch.float16, torch.bfloat16):
-            values = values.float()
-        largest = values.new_ones(len(values), 1)
-        norm = torch.linalg.vector_norm(values, dim=1, keepdim=True)
-        if not ((norm > SAFE_NORMS[0]) & (norm < SAFE_NORMS[1])).all():
-            # Divided by its largest entry first, no row over- or underflows when squared.
-            largest = torch.linalg.vector_norm(values, ord=torch.inf, dim=1, keepdim=True)
-            largest.masked_fill_(largest == 0, 1.0)
-            norm = torch.linalg.vector_norm(values.div_(largest), dim=1, keepdim=True)
-            norm.masked_fill_(norm == 0, 1.0)
-        return cls(values.div_(norm), largest, norm, embeddings.dtype)
-
-    def chain(self, by_unit: Tensor) -> Tensor:
-        """Turn the gradient by the unit rows, in place, into that by the embeddings."""
-        along = torch.bmm(by_unit[:, None, :], self.values[:, :, None])[:, 0]
-        return (
-            by_unit.addcmul_(along, self.values, value=-1.0).div_(self.norm).div_(self.largest)
-        )
-
-
 class _Walk:
     """Goes over the tiles: similarities, elementwise work, gradient products."""
 
@@ -230,9 +187,13 @@ class _Walk:
         rows, columns = plan.rows.spans[0], plan.columns.spans[0]
         self._scratch = x.new_empty((rows.stop - rows.start) * (columns.stop - columns.start))
         self._kept: dict[int, Tensor] = {}
-        floats = x.numel() + (0 if plan.square else y.numel())
-        share = KEPT_SHARE_MINING if plan.config.mining else KEPT_SHARE
-        self._room = math.inf if plan.config.save_similarity else share * floats + KEPT_FLOATS
+        room = sum(pair.size for pair in plan.pairs)
+        if not plan.config.save_similarity:
+            share = KEPT_SHARE_MINING if plan.config.mining else KEPT_SHARE
+            floats = x.numel() + (0 if plan.square else y.numel())
+            room = min(room, share * floats + KEPT_FLOATS)
+        # One piece, which goes back to the system as a whole; the heap may keep tiles.
+        self._room = x.new_empty(room)
         numbers = range(len(plan.pairs))
         self._near = [k for k in numbers if plan.is_near(plan.pairs[k])]
         # What mining decides without: far tiles, and near ones that attract too weakly.
@@ -312,11 +273,12 @@ class _Walk:
                 self._add_tile(k, by_x, by_y)
         for k in self._felt(by_x, by_y, steepest):
             self._add_tile(k, by_x, by_y)
+        self._room = self._room.new_empty(0)
         return by_x, None if self.plan.square else by_y
 
     def _add_tile(self, k: int, by_x: Tensor, by_y: Tensor | None) -> None:
         plan, pair = self.plan, self.plan.pairs[k]
-        tile = self._similarities(k)
+        tile = self._similarities(k, keep=False)
         self._kept.pop(k, None)  # what is kept is overwritten now
         plan.ops.gradient(tile, pair)
         plan.products.add(by_x[pair.rows], tile, self.y[pair.columns])
@@ -365,12 +327,12 @@ class _Walk:
             return self._kept[k]
         pair = self.plan.pairs[k]
         x, y = self.x[pair.rows], self.y[pair.columns]
-        size = len(x) * len(y)
-        target = self._scratch[:size]
-        if keep and size <= self._room:
-            self._room -= size
-            target = self._kept[k] = torch.empty_like(target).view(len(x), len(y))
-        return self.plan.products.similarities(x, y, target.view(len(x), len(y)))
+        keep = keep and pair.size <= len(self._room)
+        target = (self._room if keep else self._scratch)[: pair.size].view(len(x), len(y))
+        if keep:
+            self._room = self._room[pair.size :]
+            self._kept[k] = target
+        return self.plan.products.similarities(x, y, target)
 
 
 def _shortest(gradient: Tensor, unit: Tensor, order: Blocks) -> dict[int, float]:
@@ -378,15 +340,15 @@ def _shortest(gradient: Tensor, unit: Tensor, order: Blocks) -> dict[int, float]
 
     Never less than :data:`SHORTEST_SHARE` of the root mean square over all rows.
     """
-    lengths = []
+    lengths = gradient.new_empty(len(gradient))
     for span in order.spans:  # a block at a time: no temporary of the embeddings' size
         rows, units = gradient[span], unit[span].to(gradient.dtype)
         along = (rows * units).sum(dim=1, keepdim=True)
-        lengths.append(torch.linalg.vector_norm(rows - along * units, dim=1))
-    usual = torch.cat(lengths).square().mean().sqrt()
-    shortest = torch.stack([of_block.amin() for of_block in lengths])
-    starts = [span.start for span in order.spans]
-    return dict(zip(starts, shortest.clamp(min=SHORTEST_SHARE * usual).tolist(), strict=True))
+        lengths[span] = torch.linalg.vector_norm(rows - along * units, dim=1)
+    usual = lengths.double().square().mean().sqrt()  # squares that float32 might not hold
+    lengths.clamp_(min=SHORTEST_SHARE * float(usual))
+    shortest = torch.stack([lengths[span].amin() for span in order.spans]).tolist()
+    return dict(zip((span.start for span in order.spans), shortest, strict=True))
 
 
 def _unsorted(values: Tensor, order: Blocks) -> Tensor:

@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from mlcore_soft_contrastive import soft_contrastive_loss
+
 UTM_ORIGIN_M = torch.tensor([619_873.4, 5_735_211.8], dtype=torch.float64)
 
 
@@ -77,3 +79,42 @@ def route() -> Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]:
         return features, xy + UTM_ORIGIN_M, (turns * 2 - 1) * math.pi
 
     return make
+
+
+@pytest.fixture(scope="session")
+def evaluate() -> Callable[..., tuple[Tensor, Tensor, str]]:
+    """Compute loss, gradient and the implementation's name, by default in tiles."""
+
+    def run(
+        embeddings: Tensor, *args: Any, implementation: Any = "tiled", **options: Any
+    ) -> tuple[Tensor, Tensor, str]:
+        leaf = embeddings.clone().requires_grad_()
+        loss, stats = soft_contrastive_loss(
+            leaf, *args, implementation=implementation, return_stats=True, **options
+        )
+        (grad,) = torch.autograd.grad(loss, leaf)
+        return loss.detach(), grad, str(stats["implementation"])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def agree(
+    evaluate: Callable[..., tuple[Tensor, Tensor, str]],
+) -> Callable[..., dict[str, tuple[float, float]]]:
+    """Return errors (loss, gradient) relative to dense float64, by implementation."""
+
+    def run(embeddings: Tensor, *args: Any, **options: Any) -> dict[str, tuple[float, float]]:
+        expected, expected_grad, _ = evaluate(
+            embeddings.double(), *args, implementation="dense", **options
+        )
+        errors = {}
+        for dtype in (torch.float32, torch.float64):
+            loss, grad, name = evaluate(embeddings.to(dtype), *args, **options)
+            errors[name] = (
+                abs(loss.item() - expected.item()) / abs(expected.item()),
+                ((grad - expected_grad).norm() / expected_grad.norm()).item(),
+            )
+        return errors
+
+    return run

@@ -22,11 +22,10 @@ from mlcore_soft_contrastive import (
     planning,
     soft_contrastive_loss,
 )
-from mlcore_soft_contrastive.layout import TilePair, hilbert_index
-from mlcore_soft_contrastive.numba_ops import NumbaTileOps
-from mlcore_soft_contrastive.torch_ops import TorchTileOps
 
 Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
+Evaluate = Callable[..., tuple[Tensor, Tensor, str]]
+Agree = Callable[..., dict[str, tuple[float, float]]]
 INFLUENCES = {"sigmoid": Sigmoid(), "linear": Linear(), "tanh": Tanh(), "step": Step()}
 FORMS = list(itertools.product(INFLUENCES, [True, False], ["log-sum-exp", "plain"]))
 
@@ -48,32 +47,6 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "CPU_TILE", 16)
 
 
-def evaluate(
-    embeddings: Tensor, *args: Any, implementation: Any = "tiled", **options: Any
-) -> tuple[Tensor, Tensor, str]:
-    leaf = embeddings.clone().requires_grad_()
-    loss, stats = soft_contrastive_loss(
-        leaf, *args, implementation=implementation, return_stats=True, **options
-    )
-    (grad,) = torch.autograd.grad(loss, leaf)
-    return loss.detach(), grad, str(stats["implementation"])
-
-
-def agree(embeddings: Tensor, *args: Any, **options: Any) -> dict[str, tuple[float, float]]:
-    """Return errors (loss, gradient) relative to dense float64, by implementation."""
-    expected, expected_grad, _ = evaluate(
-        embeddings.double(), *args, implementation="dense", **options
-    )
-    errors = {}
-    for dtype in (torch.float32, torch.float64):
-        loss, grad, name = evaluate(embeddings.to(dtype), *args, **options)
-        errors[name] = (
-            abs(loss.item() - expected.item()) / abs(expected.item()),
-            ((grad - expected_grad).norm() / expected_grad.norm()).item(),
-        )
-    return errors
-
-
 @pytest.mark.parametrize(("name", "mining", "aggregation"), FORMS)
 # Narrow tiles: near or far as a whole. A wide one holds runs of both.
 @pytest.mark.parametrize(
@@ -90,6 +63,7 @@ def test_equals_dense(
     limit: Any,
     route: Route,
     monkeypatch: pytest.MonkeyPatch,
+    agree: Agree,
 ) -> None:
     monkeypatch.setattr(planning, "CPU_TILE", tile)
     embeddings, positions, headings = route(size, length_m, 3)
@@ -106,41 +80,6 @@ def test_equals_dense(
     assert max(errors["tiled-torch"]) < 1e-11
     assert errors["tiled-numba"][0] < 1e-5
     assert errors["tiled-numba"][1] < 2e-6
-
-
-@pytest.mark.parametrize("mining", [True, False])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_far_tiles_that_mining_drops_whole_are_not_worked_on(
-    mining: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two streets a kilometre apart that look different: no pair of both is hard."""
-    positions = torch.zeros(64, 2, dtype=torch.float64)
-    positions[:32, 0] = torch.arange(32.0)
-    positions[32:, 0] = 1000.0 + torch.arange(32.0)
-    embeddings = torch.zeros(64, 33, dtype=dtype)
-    embeddings[:32, 0], embeddings[32:, 1] = 1.0, 1.0
-    embeddings[:, 2] = 0.1 + 0.01 * torch.arange(64)
-    monkeypatch.setattr(planning, "CPU_TILE", 32)
-    worked = {"sums": 0, "gradient": 0}
-
-    def count_far(ops: type, name: str) -> None:
-        work = getattr(ops, name)
-
-        def counted(self: Any, tile: Tensor, pair: TilePair) -> None:
-            worked[name] += pair.gap_m > 500.0
-            work(self, tile, pair)
-
-        monkeypatch.setattr(ops, name, counted)
-
-    for ops, name in itertools.product((NumbaTileOps, TorchTileOps), worked):
-        count_far(ops, name)
-    loss, grad, _ = evaluate(embeddings, positions, mining=mining, beta=10.0)
-    assert worked == {"sums": 0 if mining else 1, "gradient": 0 if mining else 1}
-    expected, expected_grad, _ = evaluate(
-        embeddings.double(), positions, mining=mining, beta=10.0, implementation="dense"
-    )
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert (grad - expected_grad).norm() < 1e-5 * expected_grad.norm()
 
 
 @pytest.mark.parametrize(("mining", "aggregation"), [(True, "log-sum-exp"), (False, "plain")])
@@ -177,14 +116,14 @@ def test_rectangular_equals_dense(
         assert (actual - wanted).norm() <= tolerance * wanted.norm()
 
 
-def test_three_coordinates(route: Route) -> None:
+def test_three_coordinates(route: Route, agree: Agree) -> None:
     embeddings, positions, _ = route(60, 100.0, 2)
     height = torch.rand(60, 1, dtype=torch.float64) * 50.0
     errors = agree(embeddings, torch.cat([positions, height], dim=1))
     assert errors["tiled-numba"][1] < 2e-6
 
 
-def test_strangers_influence_function(route: Route) -> None:
+def test_strangers_influence_function(route: Route, evaluate: Evaluate) -> None:
     embeddings, positions, _ = route(60, 200.0, 1)
     options: dict[str, Any] = {"influence": Gaussian()}
     _, expected, _ = evaluate(embeddings, positions, implementation="dense", **options)
@@ -195,7 +134,7 @@ def test_strangers_influence_function(route: Route) -> None:
 
 @pytest.mark.parametrize(("alpha", "beta", "base"), [(2.0, 5e4, 0.0), (500.0, 50.0, 1.0)])
 def test_exponents_too_large_for_float32(
-    alpha: float, beta: float, base: float, route: Route
+    alpha: float, beta: float, base: float, route: Route, evaluate: Evaluate, agree: Agree
 ) -> None:
     embeddings, positions, _ = route(60, 200.0, 1)
     options: dict[str, Any] = {"alpha": alpha, "beta": beta, "base": base, "mining": False}
@@ -209,7 +148,7 @@ def test_exponents_too_large_for_float32(
 
 @pytest.mark.parametrize("mining", [True, False])
 def test_float32_over_10_km_of_raw_utm(
-    mining: bool, monkeypatch: pytest.MonkeyPatch, route: Route
+    mining: bool, monkeypatch: pytest.MonkeyPatch, route: Route, agree: Agree
 ) -> None:
     monkeypatch.setattr(planning, "CPU_TILE", 512)
     for seed in range(3):
@@ -221,7 +160,7 @@ def test_float32_over_10_km_of_raw_utm(
 @pytest.mark.parametrize("influence", INFLUENCES.values(), ids=INFLUENCES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_support_is_decided_to_a_tenth_of_a_millimetre(
-    influence: Any, dtype: torch.dtype
+    influence: Any, dtype: torch.dtype, evaluate: Evaluate
 ) -> None:
     origin = 5_735_211.8
     for offset in (-1e-4, 1e-4):
@@ -234,7 +173,7 @@ def test_support_is_decided_to_a_tenth_of_a_millimetre(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_edge_cases(dtype: torch.dtype) -> None:
+def test_edge_cases(dtype: torch.dtype, evaluate: Evaluate, agree: Agree) -> None:
     for embeddings in (torch.randn(1, 6), torch.zeros(40, 6)):
         where = torch.arange(2.0 * len(embeddings)).reshape(-1, 2)
         loss, grad, _ = evaluate(embeddings.to(dtype), where)
@@ -247,7 +186,9 @@ def test_edge_cases(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_computed_in_float32(dtype: torch.dtype, route: Route) -> None:
+def test_half_precision_is_computed_in_float32(
+    dtype: torch.dtype, route: Route, evaluate: Evaluate
+) -> None:
     embeddings, positions, _ = route(40, 300.0, 0)
     loss, grad, name = evaluate(embeddings.to(dtype), positions)
     expected, expected_grad, _ = evaluate(embeddings.to(dtype).float(), positions)
@@ -256,7 +197,7 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype, route: Route)
     assert torch.equal(grad, expected_grad.to(dtype))
 
 
-def test_golden_values() -> None:
+def test_golden_values(evaluate: Evaluate) -> None:
     cases = json.loads((Path(__file__).parents[1] / "golden_losses.json").read_text())
     for case in (c for c in cases if c["kind"] == "soft-contrastive"):
         influence: Any = {
@@ -295,78 +236,12 @@ def test_gradcheck(name: str, mining: bool, aggregation: Any, route: Route) -> N
 
 
 @pytest.mark.parametrize("save", [True, False])
-def test_saved_similarities_change_no_bit(save: bool, route: Route) -> None:
+def test_saved_similarities_change_no_bit(save: bool, route: Route, evaluate: Evaluate) -> None:
     embeddings, positions, _ = route(67, 400.0, 3)
     first = evaluate(embeddings.float(), positions)
     again = evaluate(embeddings.float(), positions, save_similarity=save)
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
-
-
-def test_gradient_filter_keeps_its_bound(route: Route) -> None:
-    embeddings, positions, _ = route(67, 4000.0, 3)
-    unit = torch.nn.functional.normalize(embeddings)
-    limit, beta = 0.8, 5.0  # a soft exponential, so that the bound can be felt
-    options: dict[str, Any] = {"mining": False, "beta": beta}
-    _, exact, _ = evaluate(unit, positions, **options)
-    _, filtered, _ = evaluate(unit, positions, gradient_filter=limit, **options)
-    error = (filtered - exact).norm(dim=1).max().item()
-    assert 1e-6 < error < 2 * math.exp(beta * (limit - 1.0))
-    _, unfiltered, _ = evaluate(unit, positions, gradient_filter=1e-9, **options)
-    assert torch.equal(unfiltered, exact)
-
-
-@pytest.mark.parametrize("mining", [True, False])
-def test_far_tiles_that_change_no_digit_are_left_out(
-    mining: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Along a long route most tiles are; what they would add is less than rounding."""
-    generator = torch.Generator().manual_seed(0)
-    arc = torch.arange(320, dtype=torch.float64) * 10.0
-    positions = torch.stack([arc, torch.zeros_like(arc)], dim=1)
-    looks = torch.randn(32, 256, generator=generator, dtype=torch.float64)
-    # Half the route away stands something alike: cosine 0.75, which is felt by 1e-5.
-    looks[16:] = 0.82 * looks[:16] + 0.57 * looks[16:]
-    embeddings = looks.repeat_interleave(10, dim=0)
-    embeddings += 0.3 * torch.randn(320, 256, generator=generator, dtype=torch.float64)
-    far: list[str] = []
-    for ops in (NumbaTileOps, TorchTileOps):
-
-        def spy(self: Any, tile: Tensor, pair: Any, plain: Any = ops.gradient) -> None:
-            if pair.gap_m >= Linear().support_m:
-                far.append(type(self).__name__)
-            plain(self, tile, pair)
-
-        monkeypatch.setattr(ops, "gradient", spy)
-    errors = agree(embeddings, positions, influence=Linear(), mining=mining)
-    assert errors["tiled-numba"][1] < 2e-6
-    assert errors["tiled-torch"][1] < 1e-13
-    num_far = 19 * 20 // 2  # neighbours in a row of 20 blocks are near
-    assert far.count("NumbaTileOps") < num_far / 2
-    assert far.count("NumbaTileOps") <= far.count("TorchTileOps") <= num_far
-
-
-@pytest.mark.parametrize("rectangular", [False, True])
-def test_tiny_gradients_of_far_pairs_alone_are_all_there(rectangular: bool) -> None:
-    """Without any near pair but the images themselves, far tiles are all that there is."""
-    generator = torch.Generator().manual_seed(1)
-    embeddings = torch.randn(64, 16, generator=generator, dtype=torch.float64)
-    arc = torch.arange(64, dtype=torch.float64) * 1000.0
-    positions = torch.stack([arc, torch.zeros_like(arc)], dim=1)
-    options: dict[str, Any] = {"mining": False, "influence": Linear()}
-    if rectangular:
-        others = torch.randn(64, 16, generator=generator, dtype=torch.float64)
-        options |= {"references": others, "reference_positions_m": positions + 300}
-    expected, expected_grad, _ = evaluate(
-        embeddings, positions, implementation="dense", **options
-    )
-    if rectangular:
-        options["references"] = options["references"].float()
-    loss, grad, _ = evaluate(embeddings.float(), positions, **options)
-    assert abs(loss - expected) < 1e-5 * expected
-    rows = torch.linalg.vector_norm(grad - expected_grad, dim=1)
-    lengths = torch.linalg.vector_norm(expected_grad, dim=1)
-    assert (rows < 1e-4 * lengths).all()
 
 
 def test_derivatives_it_does_not_have(route: Route) -> None:
@@ -395,14 +270,7 @@ def test_scaled_gradients_and_separate_terms(route: Route) -> None:
     torch.testing.assert_close(grad, expected)
 
 
-def test_auto_takes_tiles_for_large_batches(route: Route) -> None:
+def test_auto_takes_tiles_for_large_batches(route: Route, evaluate: Evaluate) -> None:
     for size, name in ((255, "dense"), (256, "tiled-numba")):
         embeddings, positions, _ = route(size, 500.0, 0)
         assert evaluate(embeddings.float(), positions, implementation="auto")[2] == name
-
-
-def test_hilbert_curve_visits_neighbours() -> None:
-    grid = torch.cartesian_prod(*[torch.arange(16.0, dtype=torch.float64)] * 2)
-    path = grid[torch.argsort(hilbert_index(grid))]
-    assert torch.equal(path.diff(dim=0).abs().sum(dim=1), torch.ones(255).double())
-    assert len(hilbert_index(torch.zeros(3, 2, dtype=torch.float64)).unique()) == 1
