@@ -103,7 +103,9 @@ def test_they_are_walked_once_and_nothing_is_lost(
     assert len(weak) == len(steps["most_repelling"]) == 4 * (6 if rectangular else 3)
 
 
-def test_their_most_repelling_pair_is_needed(ops: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_their_most_repelling_pair_is_needed(
+    ops: Any, off: Off, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ops, "most_repelling", lambda *_: torch.tensor(True))
     positions = streets(0.0, 25.0, 60.0)
     assert max(off(random_looks(seed), positions) for seed in range(4)) > 1e-2
