@@ -21,9 +21,9 @@ from mlcore_soft_contrastive.geometry import Geometry, Places
 from mlcore_soft_contrastive.layout import (
     Blocks,
     TilePair,
-    is_settled,
     raise_largest,
     self_columns,
+    settled_weights,
     sides,
 )
 
@@ -124,11 +124,8 @@ class KernelTileOps:
             _raise(side.below[span], largest)
             side.above[span] = torch.minimum(side.above[span], -lacking.amax(dim=0))
 
-    def is_settled(self, pair: TilePair, weight: float) -> bool:
-        extrema = [
-            (side.attraction[span], side.above[span]) for side, span, _ in self._sides(pair)
-        ]
-        return is_settled(extrema, weight)
+    def settled_weights(self) -> Tensor:
+        return settled_weights(self._rows.attraction, self._rows.above)
 
     def start_sums(self) -> None:
         for side in {id(side): side for side in (self._rows, self._columns)}.values():

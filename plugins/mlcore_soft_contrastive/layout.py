@@ -146,22 +146,21 @@ def self_columns(geometry: Geometry, rows: Blocks, columns: Blocks) -> Tensor:
 
 
 def sides(pair: TilePair, rows: S, columns: S) -> list[tuple[S, slice, int]]:
-    """Return whose extrema and sums a tile counts for: the rows', mirrored the columns' too.
+    """Return whose extrema and sums a tile counts for: its rows' and, if mirrored, columns'.
 
     Each with the images of the tile and the dimension along which the tile is reduced.
     """
     return [(rows, pair.rows, 1), *([(columns, pair.columns, 0)] if pair.mirrored else [])]
 
 
-def is_settled(extrema: Iterable[tuple[Tensor, Tensor]], weight: float) -> bool:
-    """Return whether no ``w+`` up to ``weight`` can lower the least ``(s - t) w+``.
+def settled_weights(t: Tensor, least: Tensor) -> Tensor:
+    """Return, by row, the largest ``w+`` that cannot lower the least ``(s - t) w+``.
 
     Args:
-        extrema: Of the rows, and of the columns: the largest p, which is t, and the least
-            ``(s - t) w+`` so far, at most 0.
-        weight: At least 0.
+        t: Largest p of the row.
+        least: Least ``(s - t) w+`` of the row so far, at most 0.
     """
-    return all(bool((least <= -weight * t).all()) for t, least in extrema)
+    return torch.where(t > 0.0, -least / t, torch.inf)
 
 
 def raise_largest(

@@ -17,9 +17,9 @@ from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
 from mlcore_soft_contrastive.layout import (
     Blocks,
     TilePair,
-    is_settled,
     raise_largest,
     self_columns,
+    settled_weights,
     sides,
 )
 from mlcore_soft_contrastive.numba_pieces import CHUNK
@@ -82,12 +82,10 @@ class NumbaTileOps:
             np.maximum(below, largest.max(axis=0), out=below)
             np.minimum(above, -lacking.max(axis=0), out=above)
 
-    def is_settled(self, pair: TilePair, weight: float) -> bool:
-        extrema = [
-            (torch.from_numpy(side.attraction[span]), torch.from_numpy(side.above[span]))
-            for side, span, _ in self._sides(pair)
-        ]
-        return is_settled(extrema, weight)
+    def settled_weights(self) -> Tensor:
+        return settled_weights(
+            torch.from_numpy(self._rows.attraction), torch.from_numpy(self._rows.above)
+        )
 
     def start_sums(self) -> None:
         for side in (

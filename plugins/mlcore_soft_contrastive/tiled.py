@@ -58,8 +58,8 @@ class TileOps(Protocol):
     def mining_extrema(self, tile: Tensor, pair: TilePair) -> None:
         """Mining, second step: the largest n and the least ``(s - t) w+`` of each row."""
 
-    def is_settled(self, pair: TilePair, weight: float) -> bool:
-        """Return whether no ``w+`` up to ``weight`` can lower a row's ``(s - t) w+``."""
+    def settled_weights(self) -> Tensor:
+        """Return, by sorted row, the largest ``w+`` that cannot lower its ``(s - t) w+``."""
 
     def start_sums(self) -> None:
         """Turn the extrema into thresholds; the sums start at zero."""
@@ -218,10 +218,17 @@ class _Walk:
             if weights[k] > plan.ops.least_most_attracting(pair):
                 plan.ops.most_attracting(self._similarities(k), pair)
         self._near = []
+        candidates: list[int] = []
         for k in nearest_first:
-            pair = plan.pairs[k]
             # An attraction below epsilon is kept whatever the largest n.
-            if weights[k] < plan.config.epsilon and plan.ops.is_settled(pair, weights[k]):
+            (candidates if weights[k] < plan.config.epsilon else self._near).append(k)
+        for k in self._near:
+            plan.ops.mining_extrema(self._similarities(k), plan.pairs[k])
+        settled = _least(plan.ops.settled_weights(), plan.rows) if candidates else {}
+        for k in candidates:
+            pair = plan.pairs[k]
+            spans = [pair.rows, *([pair.columns] if pair.mirrored else [])]
+            if all(weights[k] <= settled[span.start] for span in spans):
                 self._weak.append(k)
             else:
                 self._near.append(k)
@@ -346,9 +353,13 @@ def _shortest(gradient: Tensor, unit: Tensor, order: Blocks) -> dict[int, float]
         along = (rows * units).sum(dim=1, keepdim=True)
         lengths[span] = torch.linalg.vector_norm(rows - along * units, dim=1)
     usual = lengths.double().square().mean().sqrt()  # squares that float32 might not hold
-    lengths.clamp_(min=SHORTEST_SHARE * float(usual))
-    shortest = torch.stack([lengths[span].amin() for span in order.spans]).tolist()
-    return dict(zip((span.start for span in order.spans), shortest, strict=True))
+    return _least(lengths.clamp_(min=SHORTEST_SHARE * float(usual)), order)
+
+
+def _least(values: Tensor, order: Blocks) -> dict[int, float]:
+    """Return, by a block's first row, the least of its ``values``."""
+    least = torch.stack([values[span].amin() for span in order.spans]).tolist()
+    return dict(zip((span.start for span in order.spans), least, strict=True))
 
 
 def _unsorted(values: Tensor, order: Blocks) -> Tensor:

@@ -17,9 +17,9 @@ from mlcore_soft_contrastive.geometry import Geometry, PairWeights, Places, pair
 from mlcore_soft_contrastive.layout import (
     Blocks,
     TilePair,
-    is_settled,
     raise_largest,
     self_columns,
+    settled_weights,
     sides,
 )
 
@@ -126,9 +126,8 @@ class TorchTileOps:
             excess = (view.s - view.column(view.side.t)) * view.weights.attraction
             torch.minimum(shortfall, excess.amin(dim=1).double(), out=shortfall)
 
-    def is_settled(self, pair: TilePair, weight: float) -> bool:
-        extrema = [(side.t[span], side.shortfall[span]) for side, span, _ in self._sides(pair)]
-        return is_settled(extrema, weight)
+    def settled_weights(self) -> Tensor:
+        return settled_weights(self._rows.t, self._rows.shortfall)
 
     def start_sums(self) -> None:
         if not self._config.mining:
