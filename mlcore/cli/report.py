@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlcore.options import Parser
     from mlcore.projecting import Projection
     from mlcore.protocols import Progress, Split
-    from mlcore.reporting.report import ReportContent
+    from mlcore.reporting.report_content import ReportContent
     from mlcore.results import Evaluation
 
 REPORT = "report.html"
@@ -123,7 +123,7 @@ def _save_report(
 def _content(
     trained: TrainedRun, results: Sequence[Evaluation], options: Namespace, progress: Progress
 ) -> ReportContent:
-    from mlcore.reporting.report import ReportContent
+    from mlcore.reporting.report_content import ReportContent
 
     folder = trained.folder
     split: Split = getattr(trained.dataset, results[-1].protocol.split)

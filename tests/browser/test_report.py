@@ -14,7 +14,8 @@ from mlcore.explaining import ExplainedMatch
 from mlcore.projecting import project
 from mlcore.protocols import PlaceTable, Split
 from mlcore.reporting.movie import save_movie
-from mlcore.reporting.report import ReportContent, save_report
+from mlcore.reporting.report import save_report
+from mlcore.reporting.report_content import ReportContent
 from mlcore.settings import EvaluationOptions
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -17,7 +17,9 @@ from mlcore.projecting import project
 from mlcore.protocols import PlaceTable, Split
 from mlcore.reporting.charts import Line, line_chart, round_values
 from mlcore.reporting.maps import Frame
-from mlcore.reporting.report import ReportContent, pictured_rows, report_text
+from mlcore.reporting.report import report_text
+from mlcore.reporting.report_content import ReportContent
+from mlcore.reporting.report_map import pictured_rows
 from mlcore.reporting.thumbnails import thumbnails
 from mlcore.settings import EvaluationOptions
 

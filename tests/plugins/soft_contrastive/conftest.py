@@ -18,7 +18,7 @@ UTM_ORIGIN_M = torch.tensor([619_873.4, 5_735_211.8], dtype=torch.float64)
 
 
 def _load(name: str) -> ModuleType:
-    """Import a file beside this one; ``tests`` is no package."""
+    """Import a file beside this one."""
     path = Path(__file__).parent / name
     spec = importlib.util.spec_from_file_location(f"soft_contrastive_{path.stem}", path)
     assert spec is not None
