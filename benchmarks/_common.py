@@ -60,6 +60,7 @@ def measure(
     repeats: int,
     warmup: int = 1,
     settle: bool = False,
+    turn_s: float = 0.0,
     synchronize: Callable[[], object] | None = None,
 ) -> dict[str, Timing]:
     """Time each run, taking turns so that a busy machine slows all of them alike.
@@ -70,20 +71,27 @@ def measure(
         warmup: Rounds before them that do not count.
         settle: Whether each timed run follows one of its own that is not timed, so that none
             pays for the memory and caches that another one left behind.
+        turn_s: In a turn, a run is timed once more until this many seconds have passed: a
+            quick one among slow ones would have few figures.
         synchronize: Called before each reading of the clock; for a GPU.
     """
     wait = synchronize or (lambda: None)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for round_ in range(warmup + repeats):
+    for run in [*runs.values()] * warmup:
+        run()
+    for _ in range(repeats):
         for name, run in runs.items():
-            if settle and round_ >= warmup:
+            if settle:
                 run()
             wait()
-            start = time.perf_counter()
-            run()
-            wait()
-            if round_ >= warmup:
-                seconds[name].append(time.perf_counter() - start)
+            begun = end = time.perf_counter()
+            while True:
+                run()
+                wait()
+                start, end = end, time.perf_counter()
+                seconds[name].append(end - start)
+                if end - begun >= turn_s:
+                    break
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
 

@@ -56,7 +56,7 @@ def test_runs_take_turns_and_warm_ups_do_not_count():
         synchronize=lambda: waits.append(1),
     )
     assert order == ["a", "b"] * 3
-    assert len(waits) == 12
+    assert len(waits) == 8
     assert [len(timing.seconds) for timing in timings.values()] == [2, 2]
 
 
@@ -69,6 +69,21 @@ def test_a_settled_run_follows_one_of_its_own():
     )
     assert order == ["a", "b", "a", "a", "b", "b"]
     assert [len(timing.seconds) for timing in timings.values()] == [1, 1]
+
+
+def test_a_quick_run_is_timed_again_within_its_turn(monkeypatch):
+    now = [0]
+    monkeypatch.setattr(common.time, "perf_counter", lambda: now[0])
+
+    def takes(seconds):
+        def run():
+            now[0] += seconds
+
+        return run
+
+    timings = common.measure({"quick": takes(2), "slow": takes(9)}, repeats=2, turn_s=5)
+    assert timings["quick"].seconds == (2,) * 6
+    assert timings["slow"].seconds == (9, 9)
 
 
 def test_a_timing_is_its_median_and_spread():
