@@ -59,12 +59,12 @@ def curves(content: ReportContent) -> dict[str, Any]:
     ]
     charts: list[Chart] = []
     for condition in shown.sections:
-        curves = [one.curve(condition) for one in models]
+        by_model = [one.curve(condition) for one in models]
         lines = [
             Line(style, curve.threshold_m.tolist(), (100 * curve.accuracy).tolist())
-            for style, curve in zip(styles, curves, strict=True)
+            for style, curve in zip(styles, by_model, strict=True)
         ]
-        bound = curves[0]
+        bound = by_model[0]
         lines.append(
             Line("upper", bound.threshold_m.tolist(), (100 * bound.upper_bound).tolist())
         )
