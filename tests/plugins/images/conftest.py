@@ -1,3 +1,5 @@
+"""The folder of images that several tests of ``images`` open."""
+
 from __future__ import annotations
 
 import pytest

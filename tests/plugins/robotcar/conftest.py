@@ -1,3 +1,5 @@
+"""Fixtures of the tests of RobotCar: a cache of each test's own, and a raw tree."""
+
 from __future__ import annotations
 
 import pytest
