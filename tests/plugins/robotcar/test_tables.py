@@ -164,13 +164,25 @@ def test_tags_that_are_none(tmp_path):
         read_tags(write(tmp_path, "12;!!", name="tags.csv"))
 
 
-@pytest.mark.parametrize("reader", [read_timestamps, read_ins, read_rtk, read_tags])
+# Each with something to drop: a row again, a row of NaN, a word again.
+SOUND = {
+    read_timestamps: "30 2\n10 1\n20 1\n20 1\n",
+    read_ins: "\n".join([INS_HEADER, *ins_rows(0, yaw=math.nan), *ins_rows(1)]),
+    read_rtk: "\n".join([RTK_HEADER, *rtk_rows(0, yaw=math.nan), *rtk_rows(1)]),
+    read_tags: "sun\nclouds,Sun\n",
+}
+
+
+@pytest.mark.parametrize("reader", SOUND)
 @settings(max_examples=60, deadline=None)
-@given(data=st.binary(max_size=300), keep=st.integers(0, 400))
+@given(
+    data=st.binary(max_size=300) | st.text("12 ,.-\nNaf", max_size=20).map(str.encode),
+    keep=st.integers(0, 400),
+)
 def test_any_bytes_are_read_or_refused(reader, data, keep, tmp_path_factory):
-    good = f"{INS_HEADER}\n{ROW}\n".encode()
+    sound = SOUND[reader].encode()
     path = tmp_path_factory.mktemp("any") / "table"
-    path.write_bytes(good[:keep] + data + good[keep:])
+    path.write_bytes(sound[:keep] + data + sound[keep:])
     try:
         found = reader(path)
     except DataError as error:
