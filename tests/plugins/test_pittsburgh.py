@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from PIL import Image
 from mlcore.cli.main import main
 from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext
-from mlcore.testing import CheckSkipped, checks
 from mlcore_pittsburgh import PittsburghConfig, check_pittsburgh
 from mlcore_pittsburgh.plugin import mlcore_datasets
 from mlcore_pittsburgh.specs import FIELDS
@@ -26,6 +23,7 @@ from tests.support.pittsburgh_tree import (
     write_spec,
     write_tree,
 )
+from tests.support.plugin_checks import assert_kit_runs_whole, imported_by_listing
 
 FACTORY = mlcore_datasets()[0]
 
@@ -318,26 +316,11 @@ def test_check_turns_what_stops_opening_into_a_fault(tree):
 
 
 def test_the_conformance_kit_runs_whole(tree):
-    config = PittsburghConfig(root=tree)
-    ran = 0
-    for check in checks("pittsburgh", only="dataset/*", configs={"pittsburgh": config}):
-        try:
-            check()
-        except CheckSkipped as skipped:
-            pytest.fail(f"{check} did not run: {skipped}")
-        ran += 1
-    assert ran == 10
+    assert_kit_runs_whole("pittsburgh", PittsburghConfig(root=tree))
 
 
 def test_listing_the_plugin_imports_nothing_heavy():
-    code = (
-        "import sys, mlcore_pittsburgh.plugin; "
-        "print([m for m in ('torch', 'numpy', 'scipy') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    assert imported_by_listing("mlcore_pittsburgh.plugin", "torch", "numpy", "scipy") == []
 
 
 def test_from_the_command_line_to_a_run(tree, tmp_path, capsys):

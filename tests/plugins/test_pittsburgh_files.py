@@ -199,7 +199,7 @@ MUTATED = settings(
 )
 
 
-def accept_or_refuse(path):
+def assert_read_or_refused(path):
     """A spec is refused with a DataError, or it is consistent."""
     try:
         spec = read_spec(path)
@@ -225,7 +225,7 @@ def test_damaged_bytes(tmp_path, spec_bytes, which, data):
         damaged[at] = data.draw(st.sampled_from([0, 1, 2, 14, 15, 127, 128, 255]))
     path = tmp_path / f"a{suffix}"
     path.write_bytes(damaged)
-    accept_or_refuse(path)
+    assert_read_or_refused(path)
 
 
 @MUTATED
@@ -235,7 +235,7 @@ def test_truncated_and_joined_files(tmp_path, spec_bytes, which, data):
     start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(whole))] * 2)))
     path = tmp_path / f"a{suffix}"
     path.write_bytes(data.draw(st.sampled_from([whole[:stop], whole[:start] + whole[stop:]])))
-    accept_or_refuse(path)
+    assert_read_or_refused(path)
 
 
 @settings(MUTATED, max_examples=100)
@@ -243,4 +243,4 @@ def test_truncated_and_joined_files(tmp_path, spec_bytes, which, data):
 def test_any_bytes_behind_a_right_start(tmp_path, body, suffix):
     path = tmp_path / f"a{suffix}"
     path.write_bytes((header() if suffix == ".mat" else b"PK\x03\x04") + body)
-    accept_or_refuse(path)
+    assert_read_or_refused(path)

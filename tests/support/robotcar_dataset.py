@@ -36,7 +36,7 @@ def tables(dataset):
         yield f"{name}: queries", split.queries
 
 
-def expect_same(one, two):
+def assert_same(one, two):
     for (name, first), (_, second) in zip(tables(one), tables(two), strict=True):
         assert len(first), name
         np.testing.assert_allclose(first.positions_m, second.positions_m, atol=1e-6)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,10 +11,10 @@ from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext
 from mlcore.options import parse_run
 from mlcore.registry import Registry
-from mlcore.testing import checks
 from mlcore_images.config import ImagesConfig
 from mlcore_images.dataset import open_images
 from tests.support.image_folders import FACTORY, SEASONS, build, error_of, save
+from tests.support.plugin_checks import assert_kit_runs_whole, imported_by_listing
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -128,15 +126,9 @@ def test_check_turns_what_stops_opening_into_a_fault(tmp_path):
     assert "does not exist" in report.findings[0].message
 
 
-def test_listing_the_plugin_imports_no_heavy_library():
-    code = (
-        "import sys, mlcore_images.plugin as p; p.mlcore_datasets();"
-        "print([m for m in ('torch', 'numpy', 'pyarrow', 'PIL') if m in sys.modules])"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True
-    )
-    assert result.stdout.strip() == "[]", result.stderr
+def test_listing_the_plugin_imports_nothing_heavy():
+    heavy = ("torch", "numpy", "pyarrow", "PIL")
+    assert imported_by_listing("mlcore_images.plugin", *heavy) == []
 
 
 def test_the_data_set_keeps_the_contract(tmp_path):
@@ -148,8 +140,7 @@ def test_the_data_set_keeps_the_contract(tmp_path):
         save(tmp_path / f"{number}.png", colour=(number, 0, 0))
     (tmp_path / "positions.csv").write_text("\n".join(lines))
     config = ImagesConfig(root=tmp_path, references="condition=sun")
-    for check in checks("images", only="dataset/*", configs={"images": config}):
-        check()
+    assert_kit_runs_whole("images", config)
 
 
 def test_the_example_of_two_seasons_is_a_configuration(tmp_path):

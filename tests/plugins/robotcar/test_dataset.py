@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,16 +12,16 @@ from PIL import Image
 from mlcore.cli.main import main
 from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext
-from mlcore.testing import CheckSkipped, checks
 from mlcore_robotcar import RobotCarConfig, open_robotcar
 from mlcore_robotcar.config import BAD_DATES
 from mlcore_robotcar.plugin import mlcore_datasets
+from tests.support.plugin_checks import assert_kit_runs_whole, imported_by_listing
 from tests.support.robotcar_dataset import (
     QUERIES,
     REFERENCE,
     VALIDATION,
+    assert_same,
     config_of,
-    expect_same,
     findings,
     prepare,
 )
@@ -40,7 +38,7 @@ from tests.support.robotcar_tree import (
 @pytest.mark.parametrize("layout", ["apart", "tars"])
 def test_every_tree_is_the_same_data_set(tmp_path, raw, layout):
     other = write_tree(tmp_path / layout, layout)
-    expect_same(open_robotcar(config_of(raw)), open_robotcar(config_of(other)))
+    assert_same(open_robotcar(config_of(raw)), open_robotcar(config_of(other)))
 
 
 def test_poses_are_those_of_the_drive(raw):
@@ -53,7 +51,7 @@ def test_poses_are_those_of_the_drive(raw):
 
 def test_rtk_gives_the_headings_of_ins(raw):
     ins, rtk = (open_robotcar(config_of(raw, poses=poses)) for poses in ("ins", "rtk"))
-    expect_same(ins, rtk)
+    assert_same(ins, rtk)
     assert any("90 degrees are added to its yaw" in note for note in rtk.notes)
 
 
@@ -141,33 +139,18 @@ def test_a_pickled_data_set_is_small_and_the_same(tmp_path, raw):
     dataset = open_robotcar(config_of(tmp_path / "out"))
     data = pickle.dumps(dataset)
     assert len(data) < 10_000
-    expect_same(dataset, pickle.loads(data))
+    assert_same(dataset, pickle.loads(data))
 
 
 def test_the_conformance_kit_runs_whole(tmp_path, raw):
     prepare(raw, tmp_path / "out")
     for root in (raw, tmp_path / "out"):
-        ran = 0
-        for check in checks(
-            "robotcar", only="dataset/*", configs={"robotcar": config_of(root)}
-        ):
-            try:
-                check()
-            except CheckSkipped as skipped:
-                pytest.fail(f"{check} did not run: {skipped}")
-            ran += 1
-        assert ran == 10
+        assert_kit_runs_whole("robotcar", config_of(root))
 
 
 def test_listing_the_plugin_imports_nothing_heavy():
-    code = (
-        "import sys, mlcore_robotcar.plugin; "
-        "print([m for m in ('torch', 'numpy', 'cv2', 'pyarrow') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    heavy = ("torch", "numpy", "cv2", "pyarrow")
+    assert imported_by_listing("mlcore_robotcar.plugin", *heavy) == []
 
 
 def test_the_factory_builds_with_the_cache_of_the_run(tmp_path):

@@ -11,8 +11,8 @@ from mlcore_robotcar import open_robotcar
 from mlcore_robotcar.decoding import demosaic
 from tests.support.robotcar_dataset import (
     REFERENCE,
+    assert_same,
     config_of,
-    expect_same,
 )
 from tests.support.robotcar_tree import (
     HEADING,
@@ -59,7 +59,7 @@ def test_tables_of_others(tmp_path, raw):
     root = write_others(tmp_path, raw, "csv")
     dataset = open_robotcar(config_of(root))
     assert "tables of others (CSV)" in dataset.notes[0]
-    expect_same(open_robotcar(config_of(raw, longest_side_px=32)), dataset)
+    assert_same(open_robotcar(config_of(raw, longest_side_px=32)), dataset)
 
 
 def test_file_names_of_others_have_northing_first(tmp_path, raw):

@@ -23,8 +23,8 @@ from tests.support.robotcar_dataset import (
     REFERENCE,
     TRAINING,
     UNCLEANED,
+    assert_same,
     config_of,
-    expect_same,
     prepare,
 )
 from tests.support.robotcar_tree import (
@@ -43,7 +43,7 @@ def test_what_is_prepared_is_what_is_raw(tmp_path, raw):
     assert report.ok
     assert report.facts["developed in this call"] == 8 * NUM
     assert report.facts["images of train"] == 8 * TRAINING
-    expect_same(
+    assert_same(
         open_robotcar(config_of(raw)), open_robotcar(RobotCarConfig(root=tmp_path / "out"))
     )
     path = tmp_path / "out/images" / REFERENCE / f"{stamps_of(NUM)[3]}.png"
@@ -106,7 +106,7 @@ def test_a_chunk_that_comes_later_is_added_and_one_that_goes_stays(tmp_path):
     whole = tmp_path / "whole"
     prepare(write_tree(tmp_path / "again", "tars", PAPER), whole, **UNCLEANED)
     one, two = (open_robotcar(config_of(folder)) for folder in (whole, out))
-    expect_same(one, two)
+    assert_same(one, two)
     assert one.fingerprint == two.fingerprint
 
 
@@ -143,7 +143,7 @@ def test_a_kill_leaves_nothing_half_done(tmp_path, raw, pause_s):
             open_robotcar(config_of(out))
     assert prepare(raw, out).ok
     prepare(raw, tmp_path / "whole")
-    expect_same(open_robotcar(config_of(tmp_path / "whole")), open_robotcar(config_of(out)))
+    assert_same(open_robotcar(config_of(tmp_path / "whole")), open_robotcar(config_of(out)))
     assert not list(out.glob("images/*/.*.tmp"))
 
 
