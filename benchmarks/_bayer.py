@@ -81,6 +81,6 @@ def prepared(root: Path, out: Path) -> None:
     """Do it with ``mlcore data prepare``, in one process: tables, poses and index included."""
     from mlcore.protocols import no_progress
     from mlcore_robotcar.config import RobotCarConfig
-    from mlcore_robotcar.preparing import prepare_robotcar
+    from mlcore_robotcar.prepare.prepare import prepare_robotcar
 
     prepare_robotcar(RobotCarConfig(root=root, num_processes=1), out, no_progress)

@@ -29,7 +29,7 @@ Facts = dict[str, float]
 
 def build(root: Path, num_frames: int, num_traversals: int) -> Facts:
     """Write the index; returns ``seconds``, ``bytes`` on disk and ``peak_bytes``."""
-    from mlcore_robotcar.index import FOLDER, SETTINGS, SUMMARY
+    from mlcore_robotcar.prepare.index import FOLDER, SETTINGS, SUMMARY
 
     began = time.perf_counter()
     sizes = np.diff(np.linspace(0, num_frames, num_traversals + 1).astype(int))
@@ -45,7 +45,7 @@ def build(root: Path, num_frames: int, num_traversals: int) -> Facts:
 
 
 def _write_drive(root: Path, number: int, size: int) -> None:
-    from mlcore_robotcar.index import make_table, write_table
+    from mlcore_robotcar.prepare.index import make_table, write_table
 
     generator = np.random.default_rng(number)
     date = f"{_FIRST + dt.timedelta(hours=7 * number):%Y-%m-%d-%H-%M-%S}"
@@ -74,9 +74,9 @@ def use(root: Path, num_tuples: int) -> Facts:
     import scipy.spatial  # noqa: F401 - loading a library is not what is timed
     import torch  # noqa: F401
 
-    from mlcore.positions import PositionIndex
-    from mlcore.sampling import TuplePlanner
-    from mlcore.settings import SamplingOptions
+    from mlcore.data.positions import PositionIndex
+    from mlcore.options.engine import SamplingOptions
+    from mlcore.sampling.planner import TuplePlanner
     from mlcore_robotcar.config import RobotCarConfig
     from mlcore_robotcar.dataset import open_robotcar
 

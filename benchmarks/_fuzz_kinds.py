@@ -91,7 +91,7 @@ def _track(row: str) -> str:
 
 def _robotcar(name: str) -> Callable[[Path], object]:
     def read(path: Path) -> object:
-        from mlcore_robotcar import tables
+        from mlcore_robotcar.download import tables
 
         return getattr(tables, f"read_{name}")(path)
 
@@ -122,9 +122,9 @@ def _tar() -> bytes:
 
 
 def _read_tar(path: Path) -> object:
-    from mlcore_robotcar.members import Member
-    from mlcore_robotcar.tables import read_ins
-    from mlcore_robotcar.tars import read_member, scan_tar
+    from mlcore_robotcar.download.tables import read_ins
+    from mlcore_robotcar.download.tar_members import Member
+    from mlcore_robotcar.download.tars import read_member, scan_tar
 
     found = scan_tar(path, "stereo/centre")
     for name, place in found.tables.items():
@@ -146,7 +146,7 @@ def _robotcar_mat() -> bytes:
 
 def _read_db_structs(path: Path) -> object:
     from mlcore_robotcar.config import RobotCarConfig
-    from mlcore_robotcar.db_structs import open_db_structs
+    from mlcore_robotcar.layouts.db_structs import open_db_structs
 
     return open_db_structs(RobotCarConfig(root=path.parent), path.parent)
 
@@ -164,7 +164,7 @@ def _image(mode: str, form: str, **more: Any) -> bytes:
 
 
 def _read_png(path: Path) -> object:
-    from mlcore_robotcar.decoding import decode_png, develop
+    from mlcore_robotcar.prepare.decode import decode_png, develop
 
     raw = decode_png(path.read_bytes(), path.name)
     return develop(raw, "stereo/centre", None, 240)
@@ -236,8 +236,8 @@ def _parquet() -> bytes:
 
 
 def _read_table(path: Path) -> object:
-    from mlcore_images.positions import read_positions
-    from mlcore_images.tables import list_table
+    from mlcore_images.checks.positions import read_positions
+    from mlcore_images.readers.tables import list_table
 
     listing = list_table(path, path.parent, ())
     return read_positions(listing, swap_axes=False)
@@ -248,8 +248,8 @@ def _name() -> bytes:
 
 
 def _read_name(path: Path) -> object:
-    from mlcore_images.names import list_names
-    from mlcore_images.positions import read_positions
+    from mlcore_images.checks.positions import read_positions
+    from mlcore_images.readers.names import list_names
 
     name = "@" + path.read_bytes().decode(errors="replace")
     listing = list_names(path.parent, [(PurePosixPath(), [name])])
@@ -265,6 +265,6 @@ def _exif() -> bytes:
 
 
 def _read_exif(path: Path) -> object:
-    from mlcore_images.exif import read_gps
+    from mlcore_images.readers.exif import read_gps
 
     return read_gps(path)

@@ -1,7 +1,7 @@
 """Gradients of one batch computed in parts, by processes and chunks, against the whole.
 
 The whole is plain autograd; the parts go through what training goes through
-(:mod:`mlcore.training.two_pass`, :mod:`mlcore.training.joint`).
+(:mod:`mlcore.training.gradient_cache`, :mod:`mlcore.training.joint`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mlcore.distributed import deal, join_rows, num_processes, rank
 from mlcore.factories import LossFactory
-from mlcore.processes import deal, join_rows, num_processes, rank
-from mlcore.registry import Registry
+from mlcore.registry.discovery import Registry
 from mlcore.testing.cases import LossCase, loss_case_of, standard
+from mlcore.training.gradient_cache import EmbeddedImages, InChunks, WithGraph
 from mlcore.training.joint import add_up_gradients, embedding_gradient, joint_loss
-from mlcore.training.two_pass import EmbeddedImages, InChunks, WithGraph
 
 EXAMPLE = Path(__file__).parent.parent / "tests/thirdparty/mlcore_example/src"
 NUM_PIXELS = 12

@@ -22,17 +22,17 @@ from torch import Tensor
 
 from benchmarks import _common as common
 from benchmarks._joint import run_in_processes
+from mlcore.distributed import num_processes
 from mlcore.factories import BuildContext
 from mlcore.models.catalogue import MODELS
-from mlcore.processes import num_processes
 from mlcore.protocols import Batch
-from mlcore.training.budget import activation_bytes
+from mlcore.training.gradient_cache import EmbeddedImages, InChunks, WithGraph
 from mlcore.training.joint import embedding_gradient, joint_loss
-from mlcore.training.two_pass import EmbeddedImages, InChunks, WithGraph
+from mlcore.training.memory_estimate import activation_bytes
 from mlcore_soft_contrastive import soft_contrastive_loss
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.influence import Sigmoid
-from mlcore_soft_contrastive.module import SoftContrastiveLoss
+from mlcore_soft_contrastive.loss import SoftContrastiveLoss
 
 DURATION = "5 minutes"
 

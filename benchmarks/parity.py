@@ -27,7 +27,7 @@ from benchmarks._joint import (
 )
 from mlcore.factories import BuildContext
 from mlcore.models.catalogue import MODELS
-from mlcore.training.two_pass import EmbeddedImages, InChunks, WithGraph
+from mlcore.training.gradient_cache import EmbeddedImages, InChunks, WithGraph
 from mlcore_soft_contrastive import soft_contrastive_loss
 
 DURATION = "4 minutes"

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import _common as common
-from mlcore.retrieval import search
-from mlcore.shards import ShardedEmbeddings
+from mlcore.retrieval.search import search
+from mlcore.retrieval.shards import ShardedEmbeddings
 
 DURATION = "2 minutes; 30 with --full"
 

@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import _common as common
-from mlcore.projecting import project
+from mlcore.evaluation.projection import project
+from mlcore.evaluation.sweeps import EmbeddedSplit, sweep
+from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
-from mlcore.settings import EvaluationOptions
-from mlcore.sweeping import EmbeddedSplit, sweep
-from mlcore.whitening import fit_whitening
+from mlcore.retrieval.whitening import fit_whitening
 
 DURATION = "10 minutes"
 

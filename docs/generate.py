@@ -15,11 +15,11 @@ from typing import Any
 from docstring_parser import DocstringStyle, parse
 
 from mlcore import factories, hookspecs, protocols
-from mlcore.cli.list import KINDS
+from mlcore.cli.commands.list import KINDS
 from mlcore.factories import Factory
 from mlcore.option_types import Option, options_of
 from mlcore.options import ENGINE
-from mlcore.registry import Registry
+from mlcore.registry.discovery import Registry
 from mlcore.testing import RULES
 
 REPOSITORY = Path(__file__).parents[1]

@@ -17,21 +17,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlcore.batches import TrainingBatches
-from mlcore.blame import blamed_on
+from mlcore.data.images import letterbox
 from mlcore.errors import DataError
 from mlcore.factories import BuildContext
-from mlcore.images import letterbox
 from mlcore.models.config import input_size
 from mlcore.options import Chosen, RunConfig, run_from_toml
+from mlcore.options.config import blamed_on, model_input_size
 from mlcore.protocols import InfluenceFunction, Loss, Miner, PlaceDataset, Progress, no_progress
-from mlcore.sampling import TuplePlanner
+from mlcore.sampling.batches import TrainingBatches
+from mlcore.sampling.planner import TuplePlanner
 from mlcore.seeding import derive_seed
 
 if TYPE_CHECKING:
     from mlcore.models.embedding import EmbeddingModel
-    from mlcore.records import RunFolder
-    from mlcore.registry import Registry
+    from mlcore.registry.discovery import Registry
+    from mlcore.run_folder import RunFolder
 
 
 _NUM_INITIAL_IMAGES = 256
@@ -169,12 +169,6 @@ def with_input_size(config: RunConfig, dataset: PlaceDataset) -> RunConfig:
     height, width = input_size(config.model.options, (image_height, image_width))
     options = replace(config.model.options, input_height_px=height, input_width_px=width)
     return replace(config, model=replace(config.model, options=options))
-
-
-def model_input_size(config: RunConfig) -> tuple[int, int]:
-    """Return height and width in pixels of the model's input, of a resolved configuration."""
-    options = config.model.options
-    return options.input_height_px, options.input_width_px
 
 
 def restore(run: RunFolder, registry: Registry) -> tuple[RunConfig, EmbeddingModel]:

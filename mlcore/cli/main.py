@@ -109,7 +109,7 @@ def _dispatch(words: Sequence[str]) -> int:
         known = ["--help", "--version", "--traceback"] if what == "option" else COMMANDS
         raise UnknownNameError(what, command, known)
     try:
-        module = import_module(f"mlcore.cli.{command.replace('-', '_')}")
+        module = import_module(f"mlcore.cli.commands.{command.replace('-', '_')}")
         code: int = module.run(words[1:])
     except SystemExit as error:  # argparse, after --help
         return error.code if isinstance(error.code, int) else 0

@@ -8,7 +8,6 @@ components it chooses and of no others. Each is a field of a frozen dataclass (s
 
 from __future__ import annotations
 
-from mlcore.options.commands import Parser
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
 from mlcore.options.run import (
     own_help,
@@ -25,7 +24,6 @@ __all__ = [
     "COMPONENTS",
     "ENGINE",
     "Chosen",
-    "Parser",
     "RunConfig",
     "own_help",
     "parse_own",

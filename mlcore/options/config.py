@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from mlcore.errors import MlcoreError, PluginError
 from mlcore.factories import (
     DatasetFactory,
     Factory,
@@ -13,7 +16,7 @@ from mlcore.factories import (
     MinerFactory,
     ModelFactory,
 )
-from mlcore.settings import EvaluationOptions, SamplingOptions, TrainingOptions
+from mlcore.options.engine import EvaluationOptions, SamplingOptions, TrainingOptions
 
 F_co = TypeVar("F_co", bound=Factory, covariant=True)
 
@@ -75,3 +78,40 @@ class RunConfig:
     sampling: SamplingOptions
     training: TrainingOptions
     evaluation: EvaluationOptions
+
+
+def model_input_size(config: RunConfig) -> tuple[int, int]:
+    """Return height and width in pixels of the model's input, of a resolved configuration."""
+    options = config.model.options
+    return options.input_height_px, options.input_width_px
+
+
+@contextmanager
+def blamed_on(chosen: Chosen[Any], doing: str) -> Iterator[None]:
+    """Turn what a component raises into one error that names it.
+
+    What it raises as an error of mlcore's, or of the operating system's, says enough by itself.
+
+    Args:
+        chosen: The component.
+        doing: What it was asked for, as in "could not be built".
+
+    Raises:
+        PluginError: It raised something else; with its known limits.
+    """
+    try:
+        yield
+    except (MlcoreError, OSError):
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{chosen.factory.kind} {chosen.name!r} {doing}: {type(error).__name__}: {error}."
+            f"{known_limits(chosen)} 'mlcore plugins {chosen.name}' tells whose it is, "
+            "--traceback where it failed"
+        ) from error
+
+
+def known_limits(chosen: Chosen[Any]) -> str:
+    """Return a sentence on the limits that a component declares; nothing if there are none."""
+    limits = "; ".join(chosen.factory.limits.values())
+    return f" Its known limits: {limits}." if limits else ""

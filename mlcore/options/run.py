@@ -14,12 +14,12 @@ from typing import Any
 from mlcore.errors import ConfigError
 from mlcore.factories import DatasetFactory, Factory
 from mlcore.option_types import options_of, to_plain
-from mlcore.options.choosing import check_known, choose
+from mlcore.options.components import check_known, choose
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
-from mlcore.options.given import SECTIONS, Given, flag, read_argv, read_text, read_toml
+from mlcore.options.engine import EvaluationOptions
+from mlcore.options.raw import SECTIONS, Given, flag, read_argv, read_text, read_toml
 from mlcore.options.sections import Section, sections_of, with_defaults
-from mlcore.registry import Registry
-from mlcore.settings import EvaluationOptions
+from mlcore.registry.discovery import Registry
 
 _CHANGEABLE_TRAINING = ("accelerator", "num_workers", "skip_unreadable")
 """Options of ``[training]`` that embedding images takes too."""

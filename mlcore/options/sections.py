@@ -9,7 +9,7 @@ from mlcore.errors import ConfigError
 from mlcore.factories import Factory
 from mlcore.option_types import Option, from_plain, options_of
 from mlcore.options.config import ENGINE
-from mlcore.options.given import Given
+from mlcore.options.raw import Given
 
 _SEED = Option(name="seed", hint=int, default=0, help="Seed from which all others are derived.")
 

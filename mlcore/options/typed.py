@@ -1,7 +1,7 @@
 """Command-line texts to typed values and help, by jsonargparse.
 
 jsonargparse only ever sees options that exist, spelled out and with a value each; see
-:mod:`mlcore.options.given` for why.
+:mod:`mlcore.options.raw` for why.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jsonargparse import ArgumentParser, set_loader
 
 from mlcore.errors import ConfigError
 from mlcore.option_types import NONE, Option, allows_none, item_hints, members
-from mlcore.options.given import Given
+from mlcore.options.raw import Given
 from mlcore.options.sections import Section
 
 _YAML_FLOATS = {"inf": ".inf", "+inf": ".inf", "-inf": "-.inf", "nan": ".nan"}

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlcore.comparison import AREA_M, Entry, Interval, versus
+from mlcore.evaluation.comparison import AREA_M, Entry, Interval, versus
+from mlcore.evaluation.results import OVERALL
 from mlcore.files import atomic_write
-from mlcore.reporting.curves import BOUND_COLOUR, COLOURS, panel_axes, panels_figure
-from mlcore.results import OVERALL
+from mlcore.reporting.figures.curves import BOUND_COLOUR, COLOURS, panel_axes, panels_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

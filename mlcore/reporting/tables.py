@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mlcore.results import OVERALL, Evaluation, require_same_protocol
+from mlcore.evaluation.results import OVERALL, Evaluation, require_same_protocol
 
 if TYPE_CHECKING:
     from rich.table import Table

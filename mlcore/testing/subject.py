@@ -10,10 +10,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mlcore.collecting import collect
 from mlcore.errors import PluginError
 from mlcore.factories import Factory
 from mlcore.hookspecs import ENTRY_POINT_GROUP, HOOK_API_VERSION
+from mlcore.registry.validation import collect
 
 PluginLike = str | ModuleType | Iterable[Factory]
 """A plugin: name of an installed one, importable module, the module itself, or factories."""

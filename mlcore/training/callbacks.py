@@ -9,11 +9,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from mlcore.distributed import exchange, is_first, largest_over_processes, num_processes
 from mlcore.errors import FailedElsewhereError
-from mlcore.processes import exchange, is_first, largest_over_processes, num_processes
 from mlcore.protocols import Progress
-from mlcore.records import RunFolder
-from mlcore.training.files import DurableCheckpointIO
+from mlcore.run_folder import RunFolder
+from mlcore.training.checkpoint_io import DurableCheckpointIO
 from mlcore.training.task import EmbeddingTask
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)

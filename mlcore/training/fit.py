@@ -14,8 +14,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.precision import DoublePrecision
 
+from mlcore.distributed import RUN_FOLDER, is_first
 from mlcore.errors import ConfigError
-from mlcore.processes import RUN_FOLDER, is_first
 from mlcore.protocols import Progress, no_progress
 from mlcore.training.callbacks import (
     STOP_SIGNALS,
@@ -24,15 +24,15 @@ from mlcore.training.callbacks import (
     SkippedImages,
     TrainingProgress,
 )
-from mlcore.training.files import DurableCheckpointIO
+from mlcore.training.checkpoint_io import DurableCheckpointIO
+from mlcore.training.gradient_cache import live_batch_norms
 from mlcore.training.hard_images import HardImages
-from mlcore.training.launch import Processes, stop_others
+from mlcore.training.strategy import Processes, stop_others
 from mlcore.training.task import EmbeddingTask
-from mlcore.training.two_pass import live_batch_norms
 
 if TYPE_CHECKING:
     from mlcore.experiment import Experiment
-    from mlcore.records import RunFolder
+    from mlcore.run_folder import RunFolder
 
 Ending = Literal["finished", "interrupted", "terminated"]
 

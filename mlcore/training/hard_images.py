@@ -8,10 +8,10 @@ import lightning.pytorch as pl
 import numpy as np
 from numpy.typing import NDArray
 
-from mlcore.embedding import Embedder
-from mlcore.hard_tuples import HardTuples
 from mlcore.protocols import Progress
-from mlcore.training_images import Rows
+from mlcore.retrieval.embedder import Embedder
+from mlcore.sampling.hard_tuples import HardTuples
+from mlcore.sampling.training_images import Rows
 
 if TYPE_CHECKING:
     from mlcore.experiment import Experiment

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mlcore.processes import deal, num_processes, rank, sum_over_processes
+from mlcore.distributed import deal, num_processes, rank, sum_over_processes
 from mlcore.protocols import Batch, Loss, LossOutput, Pairs, RowwiseLoss, Triplets
 
 _BUCKET_NUMBERS = 2**24

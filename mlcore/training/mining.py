@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mlcore.blame import blamed_on
+from mlcore.options.config import blamed_on
 from mlcore.protocols import Batch, Pairs, Triplets
 
 if TYPE_CHECKING:

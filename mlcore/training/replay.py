@@ -21,8 +21,8 @@ from mlcore.seeding import derive_seed
 from mlcore.training.mining import mined
 
 if TYPE_CHECKING:
-    from mlcore.batches import TrainingBatch
     from mlcore.experiment import Experiment
+    from mlcore.sampling.batches import TrainingBatch
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from mlcore.settings import TrainingOptions
+from mlcore.options.engine import TrainingOptions
 
 
 def learning_rate_factor(

@@ -11,18 +11,25 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mlcore.batches import TrainingBatch, TrainingLoader
-from mlcore.blame import blamed_on, known_limits
-from mlcore.errors import DataError, FailedElsewhereError, MlcoreError, NonFiniteLossError
-from mlcore.processes import (
+from mlcore.distributed import (
     exchange,
     join_rows,
     largest_over_processes,
     num_processes,
     sum_over_processes,
 )
+from mlcore.errors import DataError, FailedElsewhereError, MlcoreError, NonFiniteLossError
+from mlcore.options.config import blamed_on, known_limits
 from mlcore.protocols import Batch, Pairs, Triplets
+from mlcore.sampling.batches import TrainingBatch, TrainingLoader
 from mlcore.seeding import derive_seed
+from mlcore.training.gradient_cache import (
+    EmbeddedImages,
+    InChunks,
+    NoImages,
+    WithGraph,
+    freeze_batch_norms,
+)
 from mlcore.training.joint import (
     JointLoss,
     add_up_gradients,
@@ -32,13 +39,6 @@ from mlcore.training.joint import (
 from mlcore.training.mining import mined
 from mlcore.training.replay import keep_batch
 from mlcore.training.schedule import learning_rate_factor
-from mlcore.training.two_pass import (
-    EmbeddedImages,
-    InChunks,
-    NoImages,
-    WithGraph,
-    freeze_batch_norms,
-)
 
 if TYPE_CHECKING:
     from mlcore.experiment import Experiment

@@ -25,13 +25,13 @@ def _triplet(options: config.TripletOptions, _: BuildContext) -> protocols.Loss:
 
 
 def _lazy_triplet(options: config.TripletOptions, _: BuildContext) -> protocols.Loss:
-    from mlcore_baselines.lazy_triplet import LazyTripletLoss
+    from mlcore_baselines.triplet import LazyTripletLoss
 
     return LazyTripletLoss(margin=options.margin)
 
 
 def _hard_positive_triplet(options: config.TripletOptions, _: BuildContext) -> protocols.Loss:
-    from mlcore_baselines.hard_positive_triplet import HardPositiveTripletLoss
+    from mlcore_baselines.triplet import HardPositiveTripletLoss
 
     return HardPositiveTripletLoss(margin=options.margin)
 
@@ -43,7 +43,7 @@ def _quadruplet(options: config.QuadrupletOptions, _: BuildContext) -> protocols
 
 
 def _lazy_quadruplet(options: config.QuadrupletOptions, _: BuildContext) -> protocols.Loss:
-    from mlcore_baselines.lazy_quadruplet import LazyQuadrupletLoss
+    from mlcore_baselines.quadruplet import LazyQuadrupletLoss
 
     return LazyQuadrupletLoss(**asdict(options))
 

@@ -10,14 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mlcore_images.checking import check_images
+    from mlcore_images.checks.checking import check_images
     from mlcore_images.config import ImagesConfig
     from mlcore_images.dataset import ImagesDataset, open_images
 
 _HOME = {
     "ImagesConfig": "config",
     "ImagesDataset": "dataset",
-    "check_images": "checking",
+    "check_images": "checks.checking",
     "open_images": "dataset",
 }
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from mlcore.errors import DataError
 from mlcore.protocols import PlaceTable, Split
-from mlcore_images.captures import as_taken, conditions_of, traversals_of
+from mlcore_images.checks.positions import read_headings, read_positions
 from mlcore_images.config import ImagesConfig
-from mlcore_images.layouts import find_listing
-from mlcore_images.listing import Listing, shown
-from mlcore_images.positions import read_headings, read_positions
+from mlcore_images.readers.captures import as_taken, conditions_of, traversals_of
+from mlcore_images.readers.layouts import find_listing
+from mlcore_images.readers.listing import Listing, shown
 from mlcore_images.splits import QUERY, REFERENCE, SPLITS, assign
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class ImagesDataset:
         Raises:
             DataError: The image is missing or cannot be decoded; the message names it.
         """
-        from mlcore.images import read_image
+        from mlcore.data import read_image
 
         return read_image(self.path(index))
 

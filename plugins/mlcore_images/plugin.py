@@ -21,7 +21,7 @@ def _build(config: ImagesConfig, context: BuildContext) -> ImagesDataset:
 
 
 def _check(config: ImagesConfig, *, full: bool = False) -> Report:
-    from mlcore_images.checking import check_images
+    from mlcore_images.checks.checking import check_images
 
     return check_images(config, full=full)
 

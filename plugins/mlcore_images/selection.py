@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mlcore.errors import ConfigError, DataError
-from mlcore_images.listing import NUM_EXAMPLES, Listing, Mask, is_number, is_text
+from mlcore_images.readers.listing import NUM_EXAMPLES, Listing, Mask, is_number, is_text
 
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"(?P<low>{_NUMBER})?\.\.(?P<high>{_NUMBER})?")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mlcore.errors import DataError
 from mlcore_images.config import ImagesConfig
-from mlcore_images.listing import Listing, Mask
+from mlcore_images.readers.listing import Listing, Mask
 from mlcore_images.selection import parse, select
 
 SPLITS = ("train", "validation", "test")

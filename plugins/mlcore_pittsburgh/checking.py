@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore.data import NUM_EXAMPLES, examine_coverage, examine_images, file_names
 from mlcore.errors import DataError
-from mlcore.examining import NUM_EXAMPLES, examine_coverage, examine_images, file_names
 from mlcore.factories import Finding, Report
 from mlcore.protocols import PlaceTable
 from mlcore_pittsburgh.config import PittsburghConfig
 from mlcore_pittsburgh.dataset import PittsburghDataset, open_pittsburgh
-from mlcore_pittsburgh.protocols import KNOWN_COUNTS, PARTS
+from mlcore_pittsburgh.splits import KNOWN_COUNTS, PARTS
 
 _STEP_M = 1.0
 """By how much the position in a name, or of a panorama's views, may differ."""

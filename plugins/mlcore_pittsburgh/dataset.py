@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from mlcore.errors import ConfigError, DataError
 from mlcore.protocols import PlaceTable, Split
 from mlcore_pittsburgh.config import PittsburghConfig
-from mlcore_pittsburgh.protocols import PARTS, read_parts
 from mlcore_pittsburgh.roots import find_roots, is_file
 from mlcore_pittsburgh.specs import Images
+from mlcore_pittsburgh.splits import PARTS, read_parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -147,7 +147,7 @@ class PittsburghDataset:
         Raises:
             DataError: The image is missing or cannot be decoded; the message names it.
         """
-        from mlcore.images import read_image
+        from mlcore.data import read_image
 
         return read_image(self.path(index))
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from mlcore.bounded import MAX_BYTES, read_bounded, what_it_is
+from mlcore.data import MAX_BYTES, read_bounded, what_it_is
 from mlcore.errors import DataError
 
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}

@@ -9,9 +9,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from mlcore.bounded import MAX_BYTES
+from mlcore.data import MAX_BYTES, MatArray, fields_of, numbers_of, read_mat, texts_of
 from mlcore.errors import DataError
-from mlcore.mat_files import MatArray, fields_of, numbers_of, read_mat, texts_of
 from mlcore_pittsburgh.npz_file import read_npz
 from mlcore_pittsburgh.plausibility import in_metres
 

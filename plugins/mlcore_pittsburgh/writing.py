@@ -17,8 +17,8 @@ from mlcore.errors import DataError
 from mlcore.factories import Finding, Report
 from mlcore.files import atomic_write
 from mlcore.protocols import PlaceDataset, PlaceTable, Progress, Split
-from mlcore_pittsburgh.protocols import PARTS
 from mlcore_pittsburgh.specs import FIELDS
+from mlcore_pittsburgh.splits import PARTS
 from mlcore_pittsburgh.writing_config import PittsburghWriteConfig
 
 _DESCRIPTION = "writing images"

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from mlcore_robotcar.checking import check_robotcar
     from mlcore_robotcar.config import RobotCarConfig
     from mlcore_robotcar.dataset import RobotCarDataset, open_robotcar
-    from mlcore_robotcar.preparing import prepare_robotcar
+    from mlcore_robotcar.prepare.prepare import prepare_robotcar
 
 _HOME = {
     "RobotCarConfig": "config",
     "RobotCarDataset": "dataset",
     "check_robotcar": "checking",
     "open_robotcar": "dataset",
-    "prepare_robotcar": "preparing",
+    "prepare_robotcar": "prepare.prepare",
 }
 
 __all__ = [

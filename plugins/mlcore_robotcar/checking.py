@@ -12,18 +12,18 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore.data import NUM_EXAMPLES, examine_coverage, examine_images, file_names
 from mlcore.errors import DataError
-from mlcore.examining import NUM_EXAMPLES, examine_coverage, examine_images, file_names
 from mlcore.factories import Finding, Report
 from mlcore_robotcar.config import RobotCarConfig
 from mlcore_robotcar.dataset import RobotCarDataset, open_robotcar
-from mlcore_robotcar.index import read_rows, word_codes
-from mlcore_robotcar.poses import MICROSECONDS
-from mlcore_robotcar.prepared import PreparedSource
-from mlcore_robotcar.raw import PosedFrames
+from mlcore_robotcar.download.poses import MICROSECONDS
+from mlcore_robotcar.download.traversal import PosedFrames
+from mlcore_robotcar.download.tree import DATE
+from mlcore_robotcar.layouts.prepared import PreparedSource
+from mlcore_robotcar.layouts.sources import RawSource
+from mlcore_robotcar.prepare.index import read_rows, word_codes
 from mlcore_robotcar.regions import REGIONS
-from mlcore_robotcar.sources import RawSource
-from mlcore_robotcar.tree import DATE
 
 NUM_TRAVERSALS = 133
 """That Oxford gives out; 114 have gps, 128 images of stereo/centre."""

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from mlcore.errors import ConfigError, DataError
 from mlcore.protocols import PlaceTable, Progress, Split, no_progress
 from mlcore_robotcar.config import RobotCarConfig, expect_sensible
-from mlcore_robotcar.listed import ListedSource
-from mlcore_robotcar.prepared import PreparedSource
+from mlcore_robotcar.layouts.listed import ListedSource
+from mlcore_robotcar.layouts.prepared import PreparedSource
+from mlcore_robotcar.layouts.sources import Columns, RawSource, Source
 from mlcore_robotcar.protocol import Roles, resolve
 from mlcore_robotcar.regions import REGIONS, Cut, find_regions
-from mlcore_robotcar.sources import Columns, RawSource, Source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,8 +53,8 @@ def open_source(
     progress: Progress = no_progress,
 ) -> Source:
     """Return the images of a folder, by the layout given or found."""
-    from mlcore_robotcar.db_structs import open_db_structs
-    from mlcore_robotcar.others import open_names, open_tables
+    from mlcore_robotcar.layouts.db_structs import open_db_structs
+    from mlcore_robotcar.layouts.third_party import open_names, open_tables
 
     layout = find_layout(root) if config.layout == "auto" else config.layout
     if layout == "prepared":
@@ -70,10 +70,10 @@ def open_source(
 
 def find_layout(root: Path) -> str:
     """Return the layout of a folder: prepared, csv, mat, names, or else raw."""
-    from mlcore_robotcar.db_structs import find_db_structs
-    from mlcore_robotcar.index import SETTINGS
-    from mlcore_robotcar.others import find_names, find_tables
-    from mlcore_robotcar.tree import find_traversals
+    from mlcore_robotcar.download.tree import find_traversals
+    from mlcore_robotcar.layouts.db_structs import find_db_structs
+    from mlcore_robotcar.layouts.third_party import find_names, find_tables
+    from mlcore_robotcar.prepare.index import SETTINGS
 
     if (root / SETTINGS).is_file():
         return "prepared"

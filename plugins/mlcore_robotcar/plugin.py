@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mlcore import BuildContext, DatasetFactory, Report, SamplingRadii, hookimpl
 from mlcore.protocols import PlaceDataset, Progress
 from mlcore_robotcar.config import RobotCarConfig
-from mlcore_robotcar.writing_config import RobotCarWriteConfig
+from mlcore_robotcar.write.config import RobotCarWriteConfig
 
 if TYPE_CHECKING:
     from mlcore_robotcar.dataset import RobotCarDataset
@@ -29,7 +29,7 @@ def _check(config: RobotCarConfig, *, full: bool = False) -> Report:
 
 
 def _prepare(config: RobotCarConfig, out: Path, progress: Progress) -> Report:
-    from mlcore_robotcar.preparing import prepare_robotcar
+    from mlcore_robotcar.prepare.prepare import prepare_robotcar
 
     return prepare_robotcar(config, out, progress)
 
@@ -37,7 +37,7 @@ def _prepare(config: RobotCarConfig, out: Path, progress: Progress) -> Report:
 def _write(
     options: RobotCarWriteConfig, dataset: PlaceDataset, out: Path, progress: Progress
 ) -> Report:
-    from mlcore_robotcar.writing import write_robotcar
+    from mlcore_robotcar.write.write import write_robotcar
 
     return write_robotcar(options, dataset, out, progress)
 

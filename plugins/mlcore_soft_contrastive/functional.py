@@ -13,7 +13,7 @@ from mlcore_soft_contrastive.config import (
     SoftContrastiveConfig,
     TilePrecision,
 )
-from mlcore_soft_contrastive.evaluate import evaluate
+from mlcore_soft_contrastive.dispatch import evaluate
 from mlcore_soft_contrastive.influence import Sigmoid
 from mlcore_soft_contrastive.inputs import checked_geometry
 

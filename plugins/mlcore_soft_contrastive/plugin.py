@@ -10,7 +10,7 @@ from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
 
 if TYPE_CHECKING:
-    from mlcore_soft_contrastive.module import SoftContrastiveLoss
+    from mlcore_soft_contrastive.loss import SoftContrastiveLoss
 
 mlcore_hook_api = 1
 
@@ -20,7 +20,7 @@ PAPER = (
 
 
 def _build_loss(config: SoftContrastiveConfig, context: BuildContext) -> SoftContrastiveLoss:
-    from mlcore_soft_contrastive.module import SoftContrastiveLoss
+    from mlcore_soft_contrastive.loss import SoftContrastiveLoss
 
     return SoftContrastiveLoss.for_run(config, context)
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from mlcore.errors import DataError
 from mlcore.protocols import Progress
+from mlcore_streets.camera.drive_renderer import RENDERER_VERSION
 from mlcore_streets.config import StreetsConfig
-from mlcore_streets.render import RENDERER_VERSION
-from mlcore_streets.rendering import render_to_file
+from mlcore_streets.render_processes import render_to_file
 
 Images = NDArray[np.uint8]
 

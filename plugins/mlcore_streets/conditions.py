@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlcore_streets.textures import Colour
+from mlcore_streets.scenery.textures import Colour
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from mlcore_streets.config import StreetsConfig
 from mlcore_streets.districts import District, draw_districts, renderers
-from mlcore_streets.scene import RASTER_M, build_scene
+from mlcore_streets.scenery.scene import RASTER_M, build_scene
 
 _PLACES = 5
 _GAP_PX = 4

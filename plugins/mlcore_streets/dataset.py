@@ -17,7 +17,7 @@ from mlcore_streets.cache import ImageCache, Images, cache_key, default_cache_di
 from mlcore_streets.conditions import CONDITIONS
 from mlcore_streets.config import StreetsConfig
 from mlcore_streets.districts import District, draw_districts
-from mlcore_streets.drives import SplitName
+from mlcore_streets.town.drives import SplitName
 
 
 class StreetsDataset:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlcore_streets.camera.drive_renderer import DriveRenderer
 from mlcore_streets.config import StreetsConfig
-from mlcore_streets.drives import (
+from mlcore_streets.scenery.scene import build_scene
+from mlcore_streets.town.drives import (
     SPLITS,
     Drive,
     Frames,
@@ -18,11 +20,9 @@ from mlcore_streets.drives import (
     plan_drives,
     wrapped,
 )
-from mlcore_streets.render import DriveRenderer
-from mlcore_streets.route import Doubles, Route, draw_route
-from mlcore_streets.scene import build_scene
-from mlcore_streets.seeds import stream
-from mlcore_streets.town import Plan, draw_plan
+from mlcore_streets.town.plan import Plan, draw_plan
+from mlcore_streets.town.route import Doubles, Route, draw_route
+from mlcore_streets.town.seeds import stream
 
 _BETWEEN_M = 300.0
 """Least distance between two districts: nothing of one is seen from another."""

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from mlcore.evaluation import evaluate_split
-from mlcore.explaining import ExplainedMatch
-from mlcore.projecting import project
+from mlcore.evaluation.evaluate import evaluate_split
+from mlcore.evaluation.gradcam import ExplainedMatch
+from mlcore.evaluation.projection import project
+from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
-from mlcore.reporting.movie import save_movie
-from mlcore.reporting.report import save_report
-from mlcore.reporting.report_content import ReportContent
-from mlcore.settings import EvaluationOptions
+from mlcore.reporting.figures.movie import save_movie
+from mlcore.reporting.report.content import ReportContent
+from mlcore.reporting.report.page import save_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from mlcore import InfluenceFactory
-from mlcore.cli.checking import run_checks
+from mlcore.cli.conformance_table import run_checks
 from mlcore.cli.main import main
 from mlcore.testing import checks
 

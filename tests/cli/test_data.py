@@ -48,7 +48,7 @@ def test_a_data_set_without_check_says_which_have_one(capsys):
 
 
 def test_a_sample_is_decoded_or_all(capsys, photos, monkeypatch):
-    monkeypatch.setattr("mlcore.examining.NUM_DECODED", 2)
+    monkeypatch.setattr("mlcore.data.checks.NUM_DECODED", 2)
     (photos / "3.jpg").write_bytes(b"no image")
     assert check(photos) == 0
     assert check(photos, "--full") == 1

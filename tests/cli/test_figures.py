@@ -11,7 +11,7 @@ import imageio_ffmpeg
 import pytest
 from PIL import Image
 
-from mlcore.cli import trained_runs
+from mlcore.cli import run_arguments
 from mlcore.cli.main import main
 
 TINY = [
@@ -181,14 +181,14 @@ def test_bad_input_is_one_message(runs, tmp_path, monkeypatch, capsys, case):
 
 
 def test_runs_of_other_data_are_not_mixed(runs, tmp_path, monkeypatch, capsys):
-    reopen = trained_runs.reopen
+    reopen = run_arguments.reopen
 
     def reopen_with_data_of_its_own(options, words, parser):
         trained = reopen(options, words, parser)
         trained.dataset.fingerprint = options.run.name
         return trained
 
-    monkeypatch.setattr(trained_runs, "reopen", reopen_with_data_of_its_own)
+    monkeypatch.setattr(run_arguments, "reopen", reopen_with_data_of_its_own)
     words = ["--out", tmp_path / "x.png", "--baselines", "false"]
     assert mlcore("tsne", runs / "first", runs / "second", *words) == 2
     message = f"{runs / 'second'} has other data (second) than {runs / 'first'} (first)"
@@ -200,6 +200,8 @@ def test_no_ffmpeg_is_said_before_long_work(runs, tmp_path, monkeypatch, capsys)
         raise RuntimeError("No ffmpeg exe could be found.")
 
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", missing)
-    monkeypatch.setitem(sys.modules, "mlcore.explaining", None)  # it would be imported then
+    monkeypatch.setitem(
+        sys.modules, "mlcore.evaluation.gradcam", None
+    )  # it would be imported then
     assert mlcore("movie", runs / "first", "--out", tmp_path / "movie.mp4") == 2
     assert "mlcore: error: a movie needs ffmpeg" in capsys.readouterr().err

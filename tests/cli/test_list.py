@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mlcore.cli.list import KINDS
+from mlcore.cli.commands.list import KINDS
 from mlcore.cli.main import main
 
 

@@ -22,9 +22,9 @@ def command(monkeypatch):
     """Return a function that makes ``mlcore fake`` run the given body."""
 
     def install(body):
-        module = types.ModuleType("mlcore.cli.fake")
+        module = types.ModuleType("mlcore.cli.commands.fake")
         module.run = body
-        monkeypatch.setitem(sys.modules, "mlcore.cli.fake", module)
+        monkeypatch.setitem(sys.modules, "mlcore.cli.commands.fake", module)
         monkeypatch.setitem(cli.COMMANDS, "fake", "do nothing")
 
     return install

@@ -10,7 +10,7 @@ from mlcore import LossFactory
 from mlcore.cli.main import main
 from mlcore.factories import DatasetFactory, MinerFactory
 from mlcore.protocols import Pairs
-from mlcore.registry import Plugin, Registry
+from mlcore.registry.discovery import Plugin, Registry
 
 
 @dataclass(frozen=True, kw_only=True)

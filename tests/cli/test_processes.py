@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from mlcore.cli.main import main
+from mlcore.distributed import deal, launched_rank
 from mlcore.errors import ConfigError
-from mlcore.processes import deal, launched_rank
-from mlcore.settings import TrainingOptions
-from mlcore.training.launch import Processes
+from mlcore.options.engine import TrainingOptions
+from mlcore.training.strategy import Processes
 
 SUPPORT = Path(__file__).parents[1] / "support"
 TINY = [

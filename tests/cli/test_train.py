@@ -139,7 +139,9 @@ def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(capsys, tmp_path)
 
 def test_a_full_disk_ends_in_one_message(capsys, tmp_path, monkeypatch):
     with Path("/dev/full").open("wb", buffering=0) as full:
-        monkeypatch.setattr("mlcore.training.files.atomic_write", lambda _: nullcontext(full))
+        monkeypatch.setattr(
+            "mlcore.training.checkpoint_io.atomic_write", lambda _: nullcontext(full)
+        )
         assert train(*TINY, "--training.max_steps", "5", "--out", tmp_path / "full") == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error == "mlcore: error: No space left on device"
@@ -195,7 +197,7 @@ def test_nothing_to_replay(capsys, tmp_path):
 
 def test_what_does_not_fit_is_refused_before_the_start(capsys, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    monkeypatch.setattr("mlcore.training.budget._host_memory", lambda: (10**5, 10**5))
+    monkeypatch.setattr("mlcore.training.memory_estimate._host_memory", lambda: (10**5, 10**5))
     words = ["--training.accelerator", "cpu", "--training.max_steps", "1"]
     assert train(*TINY, *words, "--out", run) == 2
     message = capsys.readouterr().err.splitlines()[-1]
@@ -203,7 +205,7 @@ def test_what_does_not_fit_is_refused_before_the_start(capsys, tmp_path, monkeyp
     assert "--training.chunk_size" in message
     assert not run.exists()
     assert train(*TINY, *words, "--training.check_memory", "false", "--out", run) == 0
-    monkeypatch.setattr("mlcore.training.budget._host_memory", lambda: (10**12, 10**5))
+    monkeypatch.setattr("mlcore.training.memory_estimate._host_memory", lambda: (10**12, 10**5))
     assert train(*TINY, *words, "--out", tmp_path / "warned") == 0
     assert "this machine has 0 MB free" in capsys.readouterr().err
 
@@ -245,7 +247,7 @@ def test_a_kill_right_after_a_checkpoint_loses_no_row(tmp_path, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("mlcore.records.RunFolder.prune_checkpoints", kill)
+        patch.setattr("mlcore.run_folder.RunFolder.prune_checkpoints", kill)
         with pytest.raises(Killed):
             train(*TINY, *words, "--out", killed)
     assert train("--resume", killed) == 0
@@ -345,7 +347,9 @@ def test_hard_images_depend_on_nothing_but_seed_and_features(tmp_path, features,
     assert (working / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
     with monkeypatch.context() as patch:
         patch.setattr(
-            importlib.import_module("mlcore.training.files"), "atomic_write", full_at(10)
+            importlib.import_module("mlcore.training.checkpoint_io"),
+            "atomic_write",
+            full_at(10),
         )
         assert train(*words, "--out", stopped) != 0
     assert max((stopped / "checkpoints").iterdir()).name == "step-000000005.ckpt"
@@ -355,7 +359,7 @@ def test_hard_images_depend_on_nothing_but_seed_and_features(tmp_path, features,
 
 def kept_plans(monkeypatch) -> dict[int, list[int]]:
     """Return what collects the images of every step."""
-    batches = importlib.import_module("mlcore.batches").TrainingBatches
+    batches = importlib.import_module("mlcore.sampling.batches").TrainingBatches
     plans: dict[int, list[int]] = {}
     load = batches.__getitem__
 

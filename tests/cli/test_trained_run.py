@@ -15,7 +15,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from mlcore.cli.main import main
-from mlcore.shards import ShardedEmbeddings
+from mlcore.retrieval.shards import ShardedEmbeddings
 
 TINY = [
     *("--dataset", "synthetic", "--model.width", "8", "--model.embedding_dim", "16"),

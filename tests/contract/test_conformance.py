@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mlcore.hookspecs import ENTRY_POINT_GROUP
-from mlcore.registry import Registry
+from mlcore.registry.discovery import Registry
 from mlcore.testing import CheckSkipped, checks
 from mlcore_images.config import ImagesConfig
 from mlcore_streets.config import StreetsConfig

@@ -9,7 +9,7 @@ import pytest
 
 import mlcore
 from mlcore import hookspecs
-from mlcore.collecting import collect
+from mlcore.registry.validation import collect
 
 
 @dataclass(frozen=True, kw_only=True)

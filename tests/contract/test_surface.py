@@ -13,7 +13,7 @@ from mlcore.factories import Factory, InfluenceFactory, LossFactory, MinerFactor
 from mlcore.hookspecs import ENTRY_POINT_GROUP, HOOK_API_VERSION, HOOKS
 from mlcore.option_types import check_options, options_of
 from mlcore.options import ENGINE, parse_run, run_from_toml, run_to_toml
-from mlcore.registry import Registry
+from mlcore.registry.discovery import Registry
 
 SHIPPED = {
     point.name: point.value

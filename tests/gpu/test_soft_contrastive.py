@@ -15,10 +15,10 @@ from mlcore_soft_contrastive import (
     Sigmoid,
     Step,
     Tanh,
-    cupy_launch,
     pairwise_distance,
     soft_contrastive_loss,
 )
+from mlcore_soft_contrastive.tiled import cupy_launch
 
 pytestmark = [
     pytest.mark.gpu,

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlcore.bounded import MAX_BYTES
+from mlcore.data.mat_files import fields_of, read_mat
+from mlcore.data.spec_bytes import MAX_BYTES
 from mlcore.errors import DataError
-from mlcore.mat_files import fields_of, read_mat
 from mlcore_pittsburgh.npz_file import read_npz
 from mlcore_pittsburgh.specs import read_spec
 from tests.support.mat_bytes import element, header, matrix, saved

@@ -16,7 +16,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from mlcore import BuildContext, DataError, PlaceTable, Split
-from mlcore_streets import rendering
+from mlcore_streets import render_processes
 from mlcore_streets.cache import ImageCache, cache_key
 from mlcore_streets.config import StreetsConfig
 from mlcore_streets.dataset import StreetsDataset, tables
@@ -310,7 +310,7 @@ def test_a_worker_renders_its_range_alone(
 ) -> None:
     path = tmp_path / "images"
     path.write_bytes(bytes(10 + 4 * 32 * 64 * 3))
-    rendering.main(json.dumps([vars(SMALL), str(path), 10, 2, 4]))
+    render_processes.main(json.dumps([vars(SMALL), str(path), 10, 2, 4]))
     written = np.frombuffer(path.read_bytes(), dtype=np.uint8)[10:].reshape(4, 32, 64, 3)
     assert not written[:2].any()
     expected = dataset.load_image(3).permute(1, 2, 0).numpy()

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlcore_streets import panels
-from mlcore_streets.light import shadow_top
-from mlcore_streets.materials import Material
-from mlcore_streets.panels import make
-from mlcore_streets.raycast import GROUND, SKY, Camera, look
-from mlcore_streets.route import draw_route
-from mlcore_streets.seeds import stream
-from mlcore_streets.textures import NUM_LEVELS, build_atlas, canvas, fill, plain
-from mlcore_streets.town import KINDS, Street, draw_plan
-from mlcore_streets.vehicles import VehicleModel, place
+from mlcore_streets.camera.light import shadow_top
+from mlcore_streets.camera.raycast import GROUND, SKY, Camera, look
+from mlcore_streets.scenery import panels
+from mlcore_streets.scenery.materials import Material
+from mlcore_streets.scenery.panels import make
+from mlcore_streets.scenery.textures import NUM_LEVELS, build_atlas, canvas, fill, plain
+from mlcore_streets.scenery.vehicles import VehicleModel, place
+from mlcore_streets.town.plan import KINDS, Street, draw_plan
+from mlcore_streets.town.route import draw_route
+from mlcore_streets.town.seeds import stream
 
 NORTHWARD = Camera(
     x_m=0.0,

@@ -16,15 +16,15 @@ from mlcore_pittsburgh.dataset import open_pittsburgh
 from mlcore_pittsburgh.specs import FIELDS
 from mlcore_pittsburgh.writing import write_pittsburgh
 from mlcore_pittsburgh.writing_config import PittsburghWriteConfig
-from mlcore_robotcar.bayer import mosaic
 from mlcore_robotcar.checking import check_robotcar
 from mlcore_robotcar.config import RobotCarConfig
 from mlcore_robotcar.dataset import open_robotcar
-from mlcore_robotcar.decoding import demosaic, fit
-from mlcore_robotcar.poses import interpolate
-from mlcore_robotcar.tables import read_ins
-from mlcore_robotcar.writing import tag_of, write_robotcar
-from mlcore_robotcar.writing_config import RobotCarWriteConfig
+from mlcore_robotcar.download.poses import interpolate
+from mlcore_robotcar.download.tables import read_ins
+from mlcore_robotcar.prepare.decode import demosaic, fit
+from mlcore_robotcar.write.bayer import mosaic
+from mlcore_robotcar.write.config import RobotCarWriteConfig
+from mlcore_robotcar.write.write import tag_of, write_robotcar
 
 SPLITS = ("train", "validation", "test")
 CENTIMETRE_M = 0.01

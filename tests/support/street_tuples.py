@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from mlcore.options.engine import SamplingOptions
 from mlcore.protocols import PlaceTable, Role, Split
-from mlcore.sampling import BatchPlan, TuplePlanner
-from mlcore.settings import SamplingOptions
+from mlcore.sampling.planner import BatchPlan, TuplePlanner
 
 UTM = np.array([620_000.0, 5_735_000.0])
 

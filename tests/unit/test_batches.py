@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from mlcore.batches import TrainingBatch, TrainingBatches, TrainingLoader
 from mlcore.errors import DataError
+from mlcore.options.engine import SamplingOptions
 from mlcore.protocols import Role
-from mlcore.sampling import TuplePlanner
-from mlcore.settings import SamplingOptions
+from mlcore.sampling.batches import TrainingBatch, TrainingBatches, TrainingLoader
+from mlcore.sampling.planner import TuplePlanner
 
 OPTIONS = SamplingOptions(
     tuples_per_batch=3,

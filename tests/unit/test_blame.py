@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from mlcore.blame import blamed_on, known_limits
 from mlcore.errors import DataError, PluginError
 from mlcore.factories import LossFactory
 from mlcore.options import Chosen
+from mlcore.options.config import blamed_on, known_limits
 
 
 @dataclass(frozen=True, kw_only=True)

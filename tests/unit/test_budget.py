@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mlcore.training.budget import activation_bytes
+from mlcore.training.memory_estimate import activation_bytes
 
 
 class Flat(nn.Module):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mlcore.comparison import Entry, student_interval, versus
 from mlcore.errors import DataError
-from mlcore.results import Evaluation, EvaluationProtocol
+from mlcore.evaluation.comparison import Entry, student_interval, versus
+from mlcore.evaluation.results import Evaluation, EvaluationProtocol
 
 
 def evaluation(distance_m, spacing_m=0.0):

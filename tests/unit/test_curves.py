@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 from mlcore.errors import DataError
-from mlcore.evaluation import evaluate_split
-from mlcore.localization import Asked, Match
+from mlcore.evaluation.evaluate import evaluate_split
+from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
-from mlcore.reporting.curves import curves_figure, grid_figure, save_curves
-from mlcore.reporting.matches import save_matches
-from mlcore.settings import EvaluationOptions
+from mlcore.reporting.figures.curves import curves_figure, grid_figure, save_curves
+from mlcore.reporting.figures.matches import save_matches
+from mlcore.retrieval.localization import Asked, Match
 
 
 def results_of(num_conditions, names=("untrained", "trained"), **options):

@@ -11,14 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlcore.embedding import Embedder
 from mlcore.errors import DataError
-from mlcore.evaluation import evaluate_model, evaluate_split
+from mlcore.evaluation.evaluate import evaluate_model, evaluate_split
+from mlcore.evaluation.results import (
+    Evaluation,
+    from_document,
+    require_same_protocol,
+    to_document,
+)
 from mlcore.models.embedding import PixelModel
+from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
 from mlcore.reporting.tables import accuracy_rows, accuracy_table
-from mlcore.results import Evaluation, from_document, require_same_protocol, to_document
-from mlcore.settings import EvaluationOptions
+from mlcore.retrieval.embedder import Embedder
 
 CONDITIONS = ("overcast", "night", "never seen", "snow")
 

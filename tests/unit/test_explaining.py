@@ -9,13 +9,18 @@ import pytest
 import torch
 from torch import nn
 
-from mlcore.embedding import Embedder
 from mlcore.errors import DataError
-from mlcore.evaluation import evaluate_model
-from mlcore.explaining import explain_matches, explain_results, last_convolution, worst_and_best
+from mlcore.evaluation.evaluate import evaluate_model
+from mlcore.evaluation.gradcam import (
+    explain_matches,
+    explain_results,
+    last_convolution,
+    worst_and_best,
+)
 from mlcore.factories import BuildContext
 from mlcore.models.catalogue import MODELS
-from mlcore.settings import EvaluationOptions
+from mlcore.options.engine import EvaluationOptions
+from mlcore.retrieval.embedder import Embedder
 
 
 def build(name, **options):

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mlcore import images
+from mlcore.data import images
+from mlcore.data.images import augment, fits, letterbox, read_image
 from mlcore.errors import DataError
-from mlcore.images import augment, fits, letterbox, read_image
 
 COLOUR = (200, 100, 50)
 ORIENTATION = 0x0112

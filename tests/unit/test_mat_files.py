@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
+from mlcore.data.mat_files import numbers_of, read_mat, texts_of
 from mlcore.errors import DataError
-from mlcore.mat_files import numbers_of, read_mat, texts_of
 from tests.support.mat_bytes import element, header, matrix, saved, text
 from tests.support.pittsburgh_tree import cells
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from mlcore.errors import ConfigError, DataError, MlcoreError
-from mlcore.explaining import ExplainedMatch
-from mlcore.reporting.explained import draw_rows, overlay
-from mlcore.reporting.movie import save_movie
+from mlcore.evaluation.gradcam import ExplainedMatch
+from mlcore.reporting.figures.gradcam import draw_rows, overlay
+from mlcore.reporting.figures.movie import save_movie
 
 
 def match(distance_m):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlcore import positions
-from mlcore.positions import PositionIndex, heading_difference_rad, wrap_rad
+from mlcore.data import positions
+from mlcore.data.positions import PositionIndex, heading_difference_rad, wrap_rad
 
 UTM = np.array([620_000.0, 5_735_000.0, 110.0])
 

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from mlcore.errors import ConfigError, DataError
-from mlcore.projecting import project
+from mlcore.evaluation.projection import project
 from mlcore.protocols import PlaceTable, Split
-from mlcore.reporting.places import (
+from mlcore.reporting.figures.places import (
     extent_of,
     place_colours,
     place_figure,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from mlcore.embedding import Embedder, evenly_spaced
 from mlcore.errors import ConfigError, DataError
 from mlcore.models.embedding import PixelModel
+from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable
-from mlcore.references import embed_references, keep_spaced
-from mlcore.settings import EvaluationOptions
+from mlcore.retrieval.embedder import Embedder, evenly_spaced
+from mlcore.retrieval.references import embed_references, keep_spaced
 
 
 def table_along(metres, traversal):

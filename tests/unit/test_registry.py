@@ -14,7 +14,7 @@ import pytest
 
 from mlcore.errors import ConfigError, PluginError, UnknownNameError
 from mlcore.factories import LossFactory, MinerFactory, ModelFactory
-from mlcore.registry import Registry, load
+from mlcore.registry.discovery import Registry, load
 
 GOOD = """
 from dataclasses import dataclass

@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from mlcore.evaluation import evaluate_split
-from mlcore.explaining import ExplainedMatch
-from mlcore.projecting import project
+from mlcore.evaluation.evaluate import evaluate_split
+from mlcore.evaluation.gradcam import ExplainedMatch
+from mlcore.evaluation.projection import project
+from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
-from mlcore.reporting.charts import Line, line_chart, round_values
-from mlcore.reporting.maps import Frame
-from mlcore.reporting.report import report_text
-from mlcore.reporting.report_content import ReportContent
-from mlcore.reporting.report_map import pictured_rows
-from mlcore.reporting.thumbnails import thumbnails
-from mlcore.settings import EvaluationOptions
+from mlcore.reporting.report.charts import Line, line_chart, round_values
+from mlcore.reporting.report.content import ReportContent
+from mlcore.reporting.report.map import Frame, pictured_rows
+from mlcore.reporting.report.page import report_text
+from mlcore.reporting.report.thumbnails import thumbnails
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&</script><b>.jpg"
 

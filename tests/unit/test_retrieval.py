@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcore.errors import ConfigError, DataError
-from mlcore.retrieval import search
-from mlcore.shards import ShardedEmbeddings
+from mlcore.retrieval.search import search
+from mlcore.retrieval.shards import ShardedEmbeddings
 
 
 def brute_force(references, queries, k):

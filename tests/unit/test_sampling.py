@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from mlcore.errors import ConfigError, DataError
+from mlcore.options.engine import SamplingOptions
 from mlcore.protocols import Role, Split
-from mlcore.sampling import TuplePlanner
-from mlcore.settings import SamplingOptions
+from mlcore.sampling.planner import TuplePlanner
 from tests.support.street_tuples import (
     NOTHING,
     OPTIONS,

@@ -8,14 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from mlcore.embedding import Embedder
 from mlcore.errors import ConfigError
-from mlcore.evaluation import evaluate_model
+from mlcore.evaluation.evaluate import evaluate_model
+from mlcore.evaluation.sweeps import embed_split, mean_accuracy, sweep
 from mlcore.factories import BuildContext
 from mlcore.models.catalogue import MODELS
-from mlcore.reporting.sweeps import save_dimensions, save_spacings, sweep_document, sweep_table
-from mlcore.settings import EvaluationOptions
-from mlcore.sweeping import embed_split, mean_accuracy, sweep
+from mlcore.options.engine import EvaluationOptions
+from mlcore.reporting.figures.sweeps import (
+    save_dimensions,
+    save_spacings,
+    sweep_document,
+    sweep_table,
+)
+from mlcore.retrieval.embedder import Embedder
 
 OPTIONS = EvaluationOptions(dimensions=24, thresholds_m=(5.0,))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlcore.protocols import PlaceTable, Split
-from mlcore.training_images import TrainingImages, location_rows, place_ids
+from mlcore.sampling.training_images import TrainingImages, location_rows, place_ids
 
 
 def make_table(

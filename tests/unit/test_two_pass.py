@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmarks._joint import Network, Setting, difference, losses
 from mlcore.models.catalogue import MODELS
-from mlcore.training.two_pass import (
+from mlcore.training.gradient_cache import (
     InChunks,
     NoImages,
     WithGraph,

@@ -7,7 +7,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from mlcore.errors import ConfigError, DataError
-from mlcore.whitening import Whitening, fit_whitening
+from mlcore.retrieval.whitening import Whitening, fit_whitening
 
 
 def embeddings_of(num_images, dimensions, seed=0):

@@ -10,7 +10,7 @@ import pytest
 from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext
 from mlcore.options import parse_run
-from mlcore.registry import Registry
+from mlcore.registry.discovery import Registry
 from mlcore_images.config import ImagesConfig
 from mlcore_images.dataset import open_images
 from tests.support.image_folders import FACTORY, SEASONS, build, error_of, save

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mlcore.errors import DataError
-from mlcore_images.folders import image_folders
-from mlcore_images.names import list_names
-from mlcore_images.positions import read_headings, read_positions
+from mlcore_images.checks.positions import read_headings, read_positions
+from mlcore_images.readers.folders import image_folders
+from mlcore_images.readers.names import list_names
 from tests.support.image_folders import build, error_of, save
 
 

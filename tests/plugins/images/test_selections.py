@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mlcore.errors import ConfigError, DataError
 from mlcore_images.config import ImagesConfig
-from mlcore_images.layouts import find_listing
+from mlcore_images.readers.layouts import find_listing
 from mlcore_images.selection import parse, select
 from tests.support.image_folders import SEASONS, build, error_of, save
 

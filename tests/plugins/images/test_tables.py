@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlcore.errors import DataError, MlcoreError
+from mlcore_images.checks.positions import read_headings, read_positions
 from mlcore_images.config import ImagesConfig
-from mlcore_images.layouts import find_listing
-from mlcore_images.positions import read_headings, read_positions
+from mlcore_images.readers.layouts import find_listing
 
 
 def listing_of(folder, text, name="positions.csv", **options):

@@ -72,7 +72,7 @@ def evil():
 
 def test_check_decodes_a_sample_or_all(tmp_path, raw, monkeypatch):
     prepare(raw, tmp_path / "out", **UNCLEANED)
-    monkeypatch.setattr("mlcore.examining.NUM_DECODED", 20)
+    monkeypatch.setattr("mlcore.data.checks.NUM_DECODED", 20)
     broken = tmp_path / "out/images" / REFERENCE / f"{stamps_of(NUM)[3]}.png"
     broken.write_bytes(b"x")
     assert findings(tmp_path / "out", "fault") == []

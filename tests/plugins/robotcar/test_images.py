@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from scipy.ndimage import convolve, map_coordinates
 
 from mlcore.errors import DataError
-from mlcore_robotcar.decoding import (
+from mlcore_robotcar.download.frames import list_frames
+from mlcore_robotcar.download.tars import index_tar, read_member, scan_tar
+from mlcore_robotcar.download.tree import find_traversals
+from mlcore_robotcar.prepare.decode import (
     TABLES,
     decode_png,
     demosaic,
@@ -22,9 +25,6 @@ from mlcore_robotcar.decoding import (
     read_lookup,
     undistort,
 )
-from mlcore_robotcar.frames import list_frames
-from mlcore_robotcar.tars import index_tar, read_member, scan_tar
-from mlcore_robotcar.tree import find_traversals
 from tests.support.robotcar_tree import PAPER, frame, png, stamps_of, write_tar, write_tree
 
 DATE = PAPER[0]
@@ -155,7 +155,7 @@ def test_a_tar_is_scanned_once_until_it_changes(tmp_path, monkeypatch):
     path = write_tar(tmp_path / "a.tar", DATE, stamps_of(3))
     first = index_tar(path, "stereo/centre", tmp_path / "cache")
     with monkeypatch.context() as patched:
-        patched.setattr("mlcore_robotcar.tars.scan_tar", None)
+        patched.setattr("mlcore_robotcar.download.tars.scan_tar", None)
         again = index_tar(path, "stereo/centre", tmp_path / "cache")
     for one, two in ((first.offsets, again.offsets), (first.sizes, again.sizes)):
         np.testing.assert_array_equal(one, two)

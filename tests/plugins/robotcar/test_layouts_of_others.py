@@ -8,7 +8,7 @@ from PIL import Image
 
 from mlcore.errors import DataError
 from mlcore_robotcar import open_robotcar
-from mlcore_robotcar.decoding import demosaic
+from mlcore_robotcar.prepare.decode import demosaic
 from tests.support.robotcar_dataset import (
     REFERENCE,
     assert_same,

@@ -9,11 +9,11 @@ import pytest
 
 from mlcore.errors import DataError
 from mlcore_robotcar.config import RobotCarConfig
-from mlcore_robotcar.members import Member
-from mlcore_robotcar.raw import read_traversal
-from mlcore_robotcar.tables import read_gps, read_ins, read_tags
-from mlcore_robotcar.tars import index_tar, scan_tar
-from mlcore_robotcar.tree import find_traversals
+from mlcore_robotcar.download.tables import read_gps, read_ins, read_tags
+from mlcore_robotcar.download.tar_members import Member
+from mlcore_robotcar.download.tars import index_tar, scan_tar
+from mlcore_robotcar.download.traversal import read_traversal
+from mlcore_robotcar.download.tree import find_traversals
 from tests.support.robotcar_tree import write_images, write_metadata
 
 DATE = "2014-12-02-15-30-08"

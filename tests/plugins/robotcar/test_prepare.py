@@ -17,8 +17,8 @@ from PIL import Image
 
 from mlcore.errors import ConfigError, DataError
 from mlcore_robotcar import RobotCarConfig, open_robotcar
-from mlcore_robotcar.decoding import demosaic, fit
-from mlcore_robotcar.index import SCHEMA
+from mlcore_robotcar.prepare.decode import demosaic, fit
+from mlcore_robotcar.prepare.index import SCHEMA
 from tests.support.robotcar_dataset import (
     REFERENCE,
     TRAINING,
@@ -157,7 +157,7 @@ def is_running(pid):
 def test_workers_end_with_the_process_that_started_them(tmp_path, raw):
     code = (
         "import sys, time\n"
-        "from mlcore_robotcar.workers import workers\n"
+        "from mlcore_robotcar.prepare.workers import workers\n"
         "import os\n"
         "if __name__ == '__main__':\n"
         "    with workers(2) as pool:\n"

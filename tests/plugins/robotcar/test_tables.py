@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcore.errors import DataError
-from mlcore_robotcar.conditions import condition_of
-from mlcore_robotcar.poses import PoseStatus, arc_length_m, interpolate, quarter_turns
-from mlcore_robotcar.regions import OURS, find_regions, read_lists, read_polygons
-from mlcore_robotcar.tables import (
+from mlcore_robotcar.download.conditions import condition_of
+from mlcore_robotcar.download.poses import PoseStatus, arc_length_m, interpolate, quarter_turns
+from mlcore_robotcar.download.tables import (
     Track,
     read_gps,
     read_ins,
@@ -21,6 +20,7 @@ from mlcore_robotcar.tables import (
     read_tags,
     read_timestamps,
 )
+from mlcore_robotcar.regions import OURS, find_regions, read_lists, read_polygons
 from tests.support.robotcar_tree import (
     HEADING,
     INS_HEADER,

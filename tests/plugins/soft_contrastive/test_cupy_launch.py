@@ -14,11 +14,11 @@ from mlcore import ConfigError
 from mlcore_soft_contrastive import (
     Sigmoid,
     SoftContrastiveConfig,
-    cupy_launch,
-    planning,
+    dispatch,
     soft_contrastive_loss,
 )
 from mlcore_soft_contrastive.inputs import checked_geometry
+from mlcore_soft_contrastive.tiled import cupy_launch
 
 
 def test_asked_for_with_tensors_on_the_cpu() -> None:
@@ -38,7 +38,7 @@ def _choose(embeddings: Any, **options: Any) -> str:
     geometry = checked_geometry(
         on_cpu, torch.zeros(3, 2), None, influence=Sigmoid(), heading_limit_rad=None
     )
-    return planning.choose(geometry, SoftContrastiveConfig(**options), embeddings)[0]
+    return dispatch.choose(geometry, SoftContrastiveConfig(**options), embeddings)[0]
 
 
 def _gpu_tensor(dtype: torch.dtype) -> Any:

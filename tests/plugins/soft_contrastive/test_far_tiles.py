@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlcore_soft_contrastive import Linear, planning
-from mlcore_soft_contrastive.layout import TilePair
-from mlcore_soft_contrastive.numba_ops import NumbaTileOps
-from mlcore_soft_contrastive.torch_ops import TorchTileOps
+from mlcore_soft_contrastive import Linear, dispatch
+from mlcore_soft_contrastive.tiled.layout import TilePair
+from mlcore_soft_contrastive.tiled.numba_backend import NumbaTileOps
+from mlcore_soft_contrastive.tiled.torch_backend import TorchTileOps
 
 Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
 Evaluate = Callable[..., tuple[Tensor, Tensor, str]]
@@ -23,7 +23,7 @@ Agree = Callable[..., dict[str, tuple[float, float]]]
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "CPU_TILE", 16)
+    monkeypatch.setattr(dispatch, "CPU_TILE", 16)
 
 
 @pytest.mark.parametrize("mining", [True, False])
@@ -38,7 +38,7 @@ def test_far_tiles_that_mining_drops_whole_are_not_worked_on(
     embeddings = torch.zeros(64, 33, dtype=dtype)
     embeddings[:32, 0], embeddings[32:, 1] = 1.0, 1.0
     embeddings[:, 2] = 0.1 + 0.01 * torch.arange(64)
-    monkeypatch.setattr(planning, "CPU_TILE", 32)
+    monkeypatch.setattr(dispatch, "CPU_TILE", 32)
     worked = {"sums": 0, "gradient": 0}
 
     def count_far(ops: type, name: str) -> None:

@@ -22,16 +22,15 @@ from mlcore_soft_contrastive import (
     SoftContrastiveConfig,
     Step,
     Tanh,
-    pairwise,
-    planning,
+    dispatch,
     soft_contrastive_loss,
 )
 from mlcore_soft_contrastive.inputs import checked_geometry
-from mlcore_soft_contrastive.kernel_ops import KernelTileOps, Launch
-from mlcore_soft_contrastive.kernel_source import pairwise_source, tiles_source
-from mlcore_soft_contrastive.layout import blocks, tile_pairs
-from mlcore_soft_contrastive.products import Products
-from mlcore_soft_contrastive.tiled import Plan, tiled_row_terms
+from mlcore_soft_contrastive.tiled.cupy_backend import KernelTileOps, Launch
+from mlcore_soft_contrastive.tiled.kernel_source import pairwise_source, tiles_source
+from mlcore_soft_contrastive.tiled.layout import blocks, tile_pairs
+from mlcore_soft_contrastive.tiled.products import Products
+from mlcore_soft_contrastive.tiled.walk import Plan, tiled_row_terms
 
 Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
 INFLUENCES: dict[str, Any] = {
@@ -170,7 +169,7 @@ def test_rectangular_form(
 
     expected = run("dense", torch.float64)
     made = ("kernels", 45, partial(KernelTileOps, launch=launch))
-    monkeypatch.setattr(planning, "choose", lambda *_: made)
+    monkeypatch.setattr(dispatch, "choose", lambda *_: made)
     for actual, wanted in zip(run("tiled", torch.float32), expected, strict=True):
         assert (actual - wanted).norm() <= 1e-5 * wanted.norm()
 
@@ -282,11 +281,11 @@ def test_pairwise_kernels(
     x = torch.randn(rows, dim, generator=generator) + 5e5
     y = torch.randn(columns, dim, generator=generator) + 5e5
     expected = (x.double()[:, None] - y.double()[None]).norm(dim=2)
-    actual = pairwise._distances_on_gpu(x, y, launch, squared=squared)
+    actual = distance._distances_on_gpu(x, y, launch, squared=squared)
     expected_value = expected.square() if squared else expected
     torch.testing.assert_close(actual.double(), expected_value, rtol=1e-6, atol=0)
     weight = torch.randn(rows, columns, generator=generator)
-    out = pairwise._weighted_differences_on_gpu(x, y, weight, launch)
+    out = distance._weighted_differences_on_gpu(x, y, weight, launch)
     differences = x.double()[:, None] - y.double()[None]
     wanted = (weight.double()[..., None] * differences).sum(dim=1)
     assert (out - wanted).norm() < 1e-6 * wanted.norm().clamp(min=1.0)
@@ -319,8 +318,8 @@ def test_a_mutated_pairwise_kernel_fails(mutation: str, kernels: Any) -> None:
 
     def run(launch: Any) -> list[Tensor]:
         return [
-            pairwise._distances_on_gpu(x, y, launch, squared=False),
-            pairwise._weighted_differences_on_gpu(x, y, weight, launch),
+            distance._distances_on_gpu(x, y, launch, squared=False),
+            distance._weighted_differences_on_gpu(x, y, weight, launch),
         ]
 
     expected = run(kernels(source))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mlcore_soft_contrastive.layout import hilbert_index
+from mlcore_soft_contrastive.tiled.layout import hilbert_index
 
 
 def test_hilbert_curve_visits_neighbours() -> None:

@@ -12,10 +12,10 @@ from torch import Tensor
 from mlcore_soft_contrastive import Sigmoid
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.inputs import checked_geometry
-from mlcore_soft_contrastive.layout import blocks
-from mlcore_soft_contrastive.numba_ops import NumbaTileOps
-from mlcore_soft_contrastive.numba_pieces import CHUNK, cut
-from mlcore_soft_contrastive.numba_weights import Span
+from mlcore_soft_contrastive.tiled.layout import blocks
+from mlcore_soft_contrastive.tiled.numba_backend import NumbaTileOps
+from mlcore_soft_contrastive.tiled.numba_kernels import CHUNK, cut
+from mlcore_soft_contrastive.tiled.numba_pairs import Span
 
 
 def runs_of(

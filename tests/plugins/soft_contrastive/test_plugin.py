@@ -9,7 +9,7 @@ import pytest
 
 import mlcore_soft_contrastive
 from mlcore.factories import BuildContext, InfluenceFactory, LossFactory
-from mlcore.registry import Registry, collect
+from mlcore.registry.discovery import Registry, collect
 from mlcore_soft_contrastive import plugin
 
 

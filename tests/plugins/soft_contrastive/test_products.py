@@ -10,7 +10,7 @@ import torch
 
 from mlcore import ConfigError
 from mlcore_soft_contrastive import SoftContrastiveConfig
-from mlcore_soft_contrastive.products import Products
+from mlcore_soft_contrastive.tiled.products import Products
 
 SETTINGS = torch.backends.cuda.matmul
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from mlcore_soft_contrastive import threads
-from mlcore_soft_contrastive.threads import share
+from mlcore_soft_contrastive.tiled import threads
+from mlcore_soft_contrastive.tiled.threads import share
 
 
 @pytest.fixture(params=["torch's team", "pool"])

@@ -14,14 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlcore_soft_contrastive import (
-    Linear,
-    Sigmoid,
-    Step,
-    Tanh,
-    planning,
-    soft_contrastive_loss,
-)
+from mlcore_soft_contrastive import Linear, Sigmoid, Step, Tanh, dispatch, soft_contrastive_loss
 
 Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
 Evaluate = Callable[..., tuple[Tensor, Tensor, str]]
@@ -44,7 +37,7 @@ class Gaussian:
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "CPU_TILE", 16)
+    monkeypatch.setattr(dispatch, "CPU_TILE", 16)
 
 
 @pytest.mark.parametrize(("name", "mining", "aggregation"), FORMS)
@@ -65,7 +58,7 @@ def test_equals_dense(
     monkeypatch: pytest.MonkeyPatch,
     agree: Agree,
 ) -> None:
-    monkeypatch.setattr(planning, "CPU_TILE", tile)
+    monkeypatch.setattr(dispatch, "CPU_TILE", tile)
     embeddings, positions, headings = route(size, length_m, 3)
     errors = agree(
         embeddings,
@@ -150,7 +143,7 @@ def test_exponents_too_large_for_float32(
 def test_float32_over_10_km_of_raw_utm(
     mining: bool, monkeypatch: pytest.MonkeyPatch, route: Route, agree: Agree
 ) -> None:
-    monkeypatch.setattr(planning, "CPU_TILE", 512)
+    monkeypatch.setattr(dispatch, "CPU_TILE", 512)
     for seed in range(3):
         embeddings, positions, _ = route(1100, 10_000.0, seed)
         errors = agree(embeddings, positions, mining=mining)

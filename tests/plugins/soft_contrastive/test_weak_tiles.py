@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlcore_soft_contrastive import Sigmoid, planning
-from mlcore_soft_contrastive.kernel_ops import KernelTileOps
-from mlcore_soft_contrastive.kernel_source import tiles_source
-from mlcore_soft_contrastive.layout import TilePair
-from mlcore_soft_contrastive.numba_ops import NumbaTileOps
-from mlcore_soft_contrastive.torch_ops import TorchTileOps
+from mlcore_soft_contrastive import Sigmoid, dispatch
+from mlcore_soft_contrastive.tiled.cupy_backend import KernelTileOps
+from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
+from mlcore_soft_contrastive.tiled.layout import TilePair
+from mlcore_soft_contrastive.tiled.numba_backend import NumbaTileOps
+from mlcore_soft_contrastive.tiled.torch_backend import TorchTileOps
 
 TILE = 16
 OPS: dict[str, Any] = {"numba": NumbaTileOps, "torch": TorchTileOps, "kernels": KernelTileOps}
@@ -30,7 +30,7 @@ def ops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     if chosen is KernelTileOps:
         kernels = request.getfixturevalue("kernels")
         make = partial(chosen, launch=kernels(tiles_source(Sigmoid().device_code())))
-    monkeypatch.setattr(planning, "choose", lambda *_: (request.param, TILE, make))
+    monkeypatch.setattr(dispatch, "choose", lambda *_: (request.param, TILE, make))
     return chosen
 
 

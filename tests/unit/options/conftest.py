@@ -11,7 +11,7 @@ import pytest
 from mlcore import DatasetFactory, InfluenceFactory, LossFactory, MinerFactory, SamplingRadii
 from mlcore.factories import Factory, ModelFactory
 from mlcore.protocols import Pairs, Triplets
-from mlcore.registry import Plugin, Registry
+from mlcore.registry.discovery import Plugin, Registry
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mlcore.options import parse_run, run_from_toml, run_to_toml
-from mlcore.settings import EvaluationOptions, SamplingOptions, TrainingOptions
+from mlcore.options.engine import EvaluationOptions, SamplingOptions, TrainingOptions
 
 LENGTHS = st.floats(min_value=1e-6, max_value=1e9)
 FLOATS = st.floats(allow_nan=False)

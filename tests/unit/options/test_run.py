@@ -8,8 +8,8 @@ import pytest
 
 from mlcore.errors import ConfigError, UnknownNameError
 from mlcore.options import parse_run, run_from_toml, run_help, run_to_toml
-from mlcore.registry import Plugin, Registry
-from mlcore.settings import SamplingOptions
+from mlcore.options.engine import SamplingOptions
+from mlcore.registry.discovery import Plugin, Registry
 
 
 @pytest.fixture

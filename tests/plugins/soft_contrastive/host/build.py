@@ -15,7 +15,7 @@ _SHIM = Path(__file__).with_name("shim.h")
 
 
 class HostKernels:
-    """Kernels of one source, as a :class:`mlcore_soft_contrastive.kernel_ops.Launch`."""
+    """Kernels of one source, as a :class:`mlcore_soft_contrastive.tiled.cupy_backend.Launch`."""
 
     def __init__(self, source: str, folder: Path, *, descending: bool = False) -> None:
         assert COMPILER is not None

@@ -1,0 +1,1 @@
+"""One module for each command: reads its options, calls the engine, prints."""

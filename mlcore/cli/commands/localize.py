@@ -1,0 +1,123 @@
+"""``mlcore localize RUN IMAGE...``: where images were taken, by a trained model."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlcore.cli import console
+from mlcore.cli.run_arguments import (
+    TrainedRun,
+    add_split,
+    parse,
+    parser_of,
+    reopen,
+    require_folder_of,
+)
+from mlcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlcore.retrieval.localization import Asked, Match
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    parser = parser_of("localize", "Find where images were taken: the best references.")
+    parser.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="a file, or the name of an image of the data set",
+    )
+    add_split(parser, "test", "validation", "train")
+    parser.add_argument("--top", type=int, default=5, help="references shown for each image")
+    parser.add_argument("--json", action="store_true", help="print JSON for a script")
+    parser.add_argument("--picture", type=Path, help="PNG of queries beside their matches")
+    options, words = parse(parser, argv)
+    if options.top < 1:
+        raise ConfigError(f"--top must be 1 or more, got {options.top}")
+    require_folder_of(options.picture, "--picture")
+    trained = reopen(options, words, parser)
+
+    from mlcore.retrieval.localization import resolve_images
+
+    asked = resolve_images(options.images, trained.dataset)
+    found = _localize(trained, asked, options)
+    if options.picture is not None:
+        _draw(options.picture, trained, asked, found)
+    if options.json:
+        console.write_json([_as_json(*pair) for pair in zip(asked, found, strict=True)])
+    else:
+        _show(asked, found)
+    return 0
+
+
+def _localize(
+    trained: TrainedRun, asked: Sequence[Asked], options: Namespace
+) -> list[list[Match]]:
+    from mlcore.evaluation.evaluate import embedder_of
+    from mlcore.retrieval.localization import localize
+    from mlcore.retrieval.references import embed_references
+
+    with console.progress() as progress:
+        embedder = embedder_of(trained.model, trained.config, progress)
+        references = embed_references(
+            embedder,
+            trained.dataset,
+            getattr(trained.dataset, options.split).references,
+            trained.config.evaluation,
+        )
+        console.notes([f"left out, unreadable: {name}" for name in references.skipped])
+        # What the user asks for is never skipped.
+        embedder = replace(embedder, skip_unreadable=False)
+        return localize(asked, embedder, trained.dataset, references, options.top)
+
+
+def _draw(
+    path: Path, trained: TrainedRun, asked: Sequence[Asked], found: Sequence[Sequence[Match]]
+) -> None:
+    from mlcore.reporting.figures.matches import save_matches
+    from mlcore.retrieval.localization import AskedImages
+
+    source = AskedImages(asked, trained.dataset)
+    images = [source.load_image(number) for number in range(len(asked))]
+    save_matches(path, asked, images, found, trained.dataset.load_image)
+    console.say(f"Written: {path}")
+
+
+def _show(asked: Sequence[Asked], found: Sequence[Sequence[Match]]) -> None:
+    table = console.table(
+        "image",
+        "rank#",
+        "reference",
+        "easting (m)#",
+        "northing (m)#",
+        "condition",
+        "embedding distance#",
+        "distance (m)#",
+    )
+    for one, matches in zip(asked, found, strict=True):
+        for rank, match in enumerate(matches, start=1):
+            table.add_row(
+                one.name if rank == 1 else "",
+                str(rank),
+                match.image,
+                f"{match.position_m[0]:.1f}",
+                f"{match.position_m[1]:.1f}",
+                match.condition,
+                f"{match.embedding_distance:.3f}",
+                "unknown" if match.distance_m is None else f"{match.distance_m:.1f}",
+                end_section=rank == len(matches),
+            )
+    console.show(table)
+
+
+def _as_json(one: Asked, matches: Sequence[Match]) -> dict[str, object]:
+    return {
+        "image": one.name,
+        "position_m": None if one.position_m is None else one.position_m.tolist(),
+        "matches": [asdict(match) for match in matches],
+    }

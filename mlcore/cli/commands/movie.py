@@ -1,0 +1,141 @@
+"""``mlcore movie RUN...``: queries along a traversal with their matches, as an MP4."""
+
+from __future__ import annotations
+
+import math
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mlcore.cli import console
+from mlcore.cli.run_arguments import (
+    add_out_file,
+    add_split,
+    add_within,
+    each_model,
+    judge_model,
+    out_file,
+    parse,
+    parser_of_runs,
+    require_within,
+)
+from mlcore.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mlcore.cli.parser import Parser
+    from mlcore.evaluation.gradcam import ExplainedMatch
+    from mlcore.protocols import PlaceDataset, PlaceTable, Progress, Split
+
+MOVIE = "movie.mp4"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    parser = parser_of_runs(
+        "movie", "Film the queries of a traversal, their matches and Grad-CAM, a row a model."
+    )
+    parser.add_argument(
+        "--traversal", help="name of the queries' traversal (default: the first there is)"
+    )
+    parser.add_argument(
+        "--frames",
+        type=int,
+        default=150,
+        help="frames at most, evenly spaced along the traversal (default: 150)",
+    )
+    parser.add_argument(
+        "--fps", type=float, default=5.0, help="frames in a second (default: 5)"
+    )
+    parser.add_argument(
+        "--panel",
+        type=int,
+        default=320,
+        metavar="PX",
+        help="width in pixels of each image (default: 320)",
+    )
+    add_within(parser)
+    add_split(parser, "test", "validation")
+    add_out_file(parser, MOVIE)
+    options, words = parse(parser, argv)
+    _require_usable(options)
+    out = out_file(options, MOVIE)
+
+    from mlcore.reporting.figures.movie import find_ffmpeg, save_movie
+
+    find_ffmpeg()  # missing, it is said before long work
+    with console.progress() as progress:
+        frames = _frames(options, words, parser, progress)
+        count = save_movie(frames, out, frames_per_second=options.fps)
+    console.say(f"Written: {out}, {count} frames, {count / options.fps:.1f} s")
+    return 0
+
+
+def _require_usable(options: Namespace) -> None:
+    require_within(options)
+    if options.frames < 1:
+        raise ConfigError(f"--frames must be 1 or more, got {options.frames}")
+    if not 0 < options.fps < math.inf:
+        raise ConfigError(f"--fps must be positive, got {options.fps:g}")
+    if not 32 <= options.panel <= 2000:
+        raise ConfigError(f"--panel must be from 32 to 2000 pixels, got {options.panel}")
+
+
+def _frames(
+    options: Namespace, words: Sequence[str], parser: Parser, progress: Progress
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield the frames. Of each model only its small maps are kept, not the images."""
+    from mlcore.evaluation.gradcam import explain_results
+    from mlcore.reporting.figures.gradcam import draw_rows
+
+    by_model: list[tuple[str, list[ExplainedMatch]]] = []
+    for named in each_model(options, words, parser, progress):
+        dataset = named.dataset
+        split = _filmed(getattr(dataset, options.split), options)
+        embedder, results = judge_model(named, split, options.split, progress)
+        if results.skipped:
+            raise DataError(
+                f"{len(results.skipped)} images cannot be read, first {results.skipped[0]}; a "
+                "movie needs them all"
+            )
+        rows = range(len(results.query_index))
+        found = explain_results(embedder, dataset, results, rows, name=named.name)
+        by_model.append((named.name, found))
+    queries = split.queries
+    for place, index in enumerate(queries.index.tolist()):
+        yield draw_rows(
+            [(name, found[place]) for name, found in by_model],
+            dataset.load_image,
+            heading=_heading(dataset, queries, place, index),
+            correct_within_m=options.within,
+            panel_width_px=options.panel,
+        )
+        progress("frames", place + 1, len(queries))
+
+
+def _filmed(split: Split, options: Namespace) -> Split:
+    """Return the split with the queries that the movie shows, in the order they were taken."""
+    from mlcore.retrieval.embedder import evenly_spaced
+
+    queries = split.queries
+    present = [queries.traversals[code] for code in sorted(set(queries.traversal.tolist()))]
+    if not present:
+        raise DataError(f"the {options.split} split has no query to film")
+    name = present[0] if options.traversal is None else options.traversal
+    if name not in present:
+        raise DataError(
+            f"--traversal {name}: the queries of the {options.split} split have "
+            f"{', '.join(present)}"
+        )
+    rows = (queries.traversal == list(queries.traversals).index(name)).nonzero()[0]
+    return replace(split, queries=queries.take(rows[evenly_spaced(len(rows), options.frames)]))
+
+
+def _heading(dataset: PlaceDataset, queries: PlaceTable, place: int, index: int) -> str:
+    parts = [f"{place + 1} of {len(queries)}", dataset.image_name(index)]
+    if queries.arc_length_m is not None:
+        parts.insert(1, f"{queries.arc_length_m[place]:.0f} m along")
+    return "; ".join([*parts, str(queries.conditions[queries.condition[place]])])

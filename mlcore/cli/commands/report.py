@@ -1,0 +1,240 @@
+"""``mlcore report RUN``: everything about a run in one HTML file; or curves of several."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlcore.cli import console
+from mlcore.cli.run_arguments import (
+    UNTRAINED,
+    TrainedRun,
+    add_within,
+    parse,
+    parser_of_runs,
+    reopen,
+    require_folder_of,
+    require_within,
+    short_names,
+    untrained_model,
+)
+from mlcore.errors import ConfigError, DataError
+from mlcore.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from mlcore.cli.parser import Parser
+    from mlcore.evaluation.gradcam import ExplainedMatch
+    from mlcore.evaluation.projection import Projection
+    from mlcore.evaluation.results import Evaluation
+    from mlcore.protocols import Progress, Split
+    from mlcore.reporting.report.content import ReportContent
+
+REPORT = "report.html"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    parser = parser_of_runs(
+        "report", "Write a run's report: one HTML file. Of several runs, draw metres curves."
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="HTML of one run (default: report.html in it), or PNG of the metres curves of "
+        "any number",
+    )
+    add_within(parser)
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        default=300,
+        metavar="N",
+        help="queries with pictures at most: the worst, the best, evenly spaced (default: 300)",
+    )
+    parser.add_argument(
+        "--explained",
+        type=int,
+        default=4,
+        metavar="N",
+        help="worst and as many best queries with Grad-CAM (default: 4)",
+    )
+    options, words = parse(parser, argv)
+    out = _out(options)
+    folders = [RunFolder.open(path) for path in options.runs]
+    results = _results(folders)
+
+    from mlcore.reporting.tables import accuracy_table
+
+    if out.suffix.lower() == ".png":
+        if words:
+            raise ConfigError(
+                f"{words[0]} changes nothing in a picture of results that are there"
+            )
+        _save_curves(results, out)
+    else:
+        _save_report(options, words, parser, results, out)
+    console.show(accuracy_table(results))
+    console.say(f"Written: {out}")
+    return 0
+
+
+def _out(options: Namespace) -> Path:
+    require_within(options)
+    if options.pictures < 0 or options.explained < 0:
+        raise ConfigError("--pictures and --explained must not be negative")
+    out: Path | None = options.out
+    if out is None:
+        if len(options.runs) > 1:
+            raise ConfigError("several runs in one picture need --out FILE.png")
+        return Path(options.runs[0]) / REPORT
+    if out.suffix.lower() not in (".png", ".html"):
+        raise ConfigError(f"--out {out} must end in .html or .png")
+    if out.suffix.lower() == ".html" and len(options.runs) > 1:
+        raise ConfigError(f"--out {out}: a report is of one run; several need --out FILE.png")
+    require_folder_of(out, "--out")
+    return out
+
+
+def _save_curves(results: Sequence[Evaluation], out: Path) -> None:
+    from mlcore.reporting.figures.curves import save_curves
+
+    save_curves(results, out)
+
+
+def _save_report(
+    options: Namespace,
+    words: Sequence[str],
+    parser: Parser,
+    results: Sequence[Evaluation],
+    out: Path,
+) -> None:
+    trained = reopen(Namespace(**{**vars(options), "run": options.runs[0]}), words, parser)
+    protocol = results[-1].protocol
+    if trained.dataset.fingerprint != protocol.data_fingerprint:
+        raise DataError(
+            f"{trained.folder.evaluation} was judged on other data "
+            f"({protocol.data_fingerprint}) than this ({trained.dataset.fingerprint}); give "
+            "the same --dataset here, or run 'mlcore evaluate' again"
+        )
+    from mlcore.reporting.report.page import save_report
+
+    trained.folder.plots.mkdir(exist_ok=True)
+    _save_curves(results, trained.folder.plots / "metres.png")
+    with console.progress() as progress:
+        content = _content(trained, results, options, progress)
+        save_report(content, out, progress=progress)
+
+
+def _content(
+    trained: TrainedRun, results: Sequence[Evaluation], options: Namespace, progress: Progress
+) -> ReportContent:
+    from mlcore.reporting.report.content import ReportContent
+
+    folder = trained.folder
+    split: Split = getattr(trained.dataset, results[-1].protocol.split)
+    comparison, picture = _comparison(folder)
+    return ReportContent(
+        title=folder.path.resolve().name,
+        config=folder.config.read_text(),
+        environment=folder.read_json(folder.environment) if folder.environment.exists() else {},
+        metrics=_metrics(folder),
+        results=results,
+        split=split,
+        dataset=trained.dataset,
+        within_m=options.within,
+        pictured=options.pictures,
+        explained=_explained(trained, results[-1], options.explained, progress),
+        projections=_projections(trained, split, progress),
+        comparison=comparison,
+        comparison_picture=picture,
+    )
+
+
+def _explained(
+    trained: TrainedRun, shown: Evaluation, count: int, progress: Progress
+) -> list[ExplainedMatch]:
+    from mlcore.evaluation.evaluate import embedder_of
+    from mlcore.evaluation.gradcam import explain_results, worst_and_best
+
+    embedder = embedder_of(trained.model, trained.config, progress)
+    rows = worst_and_best(shown, count, count)
+    return explain_results(embedder, trained.dataset, shown, rows, name="trained")
+
+
+def _projections(
+    trained: TrainedRun, split: Split, progress: Progress
+) -> list[tuple[str, Projection]]:
+    """Return the plane of the untrained and the trained network's query embeddings."""
+    from mlcore.evaluation.evaluate import embedder_of
+    from mlcore.evaluation.projection import project
+
+    models = {"trained": trained.model}
+    if trained.config.evaluation.baselines:
+        models = {UNTRAINED: untrained_model(trained, progress), **models}
+    found: list[tuple[str, Projection]] = []
+    for name, model in models.items():
+        embedder = embedder_of(model, trained.config, progress)
+        asked = embedder(trained.dataset, split.queries.index, f"{name}: queries")
+        if len(asked.rows) < max(2, len(split.queries)):
+            console.say(
+                f"note: {len(asked.rows)} of {len(split.queries)} queries can be read; the "
+                "report has no picture of their embeddings"
+            )
+            return []
+        seed = trained.config.seed
+        placed = project(asked.embeddings, seed=seed, progress=progress, name=f"{name}: t-SNE")
+        found.append((name, placed))
+    return found
+
+
+def _metrics(folder: RunFolder) -> list[Mapping[str, Any]]:
+    """Return the rows of ``metrics.jsonl``; one that a kill cut short ends them."""
+    rows: list[Mapping[str, Any]] = []
+    lines = folder.metrics.read_text().splitlines() if folder.metrics.exists() else []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            console.say(f"note: {folder.metrics}: row {len(rows) + 1} is cut short")
+            break
+        rows.append(row)
+    return rows
+
+
+def _comparison(folder: RunFolder) -> tuple[Mapping[str, Any], bytes | None]:
+    """Return ``comparison.json`` and its picture, of the folder or the one its runs lie in."""
+    for place in (folder.path, folder.path.resolve().parent.parent):
+        if (place / "comparison.json").is_file():
+            picture = place / "metres.png"
+            found = folder.read_json(place / "comparison.json")
+            return found, picture.read_bytes() if picture.is_file() else None
+    return {}, None
+
+
+def _results(folders: Sequence[RunFolder]) -> list[Evaluation]:
+    """Return the results of one run; of several, the trained ones after the first's others."""
+    first, *others = [_read(folder) for folder in folders]
+    if not others:
+        return first
+    baselines = [one for one in first if one.model != "trained"]
+    names = short_names([folder.path for folder in folders])
+    return baselines + [
+        replace(one, model=name)
+        for name, results in zip(names, (first, *others), strict=True)
+        for one in results
+        if one.model == "trained"
+    ]
+
+
+def _read(folder: RunFolder) -> list[Evaluation]:
+    from mlcore.evaluation.results import from_document
+
+    content = folder.read_json(folder.evaluation)
+    try:
+        return from_document(content)
+    except DataError as error:
+        raise DataError(f"{folder.evaluation}: {error}") from error

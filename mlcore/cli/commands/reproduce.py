@@ -1,0 +1,62 @@
+"""``mlcore reproduce RUN``: replay the batch whose loss was not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from mlcore.cli import console
+from mlcore.cli.parser import Parser
+from mlcore.options import run_from_toml
+from mlcore.registry.discovery import Registry
+from mlcore.run_folder import RunFolder
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command; 1 if something is not finite again."""
+    parser = Parser(
+        "reproduce", "Replay the batch that stopped a run: its loss was not finite."
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of the run that stopped")
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+    parser.add_block_option()
+    options = parser.parse_command(argv)
+    folder = RunFolder.open(options.run)
+    config = run_from_toml(folder.config, Registry.discover(block=options.block))
+
+    from mlcore.evaluation.evaluate import device_of
+    from mlcore.experiment import assemble
+    from mlcore.training.replay import replay
+
+    with console.progress() as progress:
+        experiment = assemble(config, progress=progress)
+    found = replay(experiment, folder.failed_batch, device_of(config.training.accelerator))
+    if options.json:
+        # JSON knows no NaN: numbers that are not finite are told as text.
+        console.write_json(_plain({**asdict(found), "happened_again": found.happened_again}))
+        return int(found.happened_again)
+    console.say(f"The run said: {found.told}")
+    table = console.table("of the batch of step", str(found.step))
+    table.add_row("embeddings not finite", _listed(found.bad_images))
+    table.add_row("loss", f"{found.loss:g}")
+    for name, value in found.stats.items():
+        table.add_row(f"loss/{name}", value if isinstance(value, str) else f"{value:g}")
+    table.add_row("gradient not finite at the embeddings of", _listed(found.bad_gradients))
+    table.add_row("gradient not finite at the parameters", _listed(found.bad_parameters))
+    console.show(table)
+    console.write("It happened again." if found.happened_again else "It did not happen again.")
+    return int(found.happened_again)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more if names else "none"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, float) and not float("-inf") < value < float("inf"):
+        return str(value)
+    return value

@@ -1,0 +1,40 @@
+"""Prints what a check, a preparation or a write of a data set found and did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlcore.cli import console
+from mlcore.factories import Report
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_STYLES = {"info": "dim", "warning": "yellow", "fault": "red"}
+
+
+def show_report(report: Report) -> None:
+    """Print what was found or done, and the commands to go on with."""
+    facts = console.table("fact", "value")
+    for name, value in report.facts.items():
+        facts.add_row(name, str(value))
+    console.show(facts)
+    if report.findings:
+        console.show(_findings(report))
+    else:
+        console.write("Nothing was found that would spoil a result.")
+    if report.commands:
+        console.write("\n".join(["Go on with:", *report.commands]))
+
+
+def _findings(report: Report) -> Table:
+    findings = console.table("severity", "count#", "finding", "for example")
+    for finding in report.findings:
+        findings.add_row(
+            finding.severity,
+            str(finding.count),
+            finding.message,
+            "\n".join(finding.examples),
+            style=_STYLES[finding.severity],
+        )
+    return findings

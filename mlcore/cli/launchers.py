@@ -1,0 +1,264 @@
+"""Many training runs: one after another, several at once, or as jobs of a cluster.
+
+A run is told by its configuration as TOML and its folder, so that a process which shares
+nothing but the disk can do it; what it leaves in the folder says how it ended.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, redirect_stderr, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from mlcore.cli.train_run import train_and_judge
+from mlcore.errors import ConfigError, MlcoreError, NonFiniteLossError, WorkerError
+from mlcore.options import run_from_text
+from mlcore.registry.discovery import Registry
+from mlcore.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+    from multiprocessing.synchronize import Event
+
+    from mlcore.evaluation.results import Evaluation
+
+Ending = Literal["finished", "diverged", "interrupted", "terminated"]
+Attempt = tuple[Ending, MlcoreError | None]
+Launch = Callable[[Sequence["Task"]], Iterator[tuple["Task", Ending]]]
+"""Does the tasks that have not ended yet, and yields each as it ends."""
+
+_FAILURE = "failure.json"
+
+
+class Task(NamedTuple):
+    """One run.
+
+    Attributes:
+        config: Its configuration, as TOML.
+        out: Its folder; continued if there is one.
+        split: Region it is judged on.
+        block: Plugins left out.
+    """
+
+    config: str
+    out: Path
+    split: Literal["test", "validation"] = "test"
+    block: tuple[str, ...] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is nothing left to do."""
+        return RunFolder(self.out).evaluation.exists() or (self.out / _FAILURE).exists()
+
+    def results(self) -> list[Evaluation] | str:
+        """Return the evaluations of the run that has ended, or why it diverged."""
+        from mlcore.evaluation.results import from_document
+
+        folder = RunFolder(self.out)
+        if (self.out / _FAILURE).exists():
+            return str(folder.read_json(self.out / _FAILURE)["error"])
+        return from_document(folder.read_json(folder.evaluation))
+
+
+def perform(task: Task) -> Ending:
+    """Do one run in this process, from its newest checkpoint if it has one."""
+    folder = RunFolder(task.out)
+    new = not folder.config.exists()
+    if new and task.out.exists():
+        shutil.rmtree(task.out)  # killed before it had a configuration
+    registry = Registry.discover(block=task.block)
+    config = run_from_text(task.config, folder.config, registry)
+    try:
+        ending, _ = train_and_judge(config, registry, task.out, new=new, split=task.split)
+    except NonFiniteLossError as error:
+        folder.write_json(task.out / _FAILURE, {"error": str(error)})
+        return "diverged"
+    return ending
+
+
+@contextmanager
+def one_by_one() -> Iterator[Launch]:
+    """Do the runs in this process, with their progress bars."""
+
+    def launch(tasks: Sequence[Task]) -> Iterator[tuple[Task, Ending]]:
+        for task in tasks:
+            yield task, perform(task)
+
+    yield launch
+
+
+@contextmanager
+def several_at_once(num: int, logs: Path) -> Iterator[Launch]:
+    """Do the runs in ``num`` processes that share the cores, and the GPUs if there are any.
+
+    What a run says goes to a file in ``logs``. Leaving by an exception stops the runs at
+    their next step, with a checkpoint.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    gpus: Queue[str] = context.Queue()
+    for number in range(num):
+        gpus.put(_gpu(number))
+    threads = max(1, (os.cpu_count() or 1) // num)
+    stop = context.Event()
+    pool = ProcessPoolExecutor(num, context, _start_worker, (threads, gpus, stop))
+
+    def launch(tasks: Sequence[Task]) -> Iterator[tuple[Task, Ending]]:
+        futures = {pool.submit(_perform_in_worker, task, logs): task for task in tasks}
+        for future in as_completed(futures):
+            try:
+                ending, error = future.result()
+            except BrokenProcessPool:
+                raise WorkerError(
+                    f"a process died during a run (out of memory?); see the newest file in "
+                    f"{logs}. The same command goes on from here"
+                ) from None
+            if error is not None:
+                raise error
+            yield futures[future], ending
+
+    try:
+        yield launch
+    except BaseException:
+        stop.set()  # for the run that the pool has handed out already, ahead of time
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def on_slurm(
+    num: int | None, folder: Path, options: Mapping[str, int | str]
+) -> Iterator[Launch]:
+    """Do each run as a job of a job array, ``num`` at once; submitit's files go to ``folder``.
+
+    A job that runs into its time limit is queued again and continues.
+
+    Raises:
+        ConfigError: submitit or SLURM is missing, or an option is none of sbatch's.
+    """
+    executor = _slurm(num, folder, options)
+    from submitit.core.utils import UncompletedJobError
+    from submitit.helpers import as_completed as jobs_as_completed
+
+    jobs: list[Any] = []
+
+    def launch(tasks: Sequence[Task]) -> Iterator[tuple[Task, Ending]]:
+        with executor.batch():
+            jobs[:] = [executor.submit(_Requeued(), task) for task in tasks]
+        waiting = dict(zip(jobs, tasks, strict=True))
+        for job in jobs_as_completed(jobs):
+            try:
+                ending, error = job.result()
+            except UncompletedJobError as fault:  # a failed job is one
+                raise WorkerError(f"job {job.job_id} failed: {fault}") from None
+            if error is not None:
+                raise error
+            yield waiting[job], ending
+
+    try:
+        yield launch
+    except BaseException:
+        for job in jobs:
+            with suppress(OSError):  # what stopped us matters more than a missing scancel
+                job.cancel(check=False)
+        raise
+
+
+def _slurm(num: int | None, folder: Path, options: Mapping[str, int | str]) -> Any:
+    try:
+        from submitit import SlurmExecutor
+    except ImportError:
+        raise ConfigError(
+            "--launcher slurm needs submitit: install mlcore-localization[cluster]"
+        ) from None
+    at_once = {} if num is None else {"array_parallelism": num}
+    try:
+        executor = SlurmExecutor(folder)
+        executor.update_parameters(**options, **at_once)
+    except RuntimeError as error:
+        raise ConfigError(f"--launcher slurm: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"--slurm: {error}") from error
+    return executor
+
+
+class _Requeued:
+    """What a job runs; submitit asks it how to go on when the time is up."""
+
+    def __call__(self, task: Task) -> Attempt:
+        return _attempt(task)
+
+    def checkpoint(self, task: Task) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, task)
+
+
+_stop: Event
+"""In a worker: whether no further run is to begin."""
+
+
+def _start_worker(threads: int, gpus: Queue[str], stop: Event) -> None:
+    global _stop  # noqa: PLW0603 - how a pool hands its workers what cannot be pickled later
+    _stop = stop
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # torch is not imported yet
+    gpu = gpus.get()
+    if gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    # Idle, it waits for what the main process decides; see _perform_in_worker.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End at once if the command is killed: the next one would write in the same folders."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _perform_in_worker(task: Task, logs: Path) -> Attempt:
+    if _stop.is_set():
+        return "interrupted", None
+    name = f"{task.out.parent.name}-{task.out.name}.txt"
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with (logs / name).open("a", buffering=1) as log, redirect_stderr(log):
+            return _attempt(task)
+    except KeyboardInterrupt:
+        return "interrupted", None
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _attempt(task: Task) -> Attempt:
+    """Do one run; an error is handed to the process that launched it."""
+    try:
+        return perform(task), None
+    except MlcoreError as error:
+        # Not the error itself: some take more than a message, which pickle does not know.
+        return "interrupted", MlcoreError(f"{task.out}: {error}")
+
+
+def _gpu(number: int) -> str:
+    """Return the GPU of a worker as CUDA_VISIBLE_DEVICES has it; empty without GPUs."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible:
+        names = visible.split(",")
+    else:
+        import torch
+
+        names = [str(gpu) for gpu in range(torch.cuda.device_count())]
+    return names[number % len(names)] if names else ""

@@ -1,0 +1,1 @@
+"""How good a model is: the protocol, its results, comparisons, sweeps, and pictures of why."""

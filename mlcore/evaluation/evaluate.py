@@ -1,0 +1,239 @@
+"""Evaluates models by retrieval: embed, whiten, search, measure.
+
+The protocol is the paper's: PCA whitening, exact Euclidean search, and the geometric
+distance of the first retrieved reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mlcore.errors import ConfigError, DataError
+from mlcore.evaluation.results import Evaluation, EvaluationProtocol
+from mlcore.factories import BuildContext
+from mlcore.models.catalogue import MODELS
+from mlcore.options.config import model_input_size
+from mlcore.options.engine import EvaluationOptions
+from mlcore.protocols import PlaceDataset, PlaceTable, Progress, Split, no_progress
+from mlcore.retrieval.embedder import Embedder
+from mlcore.retrieval.references import embed_references
+from mlcore.retrieval.search import search
+
+if TYPE_CHECKING:
+    from mlcore.models.embedding import EmbeddingModel
+    from mlcore.options import RunConfig
+
+
+def evaluate_model(
+    embedder: Embedder,
+    dataset: PlaceDataset,
+    split: Split,
+    options: EvaluationOptions,
+    *,
+    name: str,
+    split_name: str = "test",
+) -> Evaluation:
+    """Embed the images of a split, whiten, search, and measure.
+
+    Args:
+        embedder: What embeds the images; whitened only if its model allows that.
+        dataset: Where images are read from, and whose training images whitening may use.
+        split: References and queries.
+        options: How to search and judge.
+        name: What results and progress call the model.
+        split_name: What results call the split.
+
+    Raises:
+        DataError: The split has no reference or no query, an image cannot be read, or
+            whitening cannot be fitted.
+        ConfigError: A threshold, limit, spacing or number of neighbours makes no sense.
+    """
+    _require_images(split, split_name)
+    _require_usable(options)
+    searched = embed_references(embedder, dataset, split.references, options, name=name)
+    asked = embedder(dataset, split.queries.index, f"{name}: queries")
+    found = replace(split, references=searched.table, queries=split.queries.take(asked.rows))
+    whitening = searched.whitening
+    return evaluate_split(
+        searched.embeddings,
+        searched.whiten(asked.embeddings),
+        found,
+        options,
+        name=name,
+        split_name=split_name,
+        data_fingerprint=dataset.fingerprint,
+        whitening="none" if whitening is None else whitening.source,
+        whitening_images=0 if whitening is None else whitening.num_images,
+        skipped=searched.skipped + asked.skipped,
+    )
+
+
+def evaluate_split(
+    reference_embeddings: NDArray[np.float32],
+    query_embeddings: NDArray[np.float32],
+    split: Split,
+    options: EvaluationOptions,
+    *,
+    name: str,
+    split_name: str = "test",
+    data_fingerprint: str = "",
+    whitening: str = "none",
+    whitening_images: int = 0,
+    skipped: tuple[str, ...] = (),
+) -> Evaluation:
+    """Search and measure, given the embeddings of every row of a split.
+
+    Args:
+        reference_embeddings: ``(N, D)``, one a row of ``split.references``; these are
+            searched as they are, ``options.spacing_m`` is only recorded.
+        query_embeddings: ``(Q, D)``, one a row of ``split.queries``.
+        split: Positions and conditions.
+        options: How to judge.
+        name: What results call the model.
+        split_name: What results call the split.
+        data_fingerprint: The data set's.
+        whitening: What the embeddings were whitened on: "train", "references" or "none".
+        whitening_images: Images that whitening was fitted on.
+        skipped: Names of images that were left out.
+
+    Raises:
+        DataError: The split has no reference or no query.
+        ConfigError: A threshold, limit or number of neighbours makes no sense.
+    """
+    _require_images(split, split_name)
+    _require_usable(options)
+    references, queries = split.references, split.queries
+    found = search(reference_embeddings, query_embeddings, max(options.recall_at))
+    distance_m = _distance_m(references.positions_m[found.row], queries.positions_m[:, None])
+    return Evaluation(
+        model=name,
+        protocol=EvaluationProtocol(
+            data_fingerprint=data_fingerprint,
+            split=split_name,
+            num_references=len(references),
+            num_queries=len(queries),
+            spacing_m=options.spacing_m,
+            thresholds_m=tuple(options.thresholds_m),
+            auc_limits_m=tuple(options.auc_limits_m),
+            recall_at=tuple(options.recall_at),
+            recall_radius_m=options.recall_radius_m,
+        ),
+        whitening=whitening,
+        whitening_images=whitening_images,
+        dimensions=reference_embeddings.shape[1],
+        conditions=tuple(queries.conditions),
+        condition=queries.condition.astype(np.int64),
+        query_index=queries.index,
+        reference_index=references.index[found.row[:, 0]],
+        distance_m=distance_m[:, 0],
+        embedding_distance=found.distance[:, 0],
+        nearest_m=_nearest_m(references, queries),
+        first_hit_rank=_first_true(distance_m <= options.recall_radius_m),
+        skipped=skipped,
+    )
+
+
+def _require_images(split: Split, name: str) -> None:
+    for what, table in (("reference", split.references), ("query", split.queries)):
+        if not len(table):
+            raise DataError(f"the {name} split has no {what} image; nothing can be evaluated")
+
+
+def _require_usable(options: EvaluationOptions) -> None:
+    if not options.recall_at or min(options.recall_at) < 1:
+        raise ConfigError(
+            f"--evaluation.recall_at must name numbers from 1, got {options.recall_at}"
+        )
+    for name in ("thresholds_m", "auc_limits_m"):
+        if any(value <= 0 for value in getattr(options, name)):
+            raise ConfigError(
+                f"--evaluation.{name} must be positive, got {getattr(options, name)}"
+            )
+
+
+def _distance_m(
+    positions_m: NDArray[np.float64], others_m: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    distance_m: NDArray[np.float64] = np.linalg.norm(positions_m - others_m, axis=-1)
+    return distance_m
+
+
+def _nearest_m(references: PlaceTable, queries: PlaceTable) -> NDArray[np.float64]:
+    from scipy.spatial import KDTree
+
+    centre = references.positions_m.mean(axis=0)
+    tree = KDTree(references.positions_m - centre)
+    _, row = tree.query(queries.positions_m - centre)
+    # Measured as the retrieved ones are, so that no result exceeds its bound by rounding.
+    return _distance_m(references.positions_m[row], queries.positions_m)
+
+
+def _first_true(hits: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the first true column of each row, -1 where there is none."""
+    return np.where(hits.any(axis=1), hits.argmax(axis=1), -1)
+
+
+PIXELS = "pixels"
+
+
+def with_baselines(
+    trained: EmbeddingModel, untrained: EmbeddingModel
+) -> dict[str, EmbeddingModel]:
+    """Return the rows of a run's table, by name: untrained, pixels, trained."""
+    factory = next(factory for factory in MODELS if factory.name == PIXELS)
+    pixels: EmbeddingModel = factory.build(factory.config(), BuildContext())
+    return {"untrained": untrained, PIXELS: pixels, "trained": trained}
+
+
+def judge(
+    models: Mapping[str, EmbeddingModel],
+    dataset: PlaceDataset,
+    config: RunConfig,
+    *,
+    split: Literal["test", "validation"] = "test",
+    progress: Progress = no_progress,
+) -> list[Evaluation]:
+    """Evaluate each model on a split by the configuration's protocol.
+
+    Raises:
+        DataError: The split has no queries, or an image cannot be read.
+    """
+    return [
+        evaluate_model(
+            embedder_of(model, config, progress),
+            dataset,
+            getattr(dataset, split),
+            config.evaluation,
+            name=name,
+            split_name=split,
+        )
+        for name, model in models.items()
+    ]
+
+
+def embedder_of(
+    model: EmbeddingModel, config: RunConfig, progress: Progress = no_progress
+) -> Embedder:
+    """Return the model as what embeds images, the way a configuration has it."""
+    options = config.training
+    return Embedder(
+        model=model,
+        input_size=model_input_size(config),
+        batch_size=config.evaluation.batch_size,
+        device=device_of(options.accelerator),
+        num_workers=options.num_workers,
+        skip_unreadable=options.skip_unreadable,
+        progress=progress,
+    )
+
+
+def device_of(accelerator: str) -> torch.device:
+    """Return the device that Lightning's accelerator name stands for."""
+    on_gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if on_gpu else "cpu")

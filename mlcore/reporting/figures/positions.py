@@ -1,0 +1,72 @@
+"""A map of a data set's positions, as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mlcore.errors import DataError
+from mlcore.files import atomic_write
+from mlcore.protocols import PlaceDataset, PlaceTable
+from mlcore.reporting.figures.curves import COLOURS
+
+_SPLITS = ("train", "validation", "test")
+_MOST_POINTS = 20_000
+"""Of a table: more would hide each other, and take long."""
+
+
+def save_positions(dataset: PlaceDataset, path: Path) -> int:
+    """Draw where the images of each split were taken to a PNG, north up.
+
+    References are dots, queries crosses; a table of many images is thinned evenly.
+
+    Returns:
+        How many images are in the tables drawn.
+
+    Raises:
+        DataError: No split has an image.
+    """
+    from matplotlib.figure import Figure
+
+    tables = {
+        (split, part): table
+        for split in _SPLITS
+        for part in ("references", "queries")
+        if (table := _table(dataset, split, part)) is not None and len(table)
+    }
+    if not tables:
+        raise DataError("no split of the data set has an image to draw")
+    origin_m = np.min([t.positions_m[:, :2].min(axis=0) for t in tables.values()], axis=0)
+    origin_m = np.floor(origin_m)
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    panel = figure.add_subplot()
+    for (split, part), table in tables.items():
+        thinned = table.positions_m[:: -(-len(table) // _MOST_POINTS), :2] - origin_m
+        is_reference = part == "references"
+        panel.scatter(
+            thinned[:, 0],
+            thinned[:, 1],
+            s=14 if is_reference else 10,
+            marker="o" if is_reference else "x",
+            linewidths=0.6,
+            color=COLOURS[_SPLITS.index(split)],
+            alpha=0.9 if is_reference else 0.5,
+            label=f"{split}, {part}: {len(table):,}",
+        )
+    panel.set_aspect("equal", adjustable="datalim")
+    panel.set_xlabel(f"easting - {origin_m[0]:,.0f} (m)")
+    panel.set_ylabel(f"northing - {origin_m[1]:,.0f} (m)")
+    panel.legend(fontsize=8, markerscale=1.5)
+    panel.grid(visible=True, alpha=0.3)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=150)
+    return sum(map(len, tables.values()))
+
+
+def _table(dataset: PlaceDataset, split: str, part: str) -> PlaceTable | None:
+    try:
+        table: PlaceTable = getattr(getattr(dataset, split), part)
+    except DataError:  # a split that the data do not have; the check has said so
+        return None
+    return table

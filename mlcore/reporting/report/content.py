@@ -1,0 +1,49 @@
+"""What a report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlcore.evaluation.gradcam import ExplainedMatch
+from mlcore.evaluation.projection import Projection
+from mlcore.evaluation.results import Evaluation
+from mlcore.protocols import PlaceDataset, Split
+
+MOST_PICTURED = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContent:
+    """What a report shows.
+
+    Attributes:
+        title: Name of the run.
+        config: Its ``config.toml``, as text.
+        environment: Its ``environment.json``.
+        metrics: Rows of its ``metrics.jsonl``.
+        results: Of all models, the one that the map shows last.
+        split: Where the images of these results were taken.
+        dataset: Where images are read from.
+        within_m: A match nearer than this is right.
+        pictured: Queries with pictures at most.
+        explained: Grad-CAM of some queries.
+        projections: Of the split's query embeddings, with the model's name.
+        comparison: Content of ``comparison.json``, if there is one.
+        comparison_picture: Content of its PNG, if there is one.
+    """
+
+    title: str
+    config: str
+    environment: Mapping[str, Any]
+    metrics: Sequence[Mapping[str, Any]]
+    results: Sequence[Evaluation]
+    split: Split
+    dataset: PlaceDataset
+    within_m: float
+    pictured: int = MOST_PICTURED
+    explained: Sequence[ExplainedMatch] = ()
+    projections: Sequence[tuple[str, Projection]] = ()
+    comparison: Mapping[str, Any] = field(default_factory=dict)
+    comparison_picture: bytes | None = None

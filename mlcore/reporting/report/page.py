@@ -1,0 +1,136 @@
+"""The report of a run: one HTML file that holds everything and loads nothing.
+
+jinja2 escapes every name; the content security policy forbids the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlcore.files import atomic_write
+from mlcore.protocols import Progress, no_progress
+from mlcore.reporting.report.content import ReportContent
+from mlcore.reporting.report.map import map_part
+from mlcore.reporting.report.pictures import gallery, projections
+from mlcore.reporting.report.results import comparison, curves, tables, training
+from mlcore.reporting.tables import TABLE_AREA_M
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def save_report(
+    content: ReportContent, path: Path, *, progress: Progress = no_progress
+) -> None:
+    """Write the report.
+
+    Raises:
+        DataError: An image cannot be read, or the results were judged by different protocols.
+    """
+    text = report_text(content, progress=progress)
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def report_text(content: ReportContent, *, progress: Progress = no_progress) -> str:
+    """Return what :func:`save_report` writes."""
+    from markupsafe import Markup
+
+    from mlcore import __version__
+
+    environment = _environment()
+    own = {
+        name: Markup(_template(environment, f"report.{kind}"))  # noqa: S704 our own files
+        for name, kind in (("style", "css"), ("script", "js"))
+    }
+    page = {**_head(content), **tables(content), **curves(content)}
+    page |= map_part(content, progress)
+    page |= {
+        "explained": gallery(content),
+        **projections(content),
+        "comparison": comparison(content),
+        "training": training(content.metrics),
+        "environment": _facts_of(content),
+        "notes": content.environment.get("notes", []),
+        "config": content.config,
+        "version": __version__,
+    }
+    page["parts"] = _parts(page)
+    return environment.get_template("report.html").render(**page, **own)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("mlcore.reporting.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _template(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    text: str = environment.loader.get_source(environment, name)[0]
+    return text
+
+
+def _head(content: ReportContent) -> dict[str, Any]:
+    shown = content.results[-1]
+    num_right = int((shown.distance_m < content.within_m).sum())
+    facts = [
+        (
+            f"{100 * num_right / len(shown.distance_m):.1f} %",
+            f"of queries within {content.within_m:g} m ({shown.model})",
+        ),
+        (f"{100 * shown.area(TABLE_AREA_M):.1f} %", f"area to {TABLE_AREA_M:g} m"),
+        (f"{np.median(shown.distance_m):.1f} m", "median distance to the first reference"),
+        (f"{shown.dimensions}", f"dimensions, whitening: {shown.whitening}"),
+    ]
+    return {
+        "title": content.title,
+        "lead": f"{shown.protocol.num_queries} queries against "
+        f"{shown.protocol.num_references} references of {shown.protocol.split}; "
+        f"data {shown.protocol.data_fingerprint}.",
+        "facts": [{"value": value, "what": what} for value, what in facts],
+        "conditions": shown.present_conditions,
+        "split": shown.protocol.split,
+        "num_queries": shown.protocol.num_queries,
+        "within": f"{content.within_m:g}",
+    }
+
+
+def _parts(page: Mapping[str, Any]) -> list[dict[str, str]]:
+    parts = {
+        "results": "Results",
+        "curves": "Accuracy by threshold",
+        "map": "Map",
+        "gradcam": "What makes a match" if page["explained"] else "",
+        "tsne": "Embeddings by place" if page["projections"] else "",
+        "comparison": "Comparison" if page["comparison"] else "",
+        "training": "Training" if page["training"] else "",
+        "configuration": "Configuration and data",
+    }
+    return [{"id": name, "name": text} for name, text in parts.items() if text]
+
+
+def _facts_of(content: ReportContent) -> list[tuple[str, str]]:
+    rows = [("data fingerprint", content.results[-1].protocol.data_fingerprint)]
+    for name, value in content.environment.items():
+        if name in ("notes", "data_fingerprint"):
+            continue
+        if isinstance(value, Mapping):
+            text = ", ".join(f"{key} {item}" for key, item in value.items())
+        else:
+            text = str(value)
+        rows.append((name.replace("_", " "), text))
+    skipped = content.results[-1].skipped
+    if skipped:
+        rows.append(("left out, unreadable", ", ".join(skipped)))
+    return rows

@@ -1,0 +1,145 @@
+"""The figures of a report: accuracy in tables and curves, the comparison, the training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlcore.evaluation.results import Evaluation
+from mlcore.reporting.report.charts import Chart, Line, line_chart
+from mlcore.reporting.report.content import ReportContent
+from mlcore.reporting.report.thumbnails import data_uri
+from mlcore.reporting.tables import TABLE_AREA_M, UPPER_BOUND, accuracy_rows
+
+_MOST_TRAINING_CHARTS = 12
+
+
+def tables(content: ReportContent) -> dict[str, Any]:
+    """Return a table of all models for each condition, and for all queries."""
+    shown = content.results[-1]
+    protocol = shown.protocol
+    columns = [f"< {value:g} m" for value in protocol.thresholds_m]
+    columns += [f"area to {TABLE_AREA_M:g} m", f"R@1, {protocol.recall_radius_m:g} m"]
+    sections: list[dict[str, Any]] = []
+    for row in accuracy_rows(content.results):
+        if not sections or sections[-1]["name"] != row.condition:
+            sections.append(
+                {
+                    "name": row.condition,
+                    "num_queries": row.num_queries,
+                    "condition": _number(shown, row.condition),
+                    "rows": [],
+                }
+            )
+        values = (*row.accuracy, row.area, row.recall_at_1)
+        cells = ["" if value is None else f"{100 * value:.1f}" for value in values]
+        is_bound = row.model == UPPER_BOUND
+        sections[-1]["rows"].append({"model": row.model, "cells": cells, "is_bound": is_bound})
+    text = (
+        f"Split {protocol.split}, {protocol.num_references} references"
+        f"{f' at least {protocol.spacing_m:g} m apart' if protocol.spacing_m else ''}."
+    )
+    return {"columns": columns, "sections": sections, "protocol": text}
+
+
+def _number(shown: Evaluation, condition: str) -> int | None:
+    present = shown.present_conditions
+    return present.index(condition) if condition in present else None
+
+
+def curves(content: ReportContent) -> dict[str, Any]:
+    """Return a chart of accuracy by threshold for each condition, and their legend."""
+    shown = content.results[-1]
+    models = list(reversed(content.results))
+    styles = [f"line-{min(place, 5)}" for place in range(len(models))]
+    legend = [
+        {"name": one.model, "style": style} for one, style in zip(models, styles, strict=True)
+    ]
+    charts: list[Chart] = []
+    for condition in shown.sections:
+        by_model = [one.curve(condition) for one in models]
+        lines = [
+            Line(style, curve.threshold_m.tolist(), (100 * curve.accuracy).tolist())
+            for style, curve in zip(styles, by_model, strict=True)
+        ]
+        bound = by_model[0]
+        lines.append(
+            Line("upper", bound.threshold_m.tolist(), (100 * bound.upper_bound).tolist())
+        )
+        name = condition or "all queries"
+        said = ", ".join(
+            f"{one.model} {100 * one.accuracy(content.within_m, condition):.1f} %"
+            for one in models
+        )
+        charts.append(
+            line_chart(
+                lines[::-1],
+                title=f"{name} ({shown.num_queries(condition)})",
+                description=f"Accuracy by threshold, {name}; within {content.within_m:g} m: "
+                f"{said}",
+                x_label="threshold on geometric distance (m)",
+                y_label="queries localized (%)",
+                y_range=(0.0, 100.0),
+                condition=None if condition is None else _number(shown, condition),
+            )
+        )
+    return {"curves": charts, "legend": [*legend, {"name": "upper bound", "style": "upper"}]}
+
+
+def comparison(content: ReportContent) -> dict[str, Any]:
+    """Return the comparison as a table of means over seeds; empty where there is none."""
+    document = content.comparison
+    if not document.get("entries"):
+        return {}
+    thresholds = [f"{value:g}" for value in document["protocol"]["thresholds_m"]]
+    area = f"{TABLE_AREA_M:g}"
+    rows = []
+    for entry in document["entries"]:
+        overall = [one["overall"] for one in entry["summaries"].values()]
+        cells = [_mean([one["accuracy"].get(name) for one in overall]) for name in thresholds]
+        cells.append(_mean([one["area"].get(area) for one in overall]))
+        rows.append({"name": entry["name"], "seeds": len(overall), "cells": cells})
+    picture = content.comparison_picture
+    return {
+        "caption": "Top-1 localization accuracy in % of all queries: mean over the seeds, and "
+        "of several from the least to the most.",
+        "columns": [*(f"< {name} m" for name in thresholds), f"area to {area} m"],
+        "rows": rows,
+        "picture": "" if picture is None else data_uri(picture, "png"),
+    }
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    known = [100 * value for value in values if value is not None]
+    if not known:
+        return "none"
+    text = f"{np.mean(known):.1f}"
+    return text if len(known) == 1 else f"{text} ({min(known):.1f} to {max(known):.1f})"
+
+
+def training(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Return a chart of each logged number that changes, the loss first."""
+    names = dict.fromkeys(name for row in metrics for name in row if name != "step")
+    charts: list[Chart] = []
+    for name in names:
+        found = [
+            (float(row["step"]), float(row[name]))
+            for row in metrics
+            if isinstance(row.get(name), int | float) and np.isfinite(row[name])
+        ]
+        steps, values = [step for step, _ in found], [value for _, value in found]
+        if len(set(values)) < 2:
+            continue
+        charts.append(
+            line_chart(
+                [Line("line-0", steps, values)],
+                title=name.replace("_", " "),
+                description=f"{name} from {values[0]:.4g} at step {steps[0]:g} to "
+                f"{values[-1]:.4g} at step {steps[-1]:g}",
+                x_label="optimizer step",
+                y_label=name.rpartition("/")[2].replace("_", " "),
+            )
+        )
+    return charts[:_MOST_TRAINING_CHARTS]

@@ -1,0 +1,1 @@
+"""From a trained model to matches: embedding, whitening, search, localization."""

@@ -1,0 +1,185 @@
+"""Finds where images were taken: the most similar references and their positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mlcore.data.images import read_image
+from mlcore.errors import DataError
+from mlcore.protocols import PlaceDataset, PlaceTable
+from mlcore.retrieval.embedder import Embedder
+from mlcore.retrieval.references import References
+from mlcore.retrieval.search import search
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """An image whose place is asked for.
+
+    Attributes:
+        name: As the user gave it.
+        path: Its file; None for an image of the data set that was given by name.
+        index: Its index in the data set, if it is one of the data set's.
+        position_m: ``(2,)`` or ``(3,)``, where it was taken, if that is known.
+    """
+
+    name: str
+    path: Path | None = None
+    index: int | None = None
+    position_m: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """A reference that was retrieved.
+
+    Attributes:
+        index: Its image index in the data set.
+        image: Its name.
+        position_m: Easting, northing and, where there is one, altitude.
+        heading_rad: Clockwise from north; None if unknown.
+        traversal: Name of its traversal.
+        condition: Name of its capture condition.
+        embedding_distance: Euclidean distance between the embeddings, whitened.
+        distance_m: Geometric distance; None where the place of the query is unknown.
+    """
+
+    index: int
+    image: str
+    position_m: tuple[float, ...]
+    heading_rad: float | None
+    traversal: str
+    condition: str
+    embedding_distance: float
+    distance_m: float | None
+
+
+def resolve_images(words: Sequence[str], dataset: PlaceDataset) -> list[Asked]:
+    """Return the images that a user means by paths, or by names in the data set.
+
+    A file that is an image of the data set, by the end of its path and by its pixels, is
+    recognised, so that its position is known.
+
+    Raises:
+        DataError: There is neither such a file nor an image of that name.
+    """
+    known = {
+        dataset.image_name(int(index)): (int(index), position)
+        for table in _tables(dataset)
+        for index, position in zip(table.index, table.positions_m, strict=True)
+    }
+    asked: list[Asked] = []
+    for word in words:
+        path = Path(word)
+        if path.exists():
+            asked.append(_recognised(word, path, dataset, known))
+        elif word in known:
+            index, position = known[word]
+            asked.append(Asked(name=word, index=index, position_m=position))
+        else:
+            raise DataError(f"no image at {word}, and the data set has none of that name")
+    return asked
+
+
+def localize(
+    asked: Sequence[Asked],
+    embedder: Embedder,
+    dataset: PlaceDataset,
+    references: References,
+    num_matches: int,
+) -> list[list[Match]]:
+    """Return the nearest references of each image, nearest first.
+
+    Args:
+        asked: The images.
+        embedder: What embedded the references.
+        dataset: What references, and images given by name, are read from.
+        references: What is searched.
+        num_matches: References wanted for each image.
+
+    Raises:
+        DataError: An image cannot be read.
+    """
+    source = AskedImages(asked, dataset)
+    embedded = embedder(source, np.arange(len(asked)), "queries")
+    queries = references.whiten(embedded.embeddings)
+    found = search(references.embeddings, queries, num_matches)
+    return [
+        [
+            _match(references.table, int(row), float(distance), one.position_m, dataset)
+            for row, distance in zip(found.row[number], found.distance[number], strict=True)
+        ]
+        for number, one in enumerate(asked)
+    ]
+
+
+class AskedImages:
+    """Images that are asked for, as something that can be embedded.
+
+    Args:
+        asked: The images.
+        dataset: What those without a file are read from.
+    """
+
+    def __init__(self, asked: Sequence[Asked], dataset: PlaceDataset) -> None:
+        self._asked = tuple(asked)
+        self._dataset = dataset
+
+    def load_image(self, index: int) -> Tensor:
+        """Return image ``index`` of the list as uint8 ``(3, H, W)``."""
+        one = self._asked[index]
+        if one.path is not None:
+            return read_image(one.path)
+        assert one.index is not None
+        return self._dataset.load_image(one.index)
+
+    def image_name(self, index: int) -> str:
+        """Return what the user called image ``index`` of the list."""
+        return self._asked[index].name
+
+
+_Known = dict[str, tuple[int, NDArray[np.float64]]]
+
+
+def _tables(dataset: PlaceDataset) -> list[PlaceTable]:
+    splits = (dataset.train, dataset.validation, dataset.test)
+    return [table for split in splits for table in (split.references, split.queries)]
+
+
+def _recognised(name: str, path: Path, dataset: PlaceDataset, known: _Known) -> Asked:
+    """Return the file, as an image of the data set if it is one."""
+    parts = path.resolve().parts
+    for first in range(len(parts)):
+        candidate = known.get(str(PurePath(*parts[first:])))
+        if candidate is not None:
+            index, position = candidate
+            if torch.equal(read_image(path), dataset.load_image(index)):
+                return Asked(name=name, path=path, index=index, position_m=position)
+    return Asked(name=name, path=path)
+
+
+def _match(
+    table: PlaceTable,
+    row: int,
+    embedding_distance: float,
+    position_m: NDArray[np.float64] | None,
+    dataset: PlaceDataset,
+) -> Match:
+    index, there = int(table.index[row]), table.positions_m[row]
+    return Match(
+        index=index,
+        image=dataset.image_name(index),
+        position_m=tuple(there.tolist()),
+        heading_rad=None if table.headings_rad is None else float(table.headings_rad[row]),
+        traversal=table.traversals[table.traversal[row]],
+        condition=table.conditions[table.condition[row]],
+        embedding_distance=embedding_distance,
+        distance_m=None if position_m is None else float(np.linalg.norm(there - position_m)),
+    )

@@ -1,0 +1,111 @@
+"""The references of a split, embedded and whitened: what queries are searched in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore.errors import ConfigError, DataError
+from mlcore.options.engine import EvaluationOptions
+from mlcore.protocols import PlaceDataset, PlaceTable
+from mlcore.retrieval.embedder import Embedder, evenly_spaced
+from mlcore.retrieval.whitening import Whitening, fit_whitening
+
+
+@dataclass(frozen=True, kw_only=True)
+class References:
+    """References that were kept and could be read.
+
+    Attributes:
+        table: The ``N`` references.
+        embeddings: ``(N, K)`` float32, whitened.
+        whitening: What maps other embeddings alike; None leaves them as they are.
+        skipped: Names of images, references or those for whitening, that were left out.
+    """
+
+    table: PlaceTable
+    embeddings: NDArray[np.float32]
+    whitening: Whitening | None
+    skipped: tuple[str, ...] = ()
+
+    def whiten(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map embeddings ``(Q, D)`` of the same model to the references' ``(Q, K)``."""
+        return embeddings if self.whitening is None else self.whitening(embeddings)
+
+
+def embed_references(
+    embedder: Embedder,
+    dataset: PlaceDataset,
+    table: PlaceTable,
+    options: EvaluationOptions,
+    *,
+    name: str = "model",
+) -> References:
+    """Embed references at the spacing asked for, and whiten them.
+
+    Args:
+        embedder: What embeds the images; whitened only if its model allows that.
+        dataset: Where images are read from, and whose training images whitening may use.
+        table: All references.
+        options: Spacing and whitening.
+        name: What progress calls the model.
+
+    Raises:
+        DataError: There is no reference, an image cannot be read, or whitening cannot be
+            fitted.
+        ConfigError: The spacing is negative.
+    """
+    table = table.take(keep_spaced(table, options.spacing_m))
+    found = embedder(dataset, table.index, f"{name}: references")
+    if not len(found.rows):
+        raise DataError("there is no reference image to search in")
+    embeddings, skipped, whitening = found.embeddings, found.skipped, None
+    source = options.whitening if embedder.model.allows_whitening else "none"
+    if source == "references":
+        rows = evenly_spaced(len(embeddings), options.whitening_images)
+        whitening = fit_whitening(embeddings[rows], options.dimensions, source=source)
+    elif source == "train":
+        index = training_images(dataset, options.whitening_images)
+        sample = embedder(dataset, index, f"{name}: whitening")
+        whitening = fit_whitening(sample.embeddings, options.dimensions, source=source)
+        skipped += sample.skipped
+    return References(
+        table=table.take(found.rows),
+        embeddings=embeddings if whitening is None else whitening(embeddings),
+        whitening=whitening,
+        skipped=skipped,
+    )
+
+
+def keep_spaced(table: PlaceTable, spacing_m: float) -> NDArray[np.int64]:
+    """Return the rows that remain if images closer than ``spacing_m`` are left out.
+
+    Each traversal is walked in its order; an image is kept if it lies at least
+    ``spacing_m`` from the last kept one. A spacing of 0 keeps all.
+
+    Raises:
+        ConfigError: The spacing is negative.
+    """
+    if spacing_m < 0:
+        raise ConfigError(f"--evaluation.spacing_m must not be negative, got {spacing_m:g}")
+    if spacing_m == 0:
+        return np.arange(len(table))
+    kept: list[int] = []
+    for traversal in np.unique(table.traversal):
+        rows = np.flatnonzero(table.traversal == traversal)
+        last: list[float] | None = None
+        for row, position in zip(rows.tolist(), table.positions_m[rows].tolist(), strict=True):
+            if last is None or math.dist(last, position) >= spacing_m:
+                kept.append(row)
+                last = position
+    return np.sort(np.array(kept, dtype=np.int64))
+
+
+def training_images(dataset: PlaceDataset, num_wanted: int) -> NDArray[np.int64]:
+    """Return image indices of evenly spaced training images, references before queries."""
+    train = dataset.train
+    index = np.concatenate([train.references.index, train.queries.index])
+    return index[evenly_spaced(len(index), num_wanted)]

@@ -1,0 +1,176 @@
+"""Exact nearest neighbours by Euclidean distance.
+
+Shapes: ``N`` references, ``Q`` queries, ``D`` dimensions, ``k`` neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore.errors import ConfigError, DataError
+from mlcore.protocols import Progress, no_progress
+from mlcore.retrieval.shards import ShardedEmbeddings
+
+_SPARE_CANDIDATES = 8
+_QUERIES_AT_ONCE = 4096
+
+
+class Neighbours(NamedTuple):
+    """The nearest references of each query, nearest first; of equals the lowest row first.
+
+    Attributes:
+        distance: ``(Q, k)`` float64, Euclidean.
+        row: ``(Q, k)`` int64, rows of the references.
+    """
+
+    distance: NDArray[np.float64]
+    row: NDArray[np.int64]
+
+
+def search(
+    references: NDArray[np.float32] | ShardedEmbeddings,
+    queries: NDArray[np.float32],
+    k: int,
+    *,
+    memory_bytes: int = 256 * 2**20,
+    progress: Progress = no_progress,
+) -> Neighbours:
+    """Return the ``min(k, N)`` references nearest to each query.
+
+    faiss proposes ``k + 8`` candidates from float32 products; their distances are then
+    computed from float64 differences and sorted, so that equal embeddings keep the order
+    of the references (up to 8 of them beyond the k-th place), however many threads run.
+
+    Beyond queries and result, the search takes about ``memory_bytes``, 20 MB of faiss's own
+    and 24 bytes a candidate of each query: references that are mapped from disk, or shards,
+    are read block by block, each once, then the candidates again. References in memory are
+    not copied if they are contiguous float32.
+
+    Args:
+        references: ``(N, D)``: an array, a memory map, or shards.
+        queries: ``(Q, D)``.
+        k: Neighbours wanted.
+        memory_bytes: Bound on the references and candidates held at once.
+        progress: Told how many references were looked at.
+
+    Raises:
+        DataError: There is no reference, dimensions differ, or a value is not finite.
+        ConfigError: ``k`` is less than 1.
+    """
+    _check(references, queries, k)
+    source = _Source(references, memory_bytes // 2)
+    num_kept = min(k, len(references))
+    num_candidates = min(k + _SPARE_CANDIDATES, len(references))
+    bytes_per_query = 2 * num_candidates * (references.shape[1] + 4) * 8
+    chunk = max(1, memory_bytes // bytes_per_query)
+    candidates = _candidates(source, queries, num_candidates, progress)
+    distance = np.empty((len(queries), num_kept), dtype=np.float64)
+    row = np.empty((len(queries), num_kept), dtype=np.int64)
+    for start in range(0, len(queries), chunk):
+        rows = slice(start, start + chunk)
+        part = queries[rows].astype(np.float32, copy=False)
+        distance[rows], row[rows] = _rank(source, part, candidates[rows], num_kept)
+    return Neighbours(distance, row)
+
+
+class _Source:
+    """References that are in memory, or read block by block.
+
+    Args:
+        references: ``(N, D)``.
+        block_bytes: Bound on a block that is read.
+    """
+
+    def __init__(
+        self, references: NDArray[np.float32] | ShardedEmbeddings, block_bytes: int
+    ) -> None:
+        if isinstance(references, np.memmap) and references.dtype == np.float32:
+            references = ShardedEmbeddings([references])
+        self._size = len(references)
+        self._on_disk: ShardedEmbeddings | None = None
+        if isinstance(references, ShardedEmbeddings):
+            self._on_disk = references
+            self._block = max(1, block_bytes // (4 * references.shape[1]))
+        else:
+            self._in_memory = np.ascontiguousarray(references, dtype=np.float32)
+            self._block = max(1, self._size)
+
+    def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield the first row and the rows of each block."""
+        for start in range(0, self._size, self._block):
+            stop = min(start + self._block, self._size)
+            if self._on_disk is None:
+                block = self._in_memory
+            else:
+                block = self._on_disk.read(start, stop)
+            _require_finite("reference", block)
+            yield start, block
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return rows ``(..., D)``."""
+        return self._in_memory[rows] if self._on_disk is None else self._on_disk.take(rows)
+
+    def __len__(self) -> int:
+        return self._size
+
+
+def _candidates(
+    source: _Source, queries: NDArray[np.float32], wanted: int, progress: Progress
+) -> NDArray[np.int64]:
+    """Return the rows ``(Q, wanted)`` of the nearest references by float32 products."""
+    import faiss
+
+    best = np.full((len(queries), wanted), np.inf, dtype=np.float32)
+    rows = np.full((len(queries), wanted), -1, dtype=np.int64)
+    for first, block in source.blocks():
+        for start in range(0, len(queries), _QUERIES_AT_ONCE):
+            part = slice(start, start + _QUERIES_AT_ONCE)
+            asked = np.ascontiguousarray(queries[part], dtype=np.float32)
+            squared, found = faiss.knn(asked, block, min(wanted, len(block)))
+            both = np.concatenate([best[part], squared], axis=1)
+            both_rows = np.concatenate([rows[part], found + first], axis=1)
+            order = np.argsort(both, axis=1, kind="stable")[:, :wanted]
+            best[part] = np.take_along_axis(both, order, 1)
+            rows[part] = np.take_along_axis(both_rows, order, 1)
+        progress("searching", first + len(block), len(source))
+    return rows
+
+
+def _rank(
+    source: _Source,
+    queries: NDArray[np.float32],
+    candidates: NDArray[np.int64],
+    num_kept: int,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Sort candidates ``(Q, k')`` by exact distance, then row."""
+    difference = source.take(candidates).astype(np.float64)
+    difference -= queries[:, None]
+    distance = np.sqrt(np.einsum("qkd,qkd->qk", difference, difference))
+    order = np.lexsort((candidates, distance), axis=1)[:, :num_kept]
+    return np.take_along_axis(distance, order, 1), np.take_along_axis(candidates, order, 1)
+
+
+def _check(
+    references: NDArray[np.float32] | ShardedEmbeddings,
+    queries: NDArray[np.float32],
+    k: int,
+) -> None:
+    if k < 1:
+        raise ConfigError(f"cannot search for {k} neighbours; ask for at least 1")
+    if not len(references):
+        raise DataError("there is no reference image to search in")
+    if references.shape[1] != queries.shape[1]:
+        raise DataError(
+            f"references have {references.shape[1]} dimensions, queries "
+            f"{queries.shape[1]}: they come from different models or whitenings"
+        )
+    _require_finite("query", queries)
+
+
+def _require_finite(name: str, embeddings: NDArray[np.float32]) -> None:
+    if not np.isfinite(embeddings.sum(dtype=np.float64)):
+        raise DataError(f"a {name} embedding is not finite")

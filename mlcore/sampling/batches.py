@@ -1,0 +1,320 @@
+"""Batches by step: planned tuples as images and geometry, and the loader that serves them."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mlcore.data.images import augment, fits, letterbox
+from mlcore.distributed import deal
+from mlcore.errors import DataError, WorkerError
+from mlcore.protocols import Batch, PlaceDataset, Role, SuppliesExtras
+from mlcore.sampling.planner import BatchPlan, TuplePlanner
+
+_DEAD_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? (\d+)")
+
+
+class TrainingBatch(NamedTuple):
+    """What one optimizer step gets; under several processes, this one's share of it.
+
+    Attributes:
+        images: ``(b, 3, H, W)`` uint8, of this process: all ``B`` where there is only one.
+        batch: What is known of all ``B`` images.
+        skipped: Names of this process's images that could not be read and were left out.
+        num_letterboxed: Images with bars, because their aspect is not the input's.
+        step: The optimizer step, from 0.
+        slots: ``(b,)`` int64, the places of ``images`` in the step's plan.
+        unreadable: ``(u,)`` int64, the places of this process's unreadable images.
+        failure: Why this process has no images, to be told to the others; "" if it has.
+    """
+
+    images: Tensor
+    batch: Batch
+    skipped: tuple[str, ...]
+    num_letterboxed: int
+    step: int
+    slots: Tensor
+    unreadable: Tensor
+    failure: str = ""
+
+
+class _Fitted(NamedTuple):
+    pixels: Tensor
+    letterboxed: bool
+
+
+class TrainingBatches(Dataset[TrainingBatch]):
+    """The batch of each step, a function of seed and step: workers change nothing.
+
+    Args:
+        dataset: Where images come from.
+        planner: Which images each step takes.
+        input_size: Height and width in pixels that images are letterboxed to.
+        seed: Of the augmentation.
+        augment: Whether images are varied.
+        skip_unreadable: Leave out an image that cannot be read (with its whole tuple if it
+            is the anchor) instead of stopping.
+    """
+
+    def __init__(
+        self,
+        dataset: PlaceDataset,
+        planner: TuplePlanner,
+        *,
+        input_size: tuple[int, int],
+        seed: int,
+        augment: bool = True,
+        skip_unreadable: bool = False,
+    ) -> None:
+        self.input_size = input_size
+        self._dataset = dataset
+        self._planner = planner
+        self._seed = seed
+        self._augment = augment
+        self._skip_unreadable = skip_unreadable
+
+    @property
+    def steps_per_window(self) -> int | None:
+        """Steps whose hard images are planned at once; None where all are random."""
+        hard = self._planner.hard
+        return None if hard is None else hard.steps_per_window
+
+    def __getitem__(self, step: int) -> TrainingBatch:
+        """Return the batch of a step, from 0.
+
+        Raises:
+            DataError: An image cannot be read, or with ``skip_unreadable`` none can.
+        """
+        plan = self._planner.plan(step)
+        return self.without(self._load_slots(plan, step, slice(0, len(plan.rows))), [])
+
+    def share(self, step: int, rank: int, count: int) -> TrainingBatch:
+        """Return the images of one of several processes, and all that is known of the rest.
+
+        Images, not tuples, are dealt, in the order of the plan. An image that cannot be
+        read is told as ``failure``, for this process alone must not stop.
+        """
+        plan = self._planner.plan(step)
+        slots = deal(len(plan.rows), count)[rank]
+        try:
+            return self._load_slots(plan, step, slots)
+        except DataError as error:
+            nothing = self._load_slots(plan, step, slice(0, 0))
+            return nothing._replace(failure=str(error))
+
+    def without(self, share: TrainingBatch, elsewhere: Sequence[int]) -> TrainingBatch:
+        """Return a share without what is lost by images that no process could read.
+
+        That is a whole tuple where it is the anchor; tuples are numbered without gaps.
+
+        Args:
+            share: From :meth:`share`.
+            elsewhere: Places of the images that other processes could not read.
+
+        Raises:
+            DataError: Nothing is left of the batch.
+        """
+        unreadable = [*share.unreadable.tolist(), *elsewhere]
+        if not unreadable:
+            return share
+        plan = self._planner.plan(share.step)
+        keep = _kept(plan, unreadable)
+        if not keep.any():
+            index = self._planner.images.index[plan.rows[unreadable[0]]]
+            name = self._dataset.image_name(int(index))
+            raise DataError(
+                f"no tuple of step {share.step} has an anchor that can be read; of its "
+                f"{len(plan.rows)} images {len(unreadable)} cannot, among them {name}"
+            )
+        device = share.batch.positions_m.device
+        mine = torch.from_numpy(keep).to(device)[share.slots]
+        return share._replace(
+            images=share.images[mine.to(share.images.device)],
+            slots=share.slots[mine],
+            batch=self._describe(plan, keep).to(device),
+        )
+
+    def _load_slots(self, plan: BatchPlan, step: int, slots: slice) -> TrainingBatch:
+        """Return the readable images of some places of a plan, and what is known of all."""
+        rows = plan.rows[slots]
+        loaded = [self._load(int(index)) for index in self._planner.images.index[rows]]
+        readable = np.array([not isinstance(image, str) for image in loaded], dtype=bool)
+        fitted = [image for image in loaded if not isinstance(image, str)]
+        places = np.arange(slots.start, slots.stop)
+        images = torch.empty((0, 3, *self.input_size), dtype=torch.uint8)
+        if fitted:
+            images = torch.stack([image.pixels for image in fitted])
+            if self._augment:
+                images = augment(images, self._seed, step, slots=places[readable])
+        return TrainingBatch(
+            images=images,
+            batch=self._describe(plan, np.ones(len(plan.rows), dtype=bool)),
+            skipped=tuple(image for image in loaded if isinstance(image, str)),
+            num_letterboxed=sum(image.letterboxed for image in fitted),
+            step=step,
+            slots=_tensor(places[readable]),
+            unreadable=_tensor(places[~readable]),
+        )
+
+    def _load(self, index: int) -> _Fitted | str:
+        """Return an image at the input size, or the name of one that cannot be read."""
+        try:
+            image = self._dataset.load_image(index)
+        except DataError:
+            if not self._skip_unreadable:
+                raise
+            return self._dataset.image_name(index)
+        size = self.input_size
+        return _Fitted(letterbox(image, *size), letterboxed=not fits(image, *size))
+
+    def _describe(self, plan: BatchPlan, keep: NDArray[np.bool_]) -> Batch:
+        columns, rows = self._planner.images, plan.rows[keep]
+        index, headings = columns.index[rows], columns.headings_rad
+        extras: dict[str, Tensor] = {}
+        if isinstance(self._dataset, SuppliesExtras):
+            supplied = self._dataset.extras(index)
+            extras = {name: _tensor(column) for name, column in supplied.items()}
+        # Numbered without gaps, whatever tuples were left out.
+        _, tuple_id = np.unique(plan.tuple_id[keep], return_inverse=True)
+        return Batch(
+            positions_m=_tensor(columns.positions_m[rows]),
+            headings_rad=None if headings is None else _tensor(headings[rows]),
+            tuple_id=_tensor(tuple_id),
+            role=_tensor(plan.role[keep]),
+            place_id=_tensor(self._planner.place_id[rows]),
+            index=_tensor(index),
+            extras=extras,
+        )
+
+
+class TrainingLoader:
+    """Serves the batches of steps ``[start_step, num_steps)`` in order.
+
+    Lightning asks a loader that continues in the middle for its state. Ours has none: the
+    step says all, and whoever builds the loader knows it.
+
+    Args:
+        batches: What to serve.
+        start_step: First step to serve.
+        num_steps: Steps of the whole run.
+        num_workers: Processes that prepare batches; changes no batch.
+        rank: Which of several training processes this is.
+        count: How many of them there are; with more than one, each gets its share.
+    """
+
+    def __init__(
+        self,
+        batches: TrainingBatches,
+        *,
+        start_step: int,
+        num_steps: int,
+        num_workers: int = 0,
+        rank: int = 0,
+        count: int = 1,
+    ) -> None:
+        self._batches = batches
+        self._start_step = start_step
+        self._num_steps = num_steps
+        self._num_workers = num_workers
+        self._rank = rank
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._num_steps
+
+    def __iter__(self) -> Iterator[TrainingBatch]:
+        for steps in self._windows():
+            with told_of_dead_workers():
+                yield from self._loader(steps)
+
+    def _windows(self) -> Iterator[range]:
+        """Yield the steps, cut where tuples with hard images are planned anew.
+
+        Data-loading processes know what was planned when they were started.
+        """
+        size = self._batches.steps_per_window or self._num_steps
+        start = self._start_step
+        while start < self._num_steps:
+            stop = min(self._num_steps, (start // size + 1) * size)
+            yield range(start, stop)
+            start = stop
+
+    def _loader(self, steps: range) -> DataLoader[TrainingBatch]:
+        batches = self._batches
+        return DataLoader(
+            batches if self._count == 1 else _Shares(batches, self._rank, self._count),
+            batch_size=None,
+            sampler=steps,
+            num_workers=self._num_workers,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_leave_signals_to_parent,
+            generator=torch.Generator(),  # else it draws from the global one
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the step is in the checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Do nothing: the loader was built for the step it starts at."""
+
+
+class _Shares(Dataset[TrainingBatch]):
+    """One process's share of the batch of each step."""
+
+    def __init__(self, batches: TrainingBatches, rank: int, count: int) -> None:
+        self._batches = batches
+        self._rank = rank
+        self._count = count
+
+    def __getitem__(self, step: int) -> TrainingBatch:
+        return self._batches.share(step, self._rank, self._count)
+
+
+@contextmanager
+def told_of_dead_workers() -> Iterator[None]:
+    """Turn what torch says of a data-loading process that died into one message.
+
+    Raises:
+        WorkerError: One was killed, as a rule for want of memory, or crashed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        found = _DEAD_WORKER.search(str(error))
+        if found is None:
+            raise
+        reason = str(error.__cause__ or "").partition("\n")[0]
+        how = f" ({reason.rstrip('. ')})" if reason else ""
+        raise WorkerError(
+            f"data-loading process {found[1]} died{how}. Where nothing else killed it, the "
+            "machine ran out of memory or of /dev/shm: use a smaller "
+            "--training.num_workers, or 0"
+        ) from error
+
+
+def _kept(plan: BatchPlan, unreadable: Sequence[int]) -> NDArray[np.bool_]:
+    """Return which rows remain: readable ones of tuples whose anchor is readable."""
+    keep = np.ones(len(plan.rows), dtype=bool)
+    keep[list(unreadable)] = False
+    lost = plan.tuple_id[(plan.role == Role.ANCHOR) & ~keep]
+    return keep & ~np.isin(plan.tuple_id, lost)
+
+
+def _tensor(column: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(column))
+
+
+def _leave_signals_to_parent(_worker: int) -> None:
+    # Ctrl-C reaches the whole process group; the run is to finish its step first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

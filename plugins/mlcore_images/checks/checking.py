@@ -1,0 +1,104 @@
+"""``mlcore data check`` of your own images: every file looked for, a sample decoded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mlcore.data import RADII_M, examine_coverage, examine_images, file_names, nearest_m
+from mlcore.errors import DataError
+from mlcore.factories import Finding, Report
+from mlcore.protocols import Split
+from mlcore_images.config import ImagesConfig
+from mlcore_images.dataset import ImagesDataset, open_images
+from mlcore_images.readers.folders import is_utf8
+from mlcore_images.splits import SPLITS
+
+Facts = dict[str, str | int | float]
+
+
+def check_images(config: ImagesConfig, *, full: bool = False) -> Report:
+    """Examine the table, the positions and the files.
+
+    What stops the data set from opening is a fault of the report, not an error.
+
+    Args:
+        config: Options.
+        full: Whether to decode every image, not a sample.
+
+    Raises:
+        ConfigError: Options do not fit together, or a selection is malformed.
+    """
+    try:
+        dataset = open_images(config)
+    except DataError as error:
+        return Report(findings=(Finding("fault", str(error)),))
+    missing = missing_files(dataset)
+    facts = {**_facts(dataset), "missing files": len(missing)}
+    findings = [Finding("info", note) for note in dataset.notes]
+    findings += examine_images(
+        dataset,
+        len(dataset.paths),
+        missing,
+        full=full,
+        absent=f"image files are missing in {dataset.root}; copy them or remove their rows",
+        unreadable="images cannot be decoded; replace them or remove their rows",
+    )
+    findings += _coverage(dataset)
+    return Report(facts=facts, findings=tuple(findings))
+
+
+def _facts(dataset: ImagesDataset) -> Facts:
+    facts: Facts = {"layout": dataset.layout, "images": len(dataset.paths)}
+    for name in SPLITS:
+        split = dataset.splits[name]
+        facts[f"{name}: references"] = len(split.references)
+        facts[f"{name}: queries"] = len(split.queries)
+    positions_m = np.concatenate([_positions(dataset.splits[name]) for name in SPLITS])
+    width_m, height_m = np.ptp(positions_m, axis=0) if len(positions_m) else (0.0, 0.0)
+    table = dataset.splits["train"].references
+    facts["extent"] = f"{width_m:.0f} x {height_m:.0f} m"
+    facts["headings"] = "no" if table.headings_rad is None else "yes"
+    facts["traversals"] = len(table.traversals)
+    facts["conditions"] = ", ".join(table.conditions)
+    return facts
+
+
+def _positions(split: Split) -> NDArray[np.float64]:
+    return np.concatenate([split.references.positions_m, split.queries.positions_m])
+
+
+def missing_files(dataset: ImagesDataset) -> NDArray[np.int64]:
+    """Return the images without a file; each folder is listed once, no file is opened."""
+    parts = pc.extract_regex(dataset.paths, r"^(?s)(?P<folder>(?:.*/)?)(?P<name>[^/]*)$")
+    folders = parts.field("folder").dictionary_encode()
+    names, codes = parts.field("name"), folders.indices.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(folders.dictionary)))
+    missing = []
+    for folder, rows in zip(
+        folders.dictionary.to_pylist(), np.split(order, ends[:-1]), strict=True
+    ):
+        there = pa.array(filter(is_utf8, file_names(dataset.root / folder)), names.type)
+        found = pc.is_in(names.take(pa.array(rows)), value_set=there)
+        missing.append(rows[~found.to_numpy(zero_copy_only=False)])
+    return np.sort(np.concatenate(missing))
+
+
+def _coverage(dataset: ImagesDataset) -> list[Finding]:
+    """Report test queries without a reference nearby, and tests that were trained on."""
+    test = dataset.splits["test"]
+    findings = []
+    if len(test.queries) and len(test.references):
+        findings += examine_coverage(
+            "test", test.references.positions_m, test.queries.positions_m
+        )
+    train_m, test_m = _positions(dataset.splits["train"]), _positions(test)
+    if len(train_m) and len(test_m):
+        close = int((nearest_m(train_m, test_m) <= RADII_M[-1]).sum())
+        if close:
+            message = f"test images lie within {RADII_M[-1]:g} m of a training image"
+            findings.append(Finding("warning", message, close))
+    return findings

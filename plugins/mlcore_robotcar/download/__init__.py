@@ -1,0 +1,1 @@
+"""What the published download holds: tars, folders, tables and poses."""

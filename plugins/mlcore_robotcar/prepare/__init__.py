@@ -1,0 +1,1 @@
+"""From the download to images ready for training."""

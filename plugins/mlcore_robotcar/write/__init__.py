@@ -1,0 +1,1 @@
+"""Any data set written in the form of RobotCar's download."""

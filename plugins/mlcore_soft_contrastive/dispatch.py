@@ -1,0 +1,135 @@
+"""One loss evaluation: choose the implementation, average, report."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mlcore.protocols import DeviceInfluenceFunction, LossOutput
+from mlcore_soft_contrastive.config import SoftContrastiveConfig
+from mlcore_soft_contrastive.dense import RowTerms, dense_row_terms
+from mlcore_soft_contrastive.geometry import Geometry
+from mlcore_soft_contrastive.inputs import require_finite_embeddings
+from mlcore_soft_contrastive.tiled import cupy_backend, cupy_launch, numba_backend
+from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
+from mlcore_soft_contrastive.tiled.layout import blocks, tile_pairs
+from mlcore_soft_contrastive.tiled.products import Products
+from mlcore_soft_contrastive.tiled.torch_backend import TorchTileOps
+from mlcore_soft_contrastive.tiled.walk import MakeTileOps, Plan
+
+SMALLEST_TILED = 256 * 256
+"""With fewer pairs, one dense matrix costs less than the walk over tiles."""
+
+
+def evaluate(
+    embeddings: Tensor,
+    references: Tensor | None,
+    geometry: Geometry,
+    config: SoftContrastiveConfig,
+) -> LossOutput:
+    """Return the mean loss of the rows.
+
+    Args:
+        embeddings: ``(B, D)``.
+        references: ``(R, D)``; None compares the embeddings with each other.
+        geometry: Where the images of both are, checked against them.
+        config: The formula's options and the implementation asked for.
+
+    Raises:
+        DataError: An embedding is not finite; the message names the rows.
+    """
+    require_finite_embeddings("embeddings", embeddings)
+    others = embeddings if references is None else references
+    if references is not None:
+        require_finite_embeddings("references", references)
+    if embeddings.numel() == 0 or others.numel() == 0:
+        nothing = embeddings[:0].sum() + others[:0].sum()
+        return LossOutput(nothing, {"implementation": "none"})
+    # Half precision is for the model: a similarity is multiplied by beta = 50 here.
+    with torch.autocast(embeddings.device.type, enabled=False):
+        name, terms = _row_terms(embeddings, references, geometry, config)
+        attraction, repulsion = terms.attraction.mean(), terms.repulsion.mean()
+    return LossOutput(
+        attraction + repulsion,
+        {
+            "attraction": attraction.detach(),
+            "repulsion": repulsion.detach(),
+            "implementation": name,
+        },
+    )
+
+
+def _row_terms(
+    embeddings: Tensor,
+    references: Tensor | None,
+    geometry: Geometry,
+    config: SoftContrastiveConfig,
+) -> tuple[str, RowTerms]:
+    pairs = len(geometry.rows) * len(geometry.columns)
+    small = config.implementation == "auto" and pairs < SMALLEST_TILED
+    if config.implementation == "dense" or small:
+        return "dense", dense_row_terms(embeddings, references, geometry, config)
+    from mlcore_soft_contrastive.tiled.walk import tiled_row_terms
+
+    name, plan = plan_tiles(geometry, config, embeddings, square=references is None)
+    return name, tiled_row_terms(embeddings, references, plan)
+
+
+CPU_TILE = 512
+"""512 x 512 floats stay in a core's caches and fill its matrix units."""
+DEVICE_TILE = 2048
+"""A GPU wants more work in a launch; 16 MiB of floats still stay in its second-level cache."""
+TORCH_TILE = 1024
+"""On a GPU without kernels: a chain of operations holds a dozen tiles at once."""
+
+
+def plan_tiles(
+    geometry: Geometry, config: SoftContrastiveConfig, embeddings: Tensor, *, square: bool
+) -> tuple[str, Plan]:
+    """Return the implementation's name for the stats, and what to walk over.
+
+    Args:
+        geometry: Where the images are.
+        config: The formula's options, and the implementation asked for.
+        embeddings: ``(B, D)``, for device and dtype.
+        square: Whether the embeddings are compared with each other.
+
+    Raises:
+        ConfigError: "cupy" is asked for and cannot run here.
+    """
+    name, tile, make = choose(geometry, config, embeddings)
+    rows = blocks(geometry.rows.positions_m, tile)
+    columns = rows if square else blocks(geometry.columns.positions_m, tile)
+    return name, Plan(
+        geometry=geometry,
+        config=config,
+        rows=rows,
+        columns=columns,
+        pairs=tile_pairs(rows, columns, symmetric=square),
+        ops=make(geometry, config, rows, columns),
+        products=Products(config.tile_precision if name == "cupy" else "float32"),
+    )
+
+
+def choose(
+    geometry: Geometry, config: SoftContrastiveConfig, embeddings: Tensor
+) -> tuple[str, int, MakeTileOps]:
+    """Return name, tile width and maker of the elementwise work."""
+    on_cpu = embeddings.device.type == "cpu"
+    if config.implementation == "cupy":
+        cupy_launch.require(embeddings.device)
+    wants_kernels = config.implementation == "cupy" or (
+        config.implementation == "auto" and embeddings.device.type == "cuda"
+    )
+    if wants_kernels and not cupy_launch.is_installed():
+        cupy_launch.warn_without_cupy()
+    elif wants_kernels and cupy_backend.covers(geometry, config, embeddings):
+        assert isinstance(geometry.influence, DeviceInfluenceFunction)
+        source = tiles_source(geometry.influence.device_code())
+        launch = cupy_launch.cupy_kernels(source)
+        return "cupy", DEVICE_TILE, partial(cupy_backend.KernelTileOps, launch=launch)
+    if on_cpu and numba_backend.covers(geometry, config, embeddings):
+        return "tiled-numba", CPU_TILE, numba_backend.NumbaTileOps
+    return "tiled-torch", CPU_TILE if on_cpu else TORCH_TILE, TorchTileOps

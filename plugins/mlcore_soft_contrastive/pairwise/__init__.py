@@ -1,0 +1,1 @@
+"""Pairwise distances, alone."""

@@ -1,0 +1,1 @@
+"""What a camera sees: rays, surfaces, light and weather."""

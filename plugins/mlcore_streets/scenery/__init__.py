@@ -1,0 +1,1 @@
+"""What stands in the town: houses, ground, furniture, vehicles."""

@@ -1,0 +1,1 @@
+"""The plan of the town and the routes through it."""
