@@ -26,6 +26,7 @@ from mlcore_soft_contrastive import (
     soft_contrastive_loss,
 )
 from mlcore_soft_contrastive.inputs import checked_geometry
+from mlcore_soft_contrastive.pairwise import distance
 from mlcore_soft_contrastive.tiled.cupy_backend import KernelTileOps, Launch
 from mlcore_soft_contrastive.tiled.kernel_source import pairwise_source, tiles_source
 from mlcore_soft_contrastive.tiled.layout import blocks, tile_pairs
