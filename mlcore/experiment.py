@@ -1,6 +1,6 @@
 """The one place where a run is put together.
 
-In this order: data set, sampler, model, influence function, miner, loss.
+In this order: data set, sampler, backbone, pooling, model, influence function, miner, loss.
 """
 
 from __future__ import annotations
@@ -18,12 +18,22 @@ import torch
 from torch import Tensor
 
 from mlcore.data.images import letterbox
-from mlcore.errors import DataError
+from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext
 from mlcore.models.config import input_size
+from mlcore.models.weights import LoadedWeights, load_weights, locate
 from mlcore.options import Chosen, RunConfig, run_from_toml
 from mlcore.options.config import blamed_on, model_input_size
-from mlcore.protocols import InfluenceFunction, Loss, Miner, PlaceDataset, Progress, no_progress
+from mlcore.protocols import (
+    FeatureShape,
+    InfluenceFunction,
+    Loss,
+    Miner,
+    PlaceDataset,
+    Progress,
+    no_progress,
+)
+from mlcore.run_folder import RunFolder
 from mlcore.sampling.batches import TrainingBatches
 from mlcore.sampling.planner import TuplePlanner
 from mlcore.seeding import derive_seed
@@ -31,7 +41,6 @@ from mlcore.seeding import derive_seed
 if TYPE_CHECKING:
     from mlcore.models.embedding import EmbeddingModel
     from mlcore.registry.discovery import Registry
-    from mlcore.run_folder import RunFolder
 
 
 _NUM_INITIAL_IMAGES = 256
@@ -49,6 +58,7 @@ class Experiment:
         batches: Tuples as images and geometry, by step.
         model: The network, not yet trained.
         untrained: A copy of it that stays as it is, to compare with.
+        weights: The weights that it starts from; None for random ones.
         influence: The influence function, for a loss that uses one.
         miner: The miner, for a loss that takes mined tuples.
         loss: The loss.
@@ -60,6 +70,7 @@ class Experiment:
     batches: TrainingBatches
     model: EmbeddingModel
     untrained: EmbeddingModel
+    weights: LoadedWeights | None
     influence: InfluenceFunction | None
     miner: Miner | None
     loss: Loss
@@ -108,7 +119,7 @@ def assemble(config: RunConfig, *, progress: Progress = no_progress) -> Experime
         augment=config.training.augment,
         skip_unreadable=config.training.skip_unreadable,
     )
-    model = initial_model(config, dataset, progress)
+    model, weights = initialised(config, dataset, progress)
     limit_deg = config.sampling.near_heading_limit_deg
     context = BuildContext(
         seed=derive_seed(config.seed, "loss"),
@@ -126,6 +137,7 @@ def assemble(config: RunConfig, *, progress: Progress = no_progress) -> Experime
     context = replace(context, influence=influence)
     miner = None if config.miner is None else _build(config.miner, context)
     loss: Loss = _build(config.loss, context)
+    _require_trainable(config, model, loss)
     torch.manual_seed(derive_seed(config.seed, "training"))
     return Experiment(
         config=config,
@@ -134,6 +146,7 @@ def assemble(config: RunConfig, *, progress: Progress = no_progress) -> Experime
         batches=batches,
         model=model,
         untrained=copy.deepcopy(model).eval(),
+        weights=weights,
         influence=influence,
         miner=miner,
         loss=loss,
@@ -141,10 +154,16 @@ def assemble(config: RunConfig, *, progress: Progress = no_progress) -> Experime
 
 
 def build_model(config: RunConfig) -> EmbeddingModel:
-    """Build the network with the weights that the run's seed gives it."""
+    """Build the network with the random weights that the run's seed gives it."""
     seed = derive_seed(config.seed, "model")
     torch.manual_seed(seed)
-    model: EmbeddingModel = _build(config.model, BuildContext(seed=seed))
+    context = BuildContext(seed=seed, input_size_px=_known_input_size(config))
+    if config.backbone is not None and config.pooling is not None:
+        backbone = _build(config.backbone, context)
+        context = replace(context, backbone=backbone)
+        context = replace(context, features=_features(config, context))
+        context = replace(context, pooling=_build(config.pooling, context))
+    model: EmbeddingModel = _build(config.model, context)
     model.normalize = config.loss.factory.normalize
     return model
 
@@ -153,10 +172,86 @@ def initial_model(
     config: RunConfig, dataset: PlaceDataset, progress: Progress = no_progress
 ) -> EmbeddingModel:
     """Build the network as training starts from it, fitted to images where it needs that."""
+    return initialised(config, dataset, progress)[0]
+
+
+def initialised(
+    config: RunConfig, dataset: PlaceDataset, progress: Progress = no_progress
+) -> tuple[EmbeddingModel, LoadedWeights | None]:
+    """Return the network as training starts from it, and what became of its weights.
+
+    Raises:
+        DataError: The weights cannot be had, or are those of another network.
+        ConfigError: There are no such weights.
+    """
     model = build_model(config)
-    if model.needs_initialisation:
+    weights = _start_from(model, config)
+    fitted = weights is not None and any(name.startswith("pooling.") for name in weights.fit)
+    if model.needs_initialisation and not fitted:
         model.initialise(_sample_images(dataset, model_input_size(config), progress))
-    return model
+    return model, weights
+
+
+def _start_from(model: EmbeddingModel, config: RunConfig) -> LoadedWeights | None:
+    """Load the weights that the configuration names into the model."""
+    source = getattr(config.model.options, "weights", "none")
+    if source == "none":
+        return None
+    offered, name = (), config.model.name
+    if config.backbone is not None:
+        offered = tuple(config.backbone.factory.weights(config.backbone.options))
+        name = config.backbone.name
+    path = Path(source)
+    if path.is_dir():
+        checkpoint = RunFolder.open(path).newest_checkpoint()
+        if checkpoint is None:
+            raise DataError(f"{path} has no checkpoint to start from (--model.weights)")
+        path = checkpoint
+    else:
+        path = locate(source, offered, default_cache())
+    return load_weights(model, path, name)
+
+
+def _known_input_size(config: RunConfig) -> tuple[int, int] | None:
+    height, width = model_input_size(config)
+    return None if height is None or width is None else (height, width)
+
+
+def _features(config: RunConfig, context: BuildContext) -> FeatureShape:
+    """Return what the backbone gives its pooling.
+
+    Raises:
+        ConfigError: The pooling needs a class token and there is none.
+    """
+    assert context.backbone is not None
+    assert config.pooling is not None
+    assert config.backbone is not None
+    needs = config.pooling.factory.needs
+    size = context.input_size_px if "size" in needs else None
+    with blamed_on(config.backbone, "could not embed an image of the input's size"):
+        shape = context.backbone.feature_shape(size)
+    if "token" in needs and not shape.has_token:
+        raise ConfigError(
+            f"pooling {config.pooling.name!r} needs a class token, and backbone "
+            f"{config.backbone.name!r} has none; choose another --pooling or a transformer"
+        )
+    return shape
+
+
+def _require_trainable(config: RunConfig, model: EmbeddingModel, loss: Loss) -> None:
+    """Raise ConfigError if there is nothing that training could change."""
+    if not config.model.factory.trainable:
+        raise ConfigError(
+            f"model {config.model.name!r} has nothing to train; it is a row of every run's "
+            "table anyway (--evaluation.baselines), so choose another --model"
+        )
+    parameters = [*model.parameters(), *loss.parameters()]
+    if not any(parameter.requires_grad for parameter in parameters):
+        raise ConfigError(
+            "--model.trainable_blocks none leaves nothing to train: pooling, projection and "
+            "loss have no parameters; give --model.embedding_dim, another --pooling, or train "
+            "the last blocks"
+        )
 
 
 def with_input_size(config: RunConfig, dataset: PlaceDataset) -> RunConfig:
@@ -199,9 +294,9 @@ def restore(run: RunFolder, registry: Registry) -> tuple[RunConfig, EmbeddingMod
 
 def _from_scratch(config: RunConfig) -> RunConfig:
     """Return the configuration without pretrained weights, where a checkpoint has them all."""
-    if not hasattr(config.model.options, "pretrained"):
+    if not hasattr(config.model.options, "weights"):
         return config
-    options = replace(config.model.options, pretrained="none")
+    options = replace(config.model.options, weights="none")
     return replace(config, model=replace(config.model, options=options))
 
 

@@ -56,6 +56,7 @@ def train_and_judge(
     from mlcore.evaluation.results import to_document
     from mlcore.experiment import assemble
     from mlcore.reporting.figures.curves import save_curves
+    from mlcore.reporting.tables import weights_table
     from mlcore.training import fit
     from mlcore.training.memory_estimate import check_budget
     from mlcore.training.strategy import Processes
@@ -72,6 +73,9 @@ def train_and_judge(
     folder = RunFolder(out)
     if first:
         console.notes([*experiment.notes, *check_budget(experiment, out)])
+        weights = experiment.weights
+        if weights is not None and new:
+            console.say(console.as_text(weights_table(weights)).rstrip())
         if new:
             folder = RunFolder.create(out, run_to_toml(experiment.config))
         environment = describe_environment(
@@ -79,6 +83,7 @@ def train_and_judge(
             device=str(device_of(config.training.accelerator)),
             fingerprint=experiment.dataset.fingerprint,
             notes=experiment.notes,
+            weights=None if weights is None else weights.origin,
         )
         folder.write_json(folder.environment, environment)
         console.say(f"Run folder: {folder.path}")

@@ -1,4 +1,4 @@
-"""Options of the embedding models and the input size they lead to; imports no torch."""
+"""Options that embedding models share, and the input size they lead to; no torch."""
 
 from __future__ import annotations
 
@@ -41,50 +41,27 @@ class PixelConfig(ModelConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmallCnnConfig(ModelConfig):
-    """Options of the small network.
+class NetworkConfig(ModelConfig):
+    """What a network of a backbone and a pooling takes.
 
     Attributes:
-        pooling: How local features become one vector: their average, their generalised
-            mean (gem), or their residuals to clustered words (netvlad).
-        num_clusters: Words of netvlad.
-        embedding_dim: Dimensions after a linear projection; None keeps what the pooling
-            gives.
-        width: Channels of the first layer, a multiple of 8; the last has four times as
-            many.
-    """
-
-    pooling: Literal["average", "gem", "netvlad"] = "gem"
-    num_clusters: int = 16
-    embedding_dim: int | None = 256
-    width: int = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResNetConfig(ModelConfig):
-    """Options of the networks that start from ImageNet weights.
-
-    Attributes:
-        pretrained: Weights to start from: "imagenet" (torchvision's, downloaded once),
-            "none" (random), or the path of a torchvision state dictionary.
-        pooling: How local features become one vector: their average, their generalised
-            mean (gem), or their residuals to clustered words (netvlad).
-        num_clusters: Words of netvlad.
+        weights: Weights to start from: "none" (random), the name of published weights such
+            as "imagenet", a file (.pth, .pt, .safetensors), or the folder of a trained run.
+        trainable_blocks: Blocks of the backbone that are trained: all, none, or the last few.
         embedding_dim: Dimensions after a linear projection; None keeps what the pooling
             gives.
     """
 
-    pretrained: str = "imagenet"
-    pooling: Literal["average", "gem", "netvlad"] = "gem"
-    num_clusters: int = 64
+    weights: str = "none"
+    trainable_blocks: int | Literal["all", "none"] = "all"
     embedding_dim: int | None = None
 
-
-@dataclass(frozen=True, kw_only=True)
-class VggConfig(ResNetConfig):
-    """Options of VGG16; pooled by NetVLAD as in the paper unless told otherwise."""
-
-    pooling: Literal["average", "gem", "netvlad"] = "netvlad"
+    def __post_init__(self) -> None:
+        number = self.trainable_blocks
+        if isinstance(number, int) and number < 1:
+            raise ValueError(f"trainable_blocks must be all, none or at least 1, got {number}")
+        if self.embedding_dim is not None and self.embedding_dim < 1:
+            raise ValueError(f"embedding_dim must be at least 1, got {self.embedding_dim}")
 
 
 def input_size(config: ModelConfig, first_image_shape: tuple[int, int]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any
 from mlcore.errors import ConfigError, UnknownNameError, did_you_mean
 from mlcore.factories import Factory, LossFactory, MinerFactory
 from mlcore.options.config import COMPONENTS
+from mlcore.options.networks import part_defaults
 from mlcore.options.raw import Given, flag
 from mlcore.options.sections import Section
 from mlcore.protocols import Pairs, Triplets
@@ -27,7 +28,7 @@ def choose(given: Sequence[Given], registry: Registry) -> dict[str, Factory]:
     names = {item.section: item for item in given if item.option == "name" and item.section}
     loss = _resolve("loss", names.get("loss"), DEFAULT_NAMES["loss"], registry)
     assert isinstance(loss, LossFactory)
-    defaults = {**DEFAULT_NAMES, **_defaults_by_loss(loss)}
+    defaults = {**DEFAULT_NAMES, **_defaults_by_loss(loss), **part_defaults(given, registry)}
     _check_applies(given, loss, defaults)
     chosen = {
         section: _resolve(section, names.get(section), defaults[section], registry)

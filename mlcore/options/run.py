@@ -17,6 +17,12 @@ from mlcore.option_types import options_of, to_plain
 from mlcore.options.components import check_known, choose
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
 from mlcore.options.engine import EvaluationOptions
+from mlcore.options.networks import (
+    parts_of_pair,
+    recommended_training,
+    renamed,
+    settled_weights,
+)
 from mlcore.options.raw import SECTIONS, Given, flag, read_argv, read_text, read_toml
 from mlcore.options.sections import Section, sections_of, with_defaults
 from mlcore.registry.discovery import Registry
@@ -114,7 +120,8 @@ def run_to_toml(config: RunConfig) -> str:
     document: dict[str, Any] = {"seed": config.seed}
     for section in COMPONENTS:
         chosen: Chosen[Factory] | None = getattr(config, section)
-        if chosen is not None:
+        is_of_pair = section in ("backbone", "pooling") and config.model.factory.backbone
+        if chosen is not None and not is_of_pair:
             document[section] = {"name": chosen.name, **_plain(chosen.options)}
     for section in ENGINE:
         document[section] = _plain(getattr(config, section))
@@ -191,6 +198,7 @@ def _resolve(
     from mlcore.options.typed import parse  # jsonargparse costs a tenth of a second
 
     factories = choose(given, registry)
+    given = renamed(given, factories["model"])
     sections = sections_of(factories)
     options = [
         item for item in given if item.section not in COMPONENTS or item.option != "name"
@@ -199,7 +207,7 @@ def _resolve(
         check_known(item, sections, registry, own_options)
     sections = with_defaults(sections, [item for item in options if item.file is not None])
     values = parse([item for item in options if item.file is None], sections)
-    chosen = {
+    chosen: dict[str, Any] = {
         section: Chosen(
             name=registry.qualified_name(factory),
             factory=factory,
@@ -207,6 +215,12 @@ def _resolve(
         )
         for section, factory in factories.items()
     }
+    chosen |= parts_of_pair(chosen["model"], registry)
+    if "backbone" in chosen:
+        chosen["model"] = settled_weights(chosen["model"], chosen["backbone"], options)
+        recommended = recommended_training(chosen["model"], chosen["backbone"])
+        explicit = {item.option for item in options if item.section == "training"}
+        values["training"] |= {k: v for k, v in recommended.items() if k not in explicit}
     engine = {
         section: _construct(config, values[section], section)
         for section, config in ENGINE.items()

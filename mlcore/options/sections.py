@@ -14,8 +14,9 @@ from mlcore.options.raw import Given
 _SEED = Option(name="seed", hint=int, default=0, help="Seed from which all others are derived.")
 
 _CHOOSING = (
-    "--config FILE reads options from TOML; --dataset, --model, --loss, --influence and "
-    "--miner NAME choose components, whose options follow (see 'mlcore list')."
+    "--config FILE reads options from TOML; --dataset, --model (or --backbone and --pooling), "
+    "--loss, --influence and --miner NAME choose components, whose options follow (see "
+    "'mlcore list')."
 )
 
 

@@ -10,6 +10,8 @@ from mlcore.evaluation.results import OVERALL, Evaluation, require_same_protocol
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mlcore.models.weights import LoadedWeights
+
 TABLE_AREA_M = 25.0
 UPPER_BOUND = "upper bound"
 
@@ -115,3 +117,21 @@ def _bound_row(evaluation: Evaluation, condition: str | None) -> AccuracyRow:
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}"
+
+
+def weights_table(weights: LoadedWeights) -> Table:
+    """Return how many tensors of a file of weights fit the model, by part."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=f"Weights from {weights.path} (SHA-256 {weights.sha256[:12]}...)",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("part")
+    for what in ("fit", "missing in the file", "left over"):
+        table.add_column(what, justify="right")
+    for part, *counts in weights.by_part:
+        table.add_row(part, *map(str, counts))
+    return table

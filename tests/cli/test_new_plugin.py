@@ -92,9 +92,9 @@ def test_names_that_would_not_do(tmp_path, capsys, name, message):
 
 def test_a_kind_that_is_none(tmp_path, capsys):
     out = str(tmp_path / "new")
-    assert main(["new-plugin", "mine", "--provides", "loss,model", "--out", out]) == 2
+    assert main(["new-plugin", "mine", "--provides", "loss,modle", "--out", out]) == 2
     known = "known: dataset, influence, loss, miner"
-    assert f"unknown kind 'model'; {known}" in capsys.readouterr().err
+    assert f"unknown kind 'modle'; {known}" in capsys.readouterr().err
 
 
 def test_nothing_is_written_over(tmp_path, capsys):

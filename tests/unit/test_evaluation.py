@@ -19,7 +19,7 @@ from mlcore.evaluation.results import (
     require_same_protocol,
     to_document,
 )
-from mlcore.models.embedding import PixelModel
+from mlcore.models.pixels import PixelModel
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
 from mlcore.reporting.tables import accuracy_rows, accuracy_table
