@@ -6,6 +6,7 @@ No file is opened in a way that could run code: ``weights_only`` always.
 from __future__ import annotations
 
 import hashlib
+import pickle
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -147,12 +148,14 @@ def read_weights(path: Path) -> object:
     except FileNotFoundError:
         raise DataError(f"no file of weights at {path} (--model.weights)") from None
     except Exception as error:
-        if "weights_only" in str(error) or "nsupported" in str(error):
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
             raise DataError(
                 f"{path} holds Python objects beside tensors (--model.weights); mlcore never "
                 "runs what a file of weights brings, so save it as a state dictionary"
             ) from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if isinstance(error, pickle.UnpicklingError):  # torch's advice is to run the file
+            reason = "torch.save has not written it"
         raise DataError(
             f"{path} cannot be read as weights (--model.weights): {reason}"
         ) from error

@@ -71,9 +71,13 @@ class TrainingOptions:
 
     Attributes:
         max_steps: Optimizer steps of the run.
-        learning_rate: Peak learning rate of Adam. The default suits a small network from
-            scratch; weights that were trained before want 1e-5 or less.
-        weight_decay: Decoupled weight decay; 0 is plain Adam.
+        optimizer: AdamW, or SGD with a momentum of 0.9.
+        learning_rate: Peak learning rate. The default suits a small network from scratch;
+            weights to start from bring a recommended one, which then is the default.
+        backbone_rate: Factor on the learning rate of the backbone.
+        layer_decay: Factor on the learning rate from each block of the backbone to the one
+            before it; 1 is the same for all.
+        weight_decay: Weight decay, decoupled with AdamW; 0 is none.
         schedule: Learning rate over the run: constant, cosine to zero, or halved at the
             end of every epoch as in the paper.
         warmup_steps: Steps over which the learning rate rises linearly from 0.
@@ -91,7 +95,7 @@ class TrainingOptions:
             without them, and again chunk by chunk once the loss has its gradient. The same
             gradient, for a third more computation. 0 embeds the batch at once.
         batch_norm: Whether batch norms use the statistics of the batch (live) or those
-            that come with the weights (frozen).
+            that come with the weights (frozen, the default where a run starts from some).
         compile: Whether the backbone is compiled by torch.compile; takes a minute.
         check_memory: Whether a run that takes more memory than there is, by an estimate, is
             refused before it starts.
@@ -101,7 +105,10 @@ class TrainingOptions:
     """
 
     max_steps: int = 3000
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 3e-3
+    backbone_rate: float = 1.0
+    layer_decay: float = 1.0
     weight_decay: float = 0.0
     schedule: Literal["constant", "cosine", "halve-each-epoch"] = "cosine"
     warmup_steps: int = 0
@@ -124,7 +131,9 @@ class TrainingOptions:
         _at_least(self, 1, "max_steps", "checkpoint_every", "log_every", "devices", "num_nodes")
         _at_least(self, 0, "weight_decay", "warmup_steps", "gradient_clip", "num_workers")
         _at_least(self, 0, "chunk_size")
-        _positive(self, "learning_rate")
+        _positive(self, "learning_rate", "backbone_rate", "layer_decay")
+        if self.layer_decay > 1:
+            raise ValueError(f"layer_decay must be at most 1, got {self.layer_decay}")
 
 
 @dataclass(frozen=True, kw_only=True)

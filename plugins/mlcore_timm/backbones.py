@@ -34,7 +34,7 @@ def timm_backbone(
     network = create(name, size_px)
     if not hasattr(network, "forward_intermediates"):
         raise ConfigError(
-            f"--backbone.name {name}: timm offers no maps of this model's features; choose "
+            f"--backbone.model {name}: timm offers no maps of this model's features; choose "
             "another model"
         )
     return TimmBackbone(network, name=name, stage=stage_of(network, name, stride))
@@ -49,7 +49,7 @@ def create(name: str, size_px: tuple[int, int] | None = None) -> Any:
     """
     bare = name.partition(".")[0]
     if not timm.is_model(bare):
-        raise UnknownNameError("timm model (--backbone.name)", name, timm.list_models())
+        raise UnknownNameError("timm model (--backbone.model)", name, timm.list_models())
     sized = {} if size_px is None else {"img_size": size_px}
     for options in ({"dynamic_img_size": True, "dynamic_img_pad": True}, sized, {}):
         try:
@@ -57,8 +57,8 @@ def create(name: str, size_px: tuple[int, int] | None = None) -> Any:
         except TypeError:
             continue  # the model has no such option
         except (RuntimeError, ValueError, AssertionError) as error:
-            raise ConfigError(f"--backbone.name {name}: {error}") from error
-    raise ConfigError(f"--backbone.name {name}: timm cannot build this model")
+            raise ConfigError(f"--backbone.model {name}: {error}") from error
+    raise ConfigError(f"--backbone.model {name}: timm cannot build this model")
 
 
 def weights_address(name: str) -> str:

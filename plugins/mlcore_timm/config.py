@@ -11,12 +11,12 @@ class TimmConfig:
     """Options of a backbone of timm.
 
     Attributes:
-        name: timm's name of the model, with or without the tag of its weights.
+        model: timm's name of the model, with or without the tag of its weights.
         stride: Pixels from one local feature to the next, for a model with several such
             stages; None takes the last one.
     """
 
-    name: str = "vit_small_patch14_dinov2.lvd142m"
+    model: str = "vit_small_patch14_dinov2.lvd142m"
     stride: int | None = None
 
 

@@ -22,7 +22,7 @@ _LITE0 = "tf_efficientnet_lite0"
 def _timm(options: TimmConfig, context: BuildContext) -> Backbone:
     from mlcore_timm.backbones import timm_backbone
 
-    return timm_backbone(options.name, stride=options.stride, size_px=context.input_size_px)
+    return timm_backbone(options.model, stride=options.stride, size_px=context.input_size_px)
 
 
 def _lite0(options: Lite0Config, _: BuildContext) -> Backbone:
@@ -33,12 +33,12 @@ def _lite0(options: Lite0Config, _: BuildContext) -> Backbone:
 
 def _timm_weights(options: TimmConfig) -> Sequence[Weights]:
     """Return timm's weights of that name, also as "imagenet" where the tag says so."""
-    name, _, tag = options.name.partition(".")
+    name, _, tag = options.model.partition(".")
 
     def address() -> str:
         from mlcore_timm.backbones import weights_address
 
-        return weights_address(options.name)
+        return weights_address(options.model)
 
     is_transformer = name.startswith(_TRANSFORMERS)
     names = ["timm"]
@@ -47,7 +47,7 @@ def _timm_weights(options: TimmConfig) -> Sequence[Weights]:
     return [
         Weights(
             name=offered,
-            file=f"{options.name}.safetensors",
+            file=f"{options.model}.safetensors",
             address=address,
             training=_FINE_TUNING_TRANSFORMER if is_transformer else _FINE_TUNING,
         )
@@ -75,7 +75,7 @@ def mlcore_backbones() -> list[BackboneFactory]:
     return [
         BackboneFactory(
             name="timm",
-            summary="any model of timm, by --backbone.name",
+            summary="any model of timm, by --backbone.model",
             config=TimmConfig,
             build=_timm,
             weights=_timm_weights,

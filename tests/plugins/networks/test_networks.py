@@ -208,7 +208,7 @@ def test_netvlad_starts_from_clusters_and_assigns_sharply():
 def test_netvlad_needs_features_enough():
     model = build("small-cnn", width=8, pooling="netvlad", num_clusters=200)
     assert model.needs_initialisation
-    with pytest.raises(DataError, match=r"at least 200 .* --model.num_clusters"):
+    with pytest.raises(DataError, match=r"at least 200 .*--model.num_clusters"):
         model.initialise([images_of(1, 32, 32)])
     with pytest.raises(DataError, match="no image"):
         model.initialise([])

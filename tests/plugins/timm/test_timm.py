@@ -116,7 +116,7 @@ def test_position_embeddings_are_resampled_to_another_grid():
 
 @pytest.mark.parametrize("pooling", ["average", "cls"])
 def test_gradcam_on_tokens_has_the_grid_of_the_patches(registry, pooling):
-    words = ("--backbone", "timm", "--backbone.name", VIT, "--pooling", pooling)
+    words = ("--backbone", "timm", "--backbone.model", VIT, "--pooling", pooling)
     model = model_of(registry, *words)
     images = torch.randint(0, 256, (2, 3, 70, 100), dtype=torch.uint8)
     with torch.inference_mode():
