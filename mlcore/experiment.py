@@ -231,5 +231,6 @@ def _sample_images(
 
 
 def _build(chosen: Chosen[Any], context: BuildContext) -> Any:
+    chosen.factory.require_libraries()
     with blamed_on(chosen, "could not be built"):
         return chosen.factory.build(chosen.options, context)

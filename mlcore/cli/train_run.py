@@ -56,7 +56,7 @@ def train_and_judge(
     from mlcore.evaluation.results import to_document
     from mlcore.experiment import assemble
     from mlcore.reporting.figures.curves import save_curves
-    from mlcore.training import fit
+    from mlcore.training import fit, tensorboard_notes
     from mlcore.training.memory_estimate import check_budget
     from mlcore.training.strategy import Processes
 
@@ -71,7 +71,8 @@ def train_and_judge(
         experiment = assemble(config, progress=progress)
     folder = RunFolder(out)
     if first:
-        console.notes([*experiment.notes, *check_budget(experiment, out)])
+        checked = check_budget(experiment, out)
+        console.notes([*experiment.notes, *checked, *tensorboard_notes()])
         if new:
             folder = RunFolder.create(out, run_to_toml(experiment.config))
         environment = describe_environment(

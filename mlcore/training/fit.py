@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.precision import DoublePrecision
 
 from mlcore.distributed import RUN_FOLDER, is_first
-from mlcore.errors import ConfigError
+from mlcore.errors import ConfigError, MissingLibraryError, is_installed
 from mlcore.protocols import Progress, no_progress
 from mlcore.training.callbacks import (
     STOP_SIGNALS,
@@ -34,7 +34,18 @@ if TYPE_CHECKING:
     from mlcore.experiment import Experiment
     from mlcore.run_folder import RunFolder
 
+TENSORBOARD = "tensorboard"
+TENSORBOARD_EXTRA = "mlcore-localization[tensorboard]"
+
 Ending = Literal["finished", "interrupted", "terminated"]
+
+
+def tensorboard_notes() -> list[str]:
+    """Return a note if a run has no files for TensorBoard."""
+    if is_installed(TENSORBOARD):
+        return []
+    missing = MissingLibraryError("a log for TensorBoard", TENSORBOARD, TENSORBOARD_EXTRA)
+    return [f"{missing}; metrics.jsonl has the same numbers"]
 
 
 def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progress) -> Ending:
@@ -83,7 +94,7 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
             accelerator=options.accelerator,
             gradient_clip_val=options.gradient_clip or None,
             log_every_n_steps=options.log_every,
-            logger=TensorBoardLogger(run.path, name="tensorboard", version=""),
+            logger=_tensorboard(run),
             callbacks=callbacks,
             plugins=plugins,
             default_root_dir=run.path,
@@ -141,6 +152,13 @@ def _require_possible(experiment: Experiment, processes: Processes, trainer: Any
             f"{processes.count} processes on the CPU: {which}, and torch joins these "
             f"statistics over processes on GPUs only: {others}"
         )
+
+
+def _tensorboard(run: RunFolder) -> TensorBoardLogger | Literal[False]:
+    """Return what writes TensorBoard's files; ``metrics.jsonl`` has the same numbers."""
+    if not is_installed(TENSORBOARD):
+        return False
+    return TensorBoardLogger(run.path, name=TENSORBOARD, version="")
 
 
 class _DoublePrecision(DoublePrecision):

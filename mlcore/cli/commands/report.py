@@ -22,7 +22,7 @@ from mlcore.cli.run_arguments import (
     short_names,
     untrained_model,
 )
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import ConfigError, DataError, require_library
 from mlcore.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def _save_report(
     results: Sequence[Evaluation],
     out: Path,
 ) -> None:
+    for library in ("jinja2", "captum", "openTSNE"):
+        require_library("mlcore report", library, "mlcore-localization[figures]")
     trained = reopen(Namespace(**{**vars(options), "run": options.runs[0]}), words, parser)
     protocol = results[-1].protocol
     if trained.dataset.fingerprint != protocol.data_fingerprint:
