@@ -1,4 +1,4 @@
-"""``python -m benchmarks`` lists the benchmarks; with ``--quick`` it runs them all, as CI does."""
+"""``python -m benchmarks`` lists the benchmarks; with ``--quick`` it runs all, as CI does."""
 
 from __future__ import annotations
 
