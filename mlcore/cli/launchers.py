@@ -60,7 +60,7 @@ class Task(NamedTuple):
 
     def results(self) -> list[Evaluation] | str:
         """Return the evaluations of the run that has ended, or why it diverged."""
-        from mlcore.evaluation.results import from_document
+        from mlcore.evaluation.documents import from_document
 
         folder = RunFolder(self.out)
         if (self.out / _FAILURE).exists():

@@ -52,8 +52,8 @@ def train_and_judge(
     Raises:
         MlcoreError: The configuration, the data or the loss does not allow it.
     """
+    from mlcore.evaluation.documents import to_document
     from mlcore.evaluation.evaluate import device_of, judge, with_baselines
-    from mlcore.evaluation.results import to_document
     from mlcore.experiment import assemble
     from mlcore.reporting.figures.curves import save_curves
     from mlcore.training import fit

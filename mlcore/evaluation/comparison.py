@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore.evaluation.measures import summaries
 from mlcore.evaluation.results import Evaluation, require_same_protocol
 
-AREA_M = 25.0
 _RESAMPLES = 2000
 _BOOTSTRAP_SEED = 0
 
@@ -46,17 +46,18 @@ class Entry:
     failures: Mapping[int, str] = field(default_factory=dict)
     learning_rate: float | None = None
 
-    def over_seeds(self, measure: Callable[[Evaluation], float]) -> Interval | None:
-        """Return mean and interval of a measure over the seeds; None without any."""
+    def over_seeds(self, measure: Callable[[Evaluation], float | None]) -> Interval | None:
+        """Return mean and interval of a measure over the seeds that have it; None without."""
         values = [measure(one) for one in self.evaluations.values()]
-        return student_interval(values) if values else None
+        known = [value for value in values if value is not None]
+        return student_interval(known) if known else None
 
 
 class Versus(NamedTuple):
     """One entry against another, on the same queries and seeds.
 
     Attributes:
-        area: Difference of the area under the accuracy curve to 25 m.
+        area: Difference of the area under the accuracy curve, to the limit that tables show.
         wins: Share of queries whose first reference is nearer than the other's.
         losses: Share for which it is farther.
     """
@@ -92,8 +93,9 @@ def versus(entry: Entry, reference: Entry) -> Versus | None:
     own, other = (
         np.stack([pair[k].distance_m for pair in pairs]) for k in (0, 1)
     )  # (seeds, queries)
+    limit_m = pairs[0][0].protocol.area_limit_m
     return Versus(
-        area=_bootstrap(_closeness(own) - _closeness(other)),
+        area=_bootstrap(_closeness(own, limit_m) - _closeness(other, limit_m)),
         wins=float(np.mean(own < other)),
         losses=float(np.mean(own > other)),
     )
@@ -116,11 +118,7 @@ def _entry_document(entry: Entry, reference: Entry) -> dict[str, Any]:
         "name": entry.name,
         "learning_rate": entry.learning_rate,
         "summaries": {
-            str(seed): {
-                "overall": one.summary(),
-                "conditions": {name: one.summary(name) for name in one.present_conditions},
-            }
-            for seed, one in sorted(entry.evaluations.items())
+            str(seed): summaries(one) for seed, one in sorted(entry.evaluations.items())
         },
         "failures": {str(seed): text for seed, text in sorted(entry.failures.items())},
         "against_reference": None
@@ -133,9 +131,9 @@ def _entry_document(entry: Entry, reference: Entry) -> dict[str, Any]:
     }
 
 
-def _closeness(distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
+def _closeness(distance_m: NDArray[np.float64], limit_m: float) -> NDArray[np.float64]:
     """Return each query's share of the area under the curve."""
-    closeness: NDArray[np.float64] = np.maximum(0.0, 1.0 - distance_m / AREA_M)
+    closeness: NDArray[np.float64] = np.maximum(0.0, 1.0 - distance_m / limit_m)
     return closeness
 
 

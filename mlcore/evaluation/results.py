@@ -2,14 +2,16 @@
 
 Measures are always computed from the per-query columns, so that a summary cannot get out of
 step with them. All distances are in metres unless called embedding distances.
+:mod:`mlcore.evaluation.measures` lists which measures tables show,
+:mod:`mlcore.evaluation.documents` writes results to files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +20,9 @@ from numpy.typing import NDArray
 from mlcore.errors import DataError
 
 CURVE_LIMIT_M = 25.0
+"""Largest threshold of the metres curve, and the limit of the area that tables show."""
 CURVE_POINTS = 50
 OVERALL = "all queries"
-_FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,12 @@ class EvaluationProtocol:
     auc_limits_m: tuple[float, ...]
     recall_at: tuple[int, ...]
     recall_radius_m: float
+
+    @property
+    def area_limit_m(self) -> float:
+        """The limit of the area that tables show: 25 m, or the largest if that is not one."""
+        limits_m = self.auc_limits_m or (CURVE_LIMIT_M,)
+        return CURVE_LIMIT_M if CURVE_LIMIT_M in limits_m else max(limits_m)
 
     @property
     def digest(self) -> str:
@@ -171,90 +179,11 @@ class Evaluation:
             _share_below(self._rows(self.nearest_m, condition), thresholds),
         )
 
-    def summary(self, condition: str | None = None) -> dict[str, Any]:
-        """Return every measure of the protocol, for JSON."""
-        protocol = self.protocol
-        return {
-            "num_queries": self.num_queries(condition),
-            "accuracy": {f"{d:g}": self.accuracy(d, condition) for d in protocol.thresholds_m},
-            "upper_bound": {
-                f"{d:g}": self.upper_bound(d, condition) for d in protocol.thresholds_m
-            },
-            "area": {f"{d:g}": self.area(d, condition) for d in protocol.auc_limits_m},
-            "recall": {str(n): self.recall(n, condition) for n in protocol.recall_at},
-        }
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all fields and the summaries as what ``json`` can write."""
-        content: dict[str, Any] = {"protocol_digest": self.protocol.digest}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            content[field.name] = value.tolist() if isinstance(value, np.ndarray) else value
-        content["protocol"] = asdict(self.protocol)
-        content["summary"] = {
-            "overall": self.summary(),
-            "conditions": {name: self.summary(name) for name in self.present_conditions},
-        }
-        return content
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Evaluation:
-        """Read what :meth:`to_json` returned.
-
-        Raises:
-            DataError: A field is missing or of another kind.
-        """
-        try:
-            values = {field.name: content[field.name] for field in fields(cls)}
-            protocol = {name: _tuple(value) for name, value in values.pop("protocol").items()}
-            columns: dict[str, Any] = {
-                name: np.array(values.pop(name), dtype=np.float64 if real else np.int64)
-                for name, real in _COLUMNS.items()
-            }
-            plain = {name: _tuple(value) for name, value in values.items()}
-            return cls(protocol=EvaluationProtocol(**protocol), **columns, **plain)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(
-                f"this is not an evaluation of format {_FORMAT}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-
     def _rows(self, column: NDArray[Any], condition: str | None) -> NDArray[Any]:
         if condition is None:
             return column
         rows: NDArray[Any] = column[self.condition == self.conditions.index(condition)]
         return rows
-
-
-_COLUMNS = {
-    "condition": False,
-    "query_index": False,
-    "reference_index": False,
-    "distance_m": True,
-    "embedding_distance": True,
-    "nearest_m": True,
-    "first_hit_rank": False,
-}
-
-
-def to_document(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Return the content of ``evaluation.json``."""
-    return {"format": _FORMAT, "evaluations": [one.to_json() for one in evaluations]}
-
-
-def from_document(content: Any) -> list[Evaluation]:
-    """Read the content of ``evaluation.json``.
-
-    Raises:
-        DataError: It is of another format, or no such document at all.
-    """
-    if not isinstance(content, Mapping) or content.get("format") != _FORMAT:
-        found = content.get("format") if isinstance(content, Mapping) else None
-        raise DataError(f"an evaluation of format {_FORMAT} is expected, found {found!r}")
-    evaluations = content.get("evaluations")
-    if not isinstance(evaluations, list) or not evaluations:
-        raise DataError(f"an evaluation of format {_FORMAT} is expected, found none in it")
-    return [Evaluation.from_json(one) for one in evaluations]
 
 
 def require_same_protocol(evaluations: Sequence[Evaluation]) -> None:
@@ -283,7 +212,3 @@ def _share_below(
     num_below = np.searchsorted(np.sort(distance_m), thresholds_m, side="left")
     share: NDArray[np.float64] = num_below / len(distance_m)
     return share
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

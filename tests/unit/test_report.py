@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -220,7 +220,7 @@ def test_a_comparison_is_shown_as_means_over_seeds():
         return {"overall": {"accuracy": {"5": accuracy}, "area": {"25": 0.5}}}
 
     document = {
-        "protocol": {"thresholds_m": [5.0]},
+        "protocol": asdict(content().results[0].protocol) | {"thresholds_m": [5.0]},
         "entries": [
             {"name": HOSTILE, "summaries": {"0": summary(0.5), "1": summary(0.7)}},
             {"name": "diverged", "summaries": {}},

@@ -194,24 +194,21 @@ def _do(tasks: Sequence[Task], launch: Launch, what: str) -> None:
 
 
 def _outcome(task: Task) -> str:
-    from mlcore.evaluation.comparison import AREA_M
-
     results = task.results()
     if isinstance(results, str):
         return f"diverged: {results}"
-    return f"has area {100 * _trained(results).area(AREA_M):.1f} %"
+    return f"has area {100 * _area(results):.1f} %"
 
 
-def _trained(results: Sequence[Evaluation]) -> Evaluation:
-    return next(result for result in results if result.model == "trained")
+def _area(results: Sequence[Evaluation]) -> float:
+    trained = next(result for result in results if result.model == "trained")
+    return trained.area(trained.protocol.area_limit_m)
 
 
 def _learning_rates(
     own: Namespace, configs: Mapping[Row, RunConfig], launch: Launch
 ) -> dict[Row, float]:
     """Return each row's learning rate, searched on validation if several are given."""
-    from mlcore.evaluation.comparison import AREA_M
-
     tasks: dict[tuple[Row, float], Task] = {}
     for row, config in configs.items():
         for rate in own.learning_rates:
@@ -229,7 +226,7 @@ def _learning_rates(
     areas: dict[Row, dict[float, float]] = {}
     for (row, rate), task in tasks.items():
         results = task.results()
-        area = -1.0 if isinstance(results, str) else _trained(results).area(AREA_M)
+        area = -1.0 if isinstance(results, str) else _area(results)
         areas.setdefault(row, {})[rate] = area
     return chosen | {
         row: max(by_rate, key=by_rate.__getitem__) for row, by_rate in areas.items()

@@ -33,8 +33,8 @@ def run(argv: Sequence[str]) -> int:
     require_folder_of(options.out, "--out")
     trained = reopen(options, words, parser)
 
+    from mlcore.evaluation.documents import to_document
     from mlcore.evaluation.evaluate import judge
-    from mlcore.evaluation.results import to_document
     from mlcore.reporting.tables import accuracy_table
 
     with console.progress() as progress:

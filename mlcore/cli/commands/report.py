@@ -231,7 +231,7 @@ def _results(folders: Sequence[RunFolder]) -> list[Evaluation]:
 
 
 def _read(folder: RunFolder) -> list[Evaluation]:
-    from mlcore.evaluation.results import from_document
+    from mlcore.evaluation.documents import from_document
 
     content = folder.read_json(folder.evaluation)
     try:

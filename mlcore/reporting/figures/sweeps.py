@@ -7,6 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlcore.evaluation.measures import summaries
 from mlcore.evaluation.results import Evaluation
 from mlcore.evaluation.sweeps import mean_accuracy, mean_upper_bound
 from mlcore.files import atomic_write
@@ -122,8 +123,7 @@ def sweep_document(results: Sequence[Evaluation], *, threshold_m: float) -> dict
                 "whitening_images": one.whitening_images,
                 "mean_accuracy": mean_accuracy(one, threshold_m),
                 "mean_upper_bound": mean_upper_bound(one, threshold_m),
-                "conditions": {name: one.summary(name) for name in one.present_conditions},
-                "overall": one.summary(),
+                **summaries(one),
             }
             for one in results
         ],

@@ -17,7 +17,6 @@ from mlcore.reporting.report.content import ReportContent
 from mlcore.reporting.report.map import map_part
 from mlcore.reporting.report.pictures import gallery, projections
 from mlcore.reporting.report.results import comparison, curves, tables, training
-from mlcore.reporting.tables import TABLE_AREA_M
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -83,13 +82,14 @@ def _template(environment: Environment, name: str) -> str:
 
 def _head(content: ReportContent) -> dict[str, Any]:
     shown = content.results[-1]
+    limit_m = shown.protocol.area_limit_m
     num_right = int((shown.distance_m < content.within_m).sum())
     facts = [
         (
             f"{100 * num_right / len(shown.distance_m):.1f} %",
             f"of queries within {content.within_m:g} m ({shown.model})",
         ),
-        (f"{100 * shown.area(TABLE_AREA_M):.1f} %", f"area to {TABLE_AREA_M:g} m"),
+        (f"{100 * shown.area(limit_m):.1f} %", f"area to {limit_m:g} m"),
         (f"{np.median(shown.distance_m):.1f} m", "median distance to the first reference"),
         (f"{shown.dimensions}", f"dimensions, whitening: {shown.whitening}"),
     ]

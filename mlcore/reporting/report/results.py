@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from mlcore.evaluation.documents import protocol_from_json
+from mlcore.evaluation.measures import Column, columns
 from mlcore.evaluation.results import Evaluation
 from mlcore.reporting.report.charts import Chart, Line, line_chart
 from mlcore.reporting.report.content import ReportContent
 from mlcore.reporting.report.thumbnails import data_uri
-from mlcore.reporting.tables import TABLE_AREA_M, UPPER_BOUND, accuracy_rows
+from mlcore.reporting.tables import UPPER_BOUND, result_rows
 
 _MOST_TRAINING_CHARTS = 12
 
@@ -20,10 +22,9 @@ def tables(content: ReportContent) -> dict[str, Any]:
     """Return a table of all models for each condition, and for all queries."""
     shown = content.results[-1]
     protocol = shown.protocol
-    columns = [f"< {value:g} m" for value in protocol.thresholds_m]
-    columns += [f"area to {TABLE_AREA_M:g} m", f"R@1, {protocol.recall_radius_m:g} m"]
+    shown_columns = columns(protocol)
     sections: list[dict[str, Any]] = []
-    for row in accuracy_rows(content.results):
+    for row in result_rows(content.results, shown_columns):
         if not sections or sections[-1]["name"] != row.condition:
             sections.append(
                 {
@@ -33,15 +34,17 @@ def tables(content: ReportContent) -> dict[str, Any]:
                     "rows": [],
                 }
             )
-        values = (*row.accuracy, row.area, row.recall_at_1)
-        cells = ["" if value is None else f"{100 * value:.1f}" for value in values]
+        cells = [
+            column.text(value) for column, value in zip(shown_columns, row.values, strict=True)
+        ]
         is_bound = row.model == UPPER_BOUND
         sections[-1]["rows"].append({"model": row.model, "cells": cells, "is_bound": is_bound})
     text = (
         f"Split {protocol.split}, {protocol.num_references} references"
         f"{f' at least {protocol.spacing_m:g} m apart' if protocol.spacing_m else ''}."
     )
-    return {"columns": columns, "sections": sections, "protocol": text}
+    headings = [column.heading for column in shown_columns]
+    return {"columns": headings, "sections": sections, "protocol": text}
 
 
 def _number(shown: Evaluation, condition: str) -> int | None:
@@ -93,30 +96,32 @@ def comparison(content: ReportContent) -> dict[str, Any]:
     document = content.comparison
     if not document.get("entries"):
         return {}
-    thresholds = [f"{value:g}" for value in document["protocol"]["thresholds_m"]]
-    area = f"{TABLE_AREA_M:g}"
+    shown = columns(protocol_from_json(document["protocol"]))
     rows = []
     for entry in document["entries"]:
         overall = [one["overall"] for one in entry["summaries"].values()]
-        cells = [_mean([one["accuracy"].get(name) for one in overall]) for name in thresholds]
-        cells.append(_mean([one["area"].get(area) for one in overall]))
+        cells = [_mean(column, overall) for column in shown]
         rows.append({"name": entry["name"], "seeds": len(overall), "cells": cells})
     picture = content.comparison_picture
     return {
         "caption": "Top-1 localization accuracy in % of all queries: mean over the seeds, and "
         "of several from the least to the most.",
-        "columns": [*(f"< {name} m" for name in thresholds), f"area to {area} m"],
+        "columns": [column.heading for column in shown],
         "rows": rows,
         "picture": "" if picture is None else data_uri(picture, "png"),
     }
 
 
-def _mean(values: Sequence[float | None]) -> str:
-    known = [100 * value for value in values if value is not None]
+def _mean(column: Column, summaries: Sequence[Mapping[str, Any]]) -> str:
+    """Return the mean over seeds, and of several from the least to the most."""
+    values = [column.of_summary(one) for one in summaries]
+    known = [value for value in values if value is not None]
     if not known:
         return "none"
-    text = f"{np.mean(known):.1f}"
-    return text if len(known) == 1 else f"{text} ({min(known):.1f} to {max(known):.1f})"
+    mean = column.text(float(np.mean(known)))
+    if len(known) == 1:
+        return mean
+    return f"{mean} ({column.text(min(known))} to {column.text(max(known))})"
 
 
 def training(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:

@@ -1,0 +1,79 @@
+"""``evaluation.json``: results as JSON, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+
+from mlcore.errors import DataError
+from mlcore.evaluation.measures import summaries
+from mlcore.evaluation.results import Evaluation, EvaluationProtocol
+
+_FORMAT = 1
+
+_COLUMNS = {
+    "condition": np.int64,
+    "query_index": np.int64,
+    "reference_index": np.int64,
+    "distance_m": np.float64,
+    "embedding_distance": np.float64,
+    "nearest_m": np.float64,
+    "first_hit_rank": np.int64,
+}
+
+
+def to_document(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Return the content of ``evaluation.json``."""
+    return {"format": _FORMAT, "evaluations": [_to_json(one) for one in evaluations]}
+
+
+def from_document(content: Any) -> list[Evaluation]:
+    """Read the content of ``evaluation.json``.
+
+    Raises:
+        DataError: It is of another format, a field is missing or of another kind.
+    """
+    if not isinstance(content, Mapping) or content.get("format") != _FORMAT:
+        found = content.get("format") if isinstance(content, Mapping) else None
+        raise DataError(f"expected an evaluation of format {_FORMAT}, found {found!r}")
+    evaluations = content.get("evaluations")
+    if not isinstance(evaluations, list) or not evaluations:
+        raise DataError(f"expected an evaluation of format {_FORMAT}, found an empty one")
+    return [_from_json(one) for one in evaluations]
+
+
+def protocol_from_json(content: Mapping[str, Any]) -> EvaluationProtocol:
+    """Read a protocol."""
+    return EvaluationProtocol(**{name: _tuple(value) for name, value in content.items()})
+
+
+def _to_json(evaluation: Evaluation) -> dict[str, Any]:
+    content: dict[str, Any] = {"protocol_digest": evaluation.protocol.digest}
+    for field in fields(evaluation):
+        value = getattr(evaluation, field.name)
+        content[field.name] = value.tolist() if isinstance(value, np.ndarray) else value
+    content["protocol"] = asdict(evaluation.protocol)
+    content["summary"] = summaries(evaluation)
+    return content
+
+
+def _from_json(content: Mapping[str, Any]) -> Evaluation:
+    try:
+        values = {field.name: content[field.name] for field in fields(Evaluation)}
+        protocol = protocol_from_json(values.pop("protocol"))
+        columns: dict[str, Any] = {
+            name: np.array(values.pop(name), dtype=kind) for name, kind in _COLUMNS.items()
+        }
+        plain = {name: _tuple(value) for name, value in values.items()}
+        return Evaluation(protocol=protocol, **columns, **plain)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"this is not an evaluation of format {_FORMAT}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
