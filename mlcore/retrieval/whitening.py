@@ -133,21 +133,14 @@ def _principal_components(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return variances, descending, and unit directions as rows, of centred ``(n, D)``.
 
-    The eigenvectors of whichever of ``X^T X`` and ``X X^T`` is smaller: NetVLAD has many
-    more dimensions than there are images. Each direction's largest entry is positive, so
-    that the outcome is one and the same on every machine.
+    scikit-learn's PCA, exact: through the covariance while that is the smaller matrix, else
+    by SVD, for NetVLAD has many more dimensions than there are images. Each direction's
+    largest entry is positive, so that every machine gives the same.
     """
+    from sklearn.decomposition import PCA
+
     num_images, num_dimensions = centred.shape
-    if num_dimensions <= num_images:
-        variance, columns = np.linalg.eigh(centred.T @ centred / (num_images - 1))
-        directions = columns.T
-    else:
-        variance, columns = np.linalg.eigh(centred @ centred.T / (num_images - 1))
-        directions = columns.T @ centred
-        lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-        directions = directions / np.where(lengths > 0, lengths, 1.0)
-    order = np.argsort(variance)[::-1]
-    variance, directions = np.maximum(variance[order], 0.0), directions[order]
-    largest = np.abs(directions).argmax(axis=1)[:, None]
-    signs = np.where(np.take_along_axis(directions, largest, axis=1) < 0, -1.0, 1.0)
-    return variance, directions * signs
+    solver = "covariance_eigh" if num_dimensions <= num_images else "full"
+    with np.errstate(invalid="ignore"):  # 0 / 0 in a ratio of no use here, if all are equal
+        fitted = PCA(svd_solver=solver).fit(centred)
+    return fitted.explained_variance_, fitted.components_

@@ -20,13 +20,24 @@ def embeddings_of(num_images, dimensions, seed=0):
 
 
 @pytest.mark.parametrize(("num_images", "dimensions"), [(100, 12), (40, 12), (24, 50)])
-def test_equals_scikit_learn_up_to_sign(num_images, dimensions):
+def test_equals_scikit_learn(num_images, dimensions):
     embeddings = embeddings_of(num_images, dimensions)
     queries = embeddings_of(7, dimensions, seed=1)
     whitening = fit_whitening(embeddings, 5, source="train")
     reference = PCA(n_components=whitening.dimensions, whiten=True, svd_solver="full")
     expected = reference.fit(embeddings.astype(np.float64)).transform(queries)
-    np.testing.assert_allclose(np.abs(whitening(queries)), np.abs(expected), atol=2e-5)
+    np.testing.assert_allclose(whitening(queries), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(("num_images", "dimensions"), [(100, 12), (24, 50)])
+def test_components_are_eigenvectors_with_their_largest_entry_positive(num_images, dimensions):
+    embeddings = embeddings_of(num_images, dimensions)
+    whitening = fit_whitening(embeddings, 5, source="train")
+    covariance = np.cov(embeddings.astype(np.float64).T)
+    for component, deviation in zip(whitening.components, whitening.deviation, strict=True):
+        np.testing.assert_allclose(covariance @ component, deviation**2 * component, atol=1e-12)
+        assert component[np.abs(component).argmax()] > 0
+    assert (np.diff(whitening.deviation) < 0).all()
 
 
 def test_what_it_was_fitted_on_comes_out_white():
