@@ -18,7 +18,7 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from mlcore.cli.train_run import train_and_judge
+from mlcore.cli.train_run import train_and_evaluate
 from mlcore.errors import ConfigError, MlcoreError, NonFiniteLossError, WorkerError
 from mlcore.options import run_from_text
 from mlcore.registry.discovery import Registry
@@ -44,7 +44,7 @@ class Task(NamedTuple):
     Attributes:
         config: Its configuration, as TOML.
         out: Its folder; continued if there is one.
-        split: Region it is judged on.
+        split: Split it is evaluated on.
         block: Plugins left out.
     """
 
@@ -77,7 +77,7 @@ def perform(task: Task) -> Ending:
     registry = Registry.discover(block=task.block)
     config = run_from_text(task.config, folder.config, registry)
     try:
-        ending, _ = train_and_judge(config, registry, task.out, new=new, split=task.split)
+        ending, _ = train_and_evaluate(config, registry, task.out, new=new, split=task.split)
     except NonFiniteLossError as error:
         folder.write_json(task.out / _FAILURE, {"error": str(error)})
         return "diverged"

@@ -1,8 +1,8 @@
-"""Losses side by side: what several seeds and many queries say of their differences.
+"""Compares losses over several seeds and the same queries.
 
-The mean over seeds has a 95 % interval by Student's t, which speaks of other seeds. The
-difference of two losses is paired, by seed and query, and its interval speaks of other seeds
-and other queries: both are resampled together (percentile bootstrap).
+The mean over seeds has a 95 % interval by Student's t, which covers the choice of seeds. The
+difference of two losses is paired by seed and query; its interval covers the choice of seeds
+and of queries, which are resampled together (percentile bootstrap).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BOOTSTRAP_SEED = 0
 
 
 class Interval(NamedTuple):
-    """An estimate with its 95 % interval, which is None where there is nothing to tell it."""
+    """An estimate with its 95 % interval, None where there are too few values for one."""
 
     mean: float
     low: float | None
@@ -35,10 +35,10 @@ class Entry:
     """One row of a comparison.
 
     Attributes:
-        name: Of the loss, as it was asked for, or of a baseline.
+        name: Of the loss, as given on the command line, or of a baseline.
         evaluations: By seed.
-        failures: By seed, why a run has no evaluation: it diverged.
-        learning_rate: What it was trained with; None for a baseline.
+        failures: By seed, the error of a run that diverged.
+        learning_rate: Of its training; None for a baseline.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Entry:
 
 
 class Versus(NamedTuple):
-    """One entry against another, on the same queries and seeds.
+    """One entry compared with another, on the same queries and seeds.
 
     Attributes:
         area: Difference of the area under the accuracy curve, to the limit that tables show.
-        wins: Share of queries whose first reference is nearer than the other's.
+        wins: Share of queries whose first reference is nearer.
         losses: Share for which it is farther.
     """
 
@@ -83,7 +83,7 @@ def versus(entry: Entry, reference: Entry) -> Versus | None:
     """Compare two entries over the seeds that both have; None if they share none.
 
     Raises:
-        DataError: They were judged by different protocols.
+        DataError: They were evaluated by different protocols.
     """
     seeds = sorted(set(entry.evaluations) & set(reference.evaluations))
     if not seeds:

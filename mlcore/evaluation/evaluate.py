@@ -42,17 +42,17 @@ def evaluate_model(
     """Embed the images of a split, whiten, search, and measure.
 
     Args:
-        embedder: What embeds the images; whitened only if its model allows that.
-        dataset: Where images are read from, and whose training images whitening may use.
+        embedder: The model with its input; whitening applies only if the model allows it.
+        dataset: Where images are read from, also the training images for whitening.
         split: References and queries.
-        options: How to search and judge.
-        name: What results and progress call the model.
-        split_name: What results call the split.
+        options: How to search and measure.
+        name: Name of the model in results and progress.
+        split_name: Name of the split in results.
 
     Raises:
         DataError: The split has no reference or no query, an image cannot be read, or
             whitening cannot be fitted.
-        ConfigError: A threshold, limit, spacing or number of neighbours makes no sense.
+        ConfigError: A threshold, limit, spacing or number of neighbours is out of range.
     """
     _require_images(split, split_name)
     _require_usable(options)
@@ -90,21 +90,21 @@ def evaluate_split(
     """Search and measure, given the embeddings of every row of a split.
 
     Args:
-        reference_embeddings: ``(N, D)``, one a row of ``split.references``; these are
-            searched as they are, ``options.spacing_m`` is only recorded.
-        query_embeddings: ``(Q, D)``, one a row of ``split.queries``.
+        reference_embeddings: ``(N, D)``, one per row of ``split.references``; all are
+            searched, ``options.spacing_m`` is only recorded.
+        query_embeddings: ``(Q, D)``, one per row of ``split.queries``.
         split: Positions and conditions.
-        options: How to judge.
-        name: What results call the model.
-        split_name: What results call the split.
+        options: How to measure.
+        name: Name of the model in results.
+        split_name: Name of the split in results.
         data_fingerprint: The data set's.
-        whitening: What the embeddings were whitened on: "train", "references" or "none".
-        whitening_images: Images that whitening was fitted on.
-        skipped: Names of images that were left out.
+        whitening: The images it was fitted on: "train", "references" or "none".
+        whitening_images: How many these are.
+        skipped: Names of images that could not be read.
 
     Raises:
         DataError: The split has no reference or no query.
-        ConfigError: A threshold, limit or number of neighbours makes no sense.
+        ConfigError: A threshold, limit or number of neighbours is out of range.
     """
     _require_images(split, split_name)
     _require_usable(options)
@@ -148,7 +148,7 @@ def _require_images(split: Split, name: str) -> None:
 def _require_usable(options: EvaluationOptions) -> None:
     if not options.recall_at or min(options.recall_at) < 1:
         raise ConfigError(
-            f"--evaluation.recall_at must name numbers from 1, got {options.recall_at}"
+            f"--evaluation.recall_at must be numbers of at least 1, got {options.recall_at}"
         )
     for name in ("thresholds_m", "auc_limits_m"):
         if any(value <= 0 for value in getattr(options, name)):
@@ -157,10 +157,8 @@ def _require_usable(options: EvaluationOptions) -> None:
             )
 
 
-def _distance_m(
-    positions_m: NDArray[np.float64], others_m: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    distance_m: NDArray[np.float64] = np.linalg.norm(positions_m - others_m, axis=-1)
+def _distance_m(from_m: NDArray[np.float64], to_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    distance_m: NDArray[np.float64] = np.linalg.norm(from_m - to_m, axis=-1)
     return distance_m
 
 
@@ -170,7 +168,7 @@ def _nearest_m(references: PlaceTable, queries: PlaceTable) -> NDArray[np.float6
     centre = references.positions_m.mean(axis=0)
     tree = KDTree(references.positions_m - centre)
     _, row = tree.query(queries.positions_m - centre)
-    # Measured as the retrieved ones are, so that no result exceeds its bound by rounding.
+    # Computed like the retrieved distances, so that rounding puts no result above its bound.
     return _distance_m(references.positions_m[row], queries.positions_m)
 
 
@@ -185,13 +183,13 @@ PIXELS = "pixels"
 def with_baselines(
     trained: EmbeddingModel, untrained: EmbeddingModel
 ) -> dict[str, EmbeddingModel]:
-    """Return the rows of a run's table, by name: untrained, pixels, trained."""
+    """Return the models of a run's table, by name: untrained, pixels, trained."""
     factory = next(factory for factory in MODELS if factory.name == PIXELS)
     pixels: EmbeddingModel = factory.build(factory.config(), BuildContext())
     return {"untrained": untrained, PIXELS: pixels, "trained": trained}
 
 
-def judge(
+def evaluate_models(
     models: Mapping[str, EmbeddingModel],
     dataset: PlaceDataset,
     config: RunConfig,
@@ -199,7 +197,7 @@ def judge(
     split: Literal["test", "validation"] = "test",
     progress: Progress = no_progress,
 ) -> list[Evaluation]:
-    """Evaluate each model on a split by the configuration's protocol.
+    """Evaluate each model on a split with the options of a configuration.
 
     Raises:
         DataError: The split has no queries, or an image cannot be read.
@@ -220,7 +218,7 @@ def judge(
 def embedder_of(
     model: EmbeddingModel, config: RunConfig, progress: Progress = no_progress
 ) -> Embedder:
-    """Return the model as what embeds images, the way a configuration has it."""
+    """Return an embedder of the model with the options of a configuration."""
     options = config.training
     return Embedder(
         model=model,
@@ -234,6 +232,6 @@ def embedder_of(
 
 
 def device_of(accelerator: str) -> torch.device:
-    """Return the device that Lightning's accelerator name stands for."""
+    """Return the device of a Lightning accelerator name."""
     on_gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if on_gpu else "cpu")

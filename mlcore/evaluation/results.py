@@ -27,13 +27,13 @@ OVERALL = "all queries"
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationProtocol:
-    """What must agree for two results to be comparable.
+    """The conditions of a measurement; results are comparable if these agree.
 
     Attributes:
         data_fingerprint: The data set's.
         split: "test" or "validation".
         num_references: References searched, after spacing.
-        num_queries: Queries looked for.
+        num_queries: Queries evaluated.
         spacing_m: Least distance between consecutive references; 0 for all.
         thresholds_m: Thresholds of top-1 accuracy.
         auc_limits_m: Limits of the area under the accuracy curve.
@@ -80,13 +80,13 @@ class Curve(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What one model found for ``Q`` queries.
+    """What one model retrieved for ``Q`` queries.
 
     Attributes:
         model: Name of the model, such as "trained", "untrained" or "pixels".
-        protocol: How it was judged.
-        whitening: What whitening was fitted on: "train", "references" or "none".
-        whitening_images: Images it was fitted on.
+        protocol: How it was evaluated.
+        whitening: The images it was fitted on: "train", "references" or "none".
+        whitening_images: How many these are.
         dimensions: Embedding dimensions that were searched.
         conditions: Names of the conditions.
         condition: ``(Q,)`` int64 codes into ``conditions``.
@@ -97,7 +97,7 @@ class Evaluation:
         nearest_m: ``(Q,)`` float64, geometric distance to the nearest reference.
         first_hit_rank: ``(Q,)`` int64, rank from 0 of the first retrieved reference within
             the recall radius; -1 if none is among the retrieved.
-        skipped: Names of images that could not be read and were left out.
+        skipped: Names of images that could not be read.
     """
 
     model: str
@@ -136,7 +136,7 @@ class Evaluation:
 
         Args:
             threshold_m: The threshold.
-            condition: Judge the queries of this condition only; None takes all.
+            condition: Only the queries of this condition; None for all.
         """
         return float(np.mean(self._rows(self.distance_m, condition) < threshold_m))
 
@@ -187,7 +187,7 @@ class Evaluation:
 
 
 def require_same_protocol(evaluations: Sequence[Evaluation]) -> None:
-    """Refuse to put results side by side that were not judged alike.
+    """Refuse to compare results of different protocols.
 
     Raises:
         DataError: Protocols differ; the message names the first difference.

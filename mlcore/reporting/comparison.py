@@ -11,7 +11,7 @@ import numpy as np
 from mlcore.evaluation.comparison import Entry, versus
 from mlcore.evaluation.measures import Column, columns
 from mlcore.evaluation.results import OVERALL
-from mlcore.files import atomic_write
+from mlcore.reporting.figures.canvas import save_figure
 from mlcore.reporting.figures.curves import BOUND_COLOUR, COLOURS, panel_axes, panels_figure
 
 if TYPE_CHECKING:
@@ -104,8 +104,7 @@ def save_comparison(entries: Sequence[Entry], path: Path) -> None:
         )
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=150)
+    save_figure(figure, path)
 
 
 def _draw(panel: Axes, entry: Entry, condition: str | None, place: int) -> None:

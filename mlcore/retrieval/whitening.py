@@ -20,13 +20,13 @@ _SMALLEST_VARIANCE_RATIO = 1e-10
 
 @dataclass(frozen=True, kw_only=True)
 class Whitening:
-    """An affine map to uncorrelated dimensions of unit variance, largest variance first.
+    """An affine map to uncorrelated dimensions of unit variance, by decreasing variance.
 
     Attributes:
         mean: ``(D,)`` float64.
         components: ``(K, D)`` float64, orthonormal rows.
         deviation: ``(K,)`` float64, standard deviation along each component.
-        source: What it was fitted on: "train" or "references".
+        source: The images it was fitted on: "train" or "references".
         num_images: ``n``.
     """
 
@@ -62,7 +62,7 @@ class Whitening:
             ConfigError: ``dimensions`` is less than 1.
         """
         if dimensions < 1:
-            raise ConfigError(f"cannot whiten to {dimensions} dimensions; keep at least 1")
+            raise ConfigError(f"whitening must keep at least 1 dimension, got {dimensions}")
         return replace(
             self,
             components=self.components[:dimensions],
@@ -75,7 +75,7 @@ class Whitening:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Whitening:
-        """Return what :meth:`to_arrays` was called on.
+        """Return the whitening that :meth:`to_arrays` returned arrays of.
 
         Raises:
             KeyError: An array is missing.
@@ -94,9 +94,9 @@ def fit_whitening(
 ) -> Whitening:
     """Fit PCA whitening to ``embeddings`` ``(n, D)``, in float64.
 
-    Keeps ``min(dimensions, D, n / 4)`` dimensions, but at least one, and of these only such
-    as vary: a variance below 1e-10 of the largest is rounding, which whitening would blow
-    up to the size of a signal.
+    Keeps ``min(dimensions, D, n / 4)`` dimensions, at least one, and of these only those
+    that vary: a variance below 1e-10 of the largest is rounding error, which whitening would
+    scale up to the size of the signal.
 
     Raises:
         DataError: There are fewer than two embeddings, or all are the same.
@@ -105,8 +105,8 @@ def fit_whitening(
     num_images, num_before = embeddings.shape
     if num_images < 2:
         raise DataError(
-            f"whitening needs two images or more to fit on, got {num_images}; "
-            "--evaluation.whitening none does without"
+            f"whitening must be fitted on at least 2 images, got {num_images}; "
+            "use --evaluation.whitening none"
         )
     mean = embeddings.mean(axis=0, dtype=np.float64)
     centred = embeddings.astype(np.float64) - mean
@@ -115,8 +115,8 @@ def fit_whitening(
     varies = variance > max(_SMALLEST_VARIANCE_RATIO * variance[0], rounding)
     if not varies.any():
         raise DataError(
-            f"all {num_images} embeddings that whitening is fitted on are the same: the "
-            "network has collapsed; --evaluation.whitening none evaluates it as it is"
+            f"all {num_images} embeddings that whitening is fitted on are identical: the "
+            "network has collapsed; --evaluation.whitening none evaluates it regardless"
         )
     whitening = Whitening(
         mean=mean,

@@ -168,7 +168,7 @@ def test_shards_of_something_else_are_never_added(run, tmp_path, capsys):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("")
     assert mlcore("embed", run, "--out", tmp_path / "other", "--shard_size", "9") == 2
-    assert "holds other files" in capsys.readouterr().err.splitlines()[-1]
+    assert "holds files that are not shards" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_embed_a_folder_to_npy(run, tmp_path):

@@ -98,7 +98,7 @@ def test_unreadable_images_stop_or_are_left_out_by_name(synthetic_dataset):
     image = synthetic_dataset.load_image(int(table.index[kept[5]]))
     np.testing.assert_allclose(found.embeddings[5], model(image[None])[0], atol=1e-6)
     synthetic_dataset.broken = frozenset(int(index) for index in table.index)
-    with pytest.raises(DataError, match="no reference image to search in"):
+    with pytest.raises(DataError, match="no reference images to search"):
         embed_references(embedder, synthetic_dataset, table, options)
 
 
@@ -124,5 +124,7 @@ def test_embeddings_that_are_not_finite_name_an_image(synthetic_dataset):
         def embed(self, images):
             return super().embed(images) / (images.float().mean() > 1000)
 
-    with pytest.raises(DataError, match="first synthetic/0004; its weights are spoilt"):
+    with pytest.raises(
+        DataError, match="first synthetic/0004; the model's weights are invalid"
+    ):
         embedder_of(Spoilt())(synthetic_dataset, np.arange(4, 9))

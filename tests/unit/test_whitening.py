@@ -71,7 +71,7 @@ def test_cut_keeps_the_first_dimensions():
     whole = fit_whitening(embeddings, 12, source="train")
     np.testing.assert_array_equal(whole.cut(3)(embeddings), whole(embeddings)[:, :3])
     assert whole.cut(99).dimensions == 12
-    with pytest.raises(ConfigError, match="0 dimensions"):
+    with pytest.raises(ConfigError, match="at least 1 dimension, got 0"):
         whole.cut(0)
 
 
@@ -86,9 +86,11 @@ def test_arrays_bring_it_back(tmp_path):
 
 
 def test_bad_input():
-    with pytest.raises(DataError, match="two images or more to fit on, got 1"):
+    with pytest.raises(DataError, match="at least 2 images, got 1"):
         fit_whitening(embeddings_of(1, 4), 4, source="train")
-    with pytest.raises(DataError, match=r"all 50 embeddings .* the network has collapsed"):
+    with pytest.raises(
+        DataError, match=r"all 50 embeddings .* identical: the network has collapsed"
+    ):
         fit_whitening(np.tile(embeddings_of(1, 4), (50, 1)), 4, source="train")
     with pytest.raises(DataError, match="fitted on 4 dimensions, embeddings have 5"):
         fit_whitening(embeddings_of(50, 4), 4, source="train")(embeddings_of(50, 5))

@@ -99,7 +99,7 @@ def _own_parser() -> Parser:
         "--split",
         choices=("test", "validation"),
         default="test",
-        help="region the rows are judged on (default: test)",
+        help="split that the rows are evaluated on (default: test)",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the comparison")
     parser.add_argument(
@@ -214,9 +214,9 @@ def _learning_rates(
         for rate in own.learning_rates:
             steps = max(1, config.training.max_steps // 2)
             training = replace(config.training, learning_rate=rate, max_steps=steps)
-            judged = replace(config.evaluation, baselines=False)
+            evaluation = replace(config.evaluation, baselines=False)
             tasks[row, rate] = Task(
-                config=run_to_toml(replace(config, training=training, evaluation=judged)),
+                config=run_to_toml(replace(config, training=training, evaluation=evaluation)),
                 out=own.out / "search" / f"{row.folder}-rate-{rate:g}",
                 split="validation",
                 block=tuple(own.block),
@@ -242,8 +242,8 @@ def _tasks(
         for place, (row, config) in enumerate(configs.items()):
             training = replace(config.training, learning_rate=rates[row])
             # One row's runs bring the baselines, which are the same for all.
-            judged = replace(config.evaluation, baselines=place == 0)
-            one = replace(config, seed=seed, training=training, evaluation=judged)
+            evaluation = replace(config.evaluation, baselines=place == 0)
+            one = replace(config, seed=seed, training=training, evaluation=evaluation)
             tasks[row, seed] = Task(
                 config=run_to_toml(one),
                 out=own.out / "runs" / f"{row.folder}-seed-{seed}",

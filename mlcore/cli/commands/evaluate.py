@@ -1,4 +1,4 @@
-"""``mlcore evaluate RUN``: judge a trained model again, on other data or options too."""
+"""``mlcore evaluate RUN``: evaluate a trained model, also on other data or options."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
-    parser = parser_of("evaluate", "Judge a trained model, on other data or options too.")
+    parser = parser_of(
+        "evaluate", "Evaluate a trained model, also on other data or with other options."
+    )
     add_split(parser, "test", "validation")
     parser.add_argument(
         "--out", type=Path, help="file to write (default: evaluation.json of the run)"
@@ -34,11 +36,11 @@ def run(argv: Sequence[str]) -> int:
     trained = reopen(options, words, parser)
 
     from mlcore.evaluation.documents import to_document
-    from mlcore.evaluation.evaluate import judge
+    from mlcore.evaluation.evaluate import evaluate_models
     from mlcore.reporting.tables import accuracy_table
 
     with console.progress() as progress:
-        results = judge(
+        results = evaluate_models(
             _models(trained, progress),
             trained.dataset,
             trained.config,
@@ -57,7 +59,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _models(trained: TrainedRun, progress: Progress) -> dict[str, EmbeddingModel]:
-    """Return what is judged, by name: the trained network and what it has to beat."""
+    """Return the models to evaluate, by name: the trained network and its baselines."""
     from mlcore.evaluation.evaluate import with_baselines
     from mlcore.experiment import initial_model, open_dataset
 

@@ -27,7 +27,7 @@ from mlcore.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from mlcore.cli.parser import Parser
-    from mlcore.evaluation.gradcam import ExplainedMatch
+    from mlcore.evaluation.gradcam import GradCamMatch
     from mlcore.evaluation.projection import Projection
     from mlcore.evaluation.results import Evaluation
     from mlcore.protocols import Progress, Split
@@ -116,7 +116,7 @@ def _save_report(
     protocol = results[-1].protocol
     if trained.dataset.fingerprint != protocol.data_fingerprint:
         raise DataError(
-            f"{trained.folder.evaluation} was judged on other data "
+            f"{trained.folder.evaluation} was measured on other data "
             f"({protocol.data_fingerprint}) than this ({trained.dataset.fingerprint}); give "
             "the same --dataset here, or run 'mlcore evaluate' again"
         )
@@ -147,16 +147,16 @@ def _content(
         dataset=trained.dataset,
         within_m=options.within,
         pictured=options.pictures,
-        explained=_explained(trained, results[-1], options.explained, progress),
+        gradcam=_gradcam(trained, results[-1], options.explained, progress),
         projections=_projections(trained, split, progress),
         comparison=comparison,
         comparison_picture=picture,
     )
 
 
-def _explained(
+def _gradcam(
     trained: TrainedRun, shown: Evaluation, count: int, progress: Progress
-) -> list[ExplainedMatch]:
+) -> list[GradCamMatch]:
     from mlcore.evaluation.evaluate import embedder_of
     from mlcore.evaluation.gradcam import explain_results, worst_and_best
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlcore.cli import console
 from mlcore.cli.parser import Parser
-from mlcore.cli.train_run import STOPPED, train_and_judge
+from mlcore.cli.train_run import STOPPED, train_and_evaluate
 from mlcore.distributed import RUN_FOLDER, is_first, was_started_by_first
 from mlcore.errors import ConfigError, FailedElsewhereError
 from mlcore.options import RunConfig, parse_run, run_from_toml, run_help, run_to_toml
@@ -58,7 +58,7 @@ def _train(config: RunConfig, registry: Registry, out: Path, *, new: bool) -> in
     from mlcore.reporting.tables import accuracy_table
 
     try:
-        ending, results = train_and_judge(config, registry, out, new=new, may_launch=True)
+        ending, results = train_and_evaluate(config, registry, out, new=new, may_launch=True)
     except FailedElsewhereError as error:
         # Lightning kills the first process, which tells why, if one that it started fails.
         return 0 if was_started_by_first() else error.exit_code

@@ -1,6 +1,6 @@
-"""The report of a run: one HTML file that holds everything and loads nothing.
+"""The report of a run: one HTML file, complete without network or other files.
 
-jinja2 escapes every name; the content security policy forbids the network.
+jinja2 escapes all names; the content security policy forbids the network.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def save_report(
     """Write the report.
 
     Raises:
-        DataError: An image cannot be read, or the results were judged by different protocols.
+        DataError: An image cannot be read, or the protocols of the results differ.
     """
     text = report_text(content, progress=progress)
     with atomic_write(path) as file:
@@ -49,7 +49,7 @@ def report_text(content: ReportContent, *, progress: Progress = no_progress) -> 
     page = {**_head(content), **tables(content), **curves(content)}
     page |= map_part(content, progress)
     page |= {
-        "explained": gallery(content),
+        "gradcam": gallery(content),
         **projections(content),
         "comparison": comparison(content),
         "training": training(content.metrics),
@@ -111,7 +111,7 @@ def _parts(page: Mapping[str, Any]) -> list[dict[str, str]]:
         "results": "Results",
         "curves": "Accuracy by threshold",
         "map": "Map",
-        "gradcam": "What makes a match" if page["explained"] else "",
+        "gradcam": "Grad-CAM of matches" if page["gradcam"] else "",
         "tsne": "Embeddings by place" if page["projections"] else "",
         "comparison": "Comparison" if page["comparison"] else "",
         "training": "Training" if page["training"] else "",
@@ -132,5 +132,5 @@ def _facts_of(content: ReportContent) -> list[tuple[str, str]]:
         rows.append((name.replace("_", " "), text))
     skipped = content.results[-1].skipped
     if skipped:
-        rows.append(("left out, unreadable", ", ".join(skipped)))
+        rows.append(("skipped (unreadable)", ", ".join(skipped)))
     return rows

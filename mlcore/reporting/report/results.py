@@ -1,4 +1,4 @@
-"""The figures of a report: accuracy in tables and curves, the comparison, the training."""
+"""Tables and charts of a report: accuracy, comparison, training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_TRAINING_CHARTS = 12
 
 
 def tables(content: ReportContent) -> dict[str, Any]:
-    """Return a table of all models for each condition, and for all queries."""
+    """Return the table of results, a section per condition."""
     shown = content.results[-1]
     protocol = shown.protocol
     shown_columns = columns(protocol)
@@ -53,7 +53,7 @@ def _number(shown: Evaluation, condition: str) -> int | None:
 
 
 def curves(content: ReportContent) -> dict[str, Any]:
-    """Return a chart of accuracy by threshold for each condition, and their legend."""
+    """Return a chart of accuracy by threshold per condition, and their legend."""
     shown = content.results[-1]
     models = list(reversed(content.results))
     styles = [f"line-{min(place, 5)}" for place in range(len(models))]
@@ -92,7 +92,7 @@ def curves(content: ReportContent) -> dict[str, Any]:
 
 
 def comparison(content: ReportContent) -> dict[str, Any]:
-    """Return the comparison as a table of means over seeds; empty where there is none."""
+    """Return the comparison as a table of means over seeds; empty if there is none."""
     document = content.comparison
     if not document.get("entries"):
         return {}
@@ -104,8 +104,8 @@ def comparison(content: ReportContent) -> dict[str, Any]:
         rows.append({"name": entry["name"], "seeds": len(overall), "cells": cells})
     picture = content.comparison_picture
     return {
-        "caption": "Top-1 localization accuracy in % of all queries: mean over the seeds, and "
-        "of several from the least to the most.",
+        "caption": "Results of all queries: mean over the seeds, with the range over several "
+        "seeds in brackets.",
         "columns": [column.heading for column in shown],
         "rows": rows,
         "picture": "" if picture is None else data_uri(picture, "png"),
@@ -113,7 +113,7 @@ def comparison(content: ReportContent) -> dict[str, Any]:
 
 
 def _mean(column: Column, summaries: Sequence[Mapping[str, Any]]) -> str:
-    """Return the mean over seeds, and of several from the least to the most."""
+    """Return the mean over seeds and, of several, the range."""
     values = [column.of_summary(one) for one in summaries]
     known = [value for value in values if value is not None]
     if not known:
@@ -125,7 +125,7 @@ def _mean(column: Column, summaries: Sequence[Mapping[str, Any]]) -> str:
 
 
 def training(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """Return a chart of each logged number that changes, the loss first."""
+    """Return a chart of each logged number that varies."""
     names = dict.fromkeys(name for row in metrics for name in row if name != "step")
     charts: list[Chart] = []
     for name in names:
