@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from mlcore.errors import DataError
+from mlcore.evaluation.graded import GradedColumns, GradedProtocol
 from mlcore.evaluation.measures import summaries
 from mlcore.evaluation.results import Evaluation, EvaluationProtocol
 
 _FORMAT = 1
 
+_GRADED_COLUMNS = {"order_right": np.float64, "order_pairs": np.int64, "ndcg": np.float64}
 _COLUMNS = {
     "condition": np.int64,
     "query_index": np.int64,
@@ -47,7 +49,11 @@ def from_document(content: Any) -> list[Evaluation]:
 
 def protocol_from_json(content: Mapping[str, Any]) -> EvaluationProtocol:
     """Read a protocol."""
-    return EvaluationProtocol(**{name: _tuple(value) for name, value in content.items()})
+    values = {name: _tuple(value) for name, value in content.items()}
+    if values.get("graded") is not None:
+        graded = {name: _tuple(value) for name, value in values["graded"].items()}
+        values["graded"] = GradedProtocol(**graded)
+    return EvaluationProtocol(**values)
 
 
 def _to_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -55,6 +61,15 @@ def _to_json(evaluation: Evaluation) -> dict[str, Any]:
     for field in fields(evaluation):
         value = getattr(evaluation, field.name)
         content[field.name] = value.tolist() if isinstance(value, np.ndarray) else value
+    if evaluation.graded is not None:
+        content["graded"] = {
+            "order_right": evaluation.graded.order_right.tolist(),
+            "order_pairs": evaluation.graded.order_pairs.tolist(),
+            "ndcg": [
+                [None if np.isnan(value) else value for value in row]
+                for row in evaluation.graded.ndcg.tolist()
+            ],
+        }
     content["protocol"] = asdict(evaluation.protocol)
     content["summary"] = summaries(evaluation)
     return content
@@ -62,17 +77,34 @@ def _to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 def _from_json(content: Mapping[str, Any]) -> Evaluation:
     try:
-        values = {field.name: content[field.name] for field in fields(Evaluation)}
+        values = {
+            field.name: content[field.name]
+            for field in fields(Evaluation)
+            if field.name != "graded"  # which older files do not have
+        }
         protocol = protocol_from_json(values.pop("protocol"))
         columns: dict[str, Any] = {
             name: np.array(values.pop(name), dtype=kind) for name, kind in _COLUMNS.items()
         }
         plain = {name: _tuple(value) for name, value in values.items()}
-        return Evaluation(protocol=protocol, **columns, **plain)
+        graded = _graded_from_json(content.get("graded"), len(columns["distance_m"]))
+        return Evaluation(protocol=protocol, graded=graded, **columns, **plain)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"this is not an evaluation of format {_FORMAT}: {type(error).__name__}: {error}"
         ) from error
+
+
+def _graded_from_json(
+    content: Mapping[str, Any] | None, num_queries: int
+) -> GradedColumns | None:
+    if content is None:
+        return None
+    columns: dict[str, Any] = {
+        name: np.array(content[name], dtype=kind).reshape(num_queries, -1)
+        for name, kind in _GRADED_COLUMNS.items()
+    }
+    return GradedColumns(**columns)
 
 
 def _tuple(value: Any) -> Any:

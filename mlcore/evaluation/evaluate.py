@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from mlcore.errors import ConfigError, DataError
+from mlcore.evaluation.graded import GradedColumns, GradedProtocol, ndcg, order_counts
 from mlcore.evaluation.results import Evaluation, EvaluationProtocol
 from mlcore.factories import BuildContext
 from mlcore.models.catalogue import MODELS
@@ -109,8 +110,19 @@ def evaluate_split(
     _require_images(split, split_name)
     _require_usable(options)
     references, queries = split.references, split.queries
-    found = search(reference_embeddings, query_embeddings, max(options.recall_at))
+    num_retrieved = max([*options.recall_at, *options.ndcg_at])
+    found = search(reference_embeddings, query_embeddings, num_retrieved)
     distance_m = _distance_m(references.positions_m[found.row], queries.positions_m[:, None])
+    nearest_m = _nearest_m(references, queries, distance_m.shape[1])
+    graded = _graded_protocol(options)
+    order = order_counts(
+        reference_embeddings,
+        query_embeddings,
+        references.positions_m,
+        queries.positions_m,
+        graded.order_limits_m,
+    )
+    in_radius = distance_m[:, : max(options.recall_at)] <= options.recall_radius_m
     return Evaluation(
         model=name,
         protocol=EvaluationProtocol(
@@ -123,6 +135,7 @@ def evaluate_split(
             auc_limits_m=tuple(options.auc_limits_m),
             recall_at=tuple(options.recall_at),
             recall_radius_m=options.recall_radius_m,
+            graded=graded,
         ),
         whitening=whitening,
         whitening_images=whitening_images,
@@ -133,9 +146,23 @@ def evaluate_split(
         reference_index=references.index[found.row[:, 0]],
         distance_m=distance_m[:, 0],
         embedding_distance=found.distance[:, 0],
-        nearest_m=_nearest_m(references, queries),
-        first_hit_rank=_first_true(distance_m <= options.recall_radius_m),
+        nearest_m=nearest_m[:, 0],
+        first_hit_rank=_first_true(in_radius),
         skipped=skipped,
+        graded=GradedColumns(
+            order_right=order.right,
+            order_pairs=order.pairs,
+            ndcg=ndcg(distance_m, nearest_m, graded),
+        ),
+    )
+
+
+def _graded_protocol(options: EvaluationOptions) -> GradedProtocol:
+    return GradedProtocol(
+        order_limits_m=tuple(options.order_limits_m),
+        ndcg_at=tuple(options.ndcg_at),
+        gain_cutoff_m=options.gain_cutoff_m,
+        gain_steepness_per_m=options.gain_steepness_per_m,
     )
 
 
@@ -150,7 +177,11 @@ def _require_usable(options: EvaluationOptions) -> None:
         raise ConfigError(
             f"--evaluation.recall_at must be numbers of at least 1, got {options.recall_at}"
         )
-    for name in ("thresholds_m", "auc_limits_m"):
+    if any(number < 1 for number in options.ndcg_at):
+        raise ConfigError(
+            f"--evaluation.ndcg_at must be numbers of at least 1, got {options.ndcg_at}"
+        )
+    for name in ("thresholds_m", "auc_limits_m", "order_limits_m"):
         if any(value <= 0 for value in getattr(options, name)):
             raise ConfigError(
                 f"--evaluation.{name} must be positive, got {getattr(options, name)}"
@@ -162,14 +193,18 @@ def _distance_m(from_m: NDArray[np.float64], to_m: NDArray[np.float64]) -> NDArr
     return distance_m
 
 
-def _nearest_m(references: PlaceTable, queries: PlaceTable) -> NDArray[np.float64]:
+def _nearest_m(
+    references: PlaceTable, queries: PlaceTable, num_nearest: int
+) -> NDArray[np.float64]:
+    """Return the distances ``(Q, num_nearest)`` of the nearest references, ascending."""
     from scipy.spatial import KDTree
 
     centre = references.positions_m.mean(axis=0)
     tree = KDTree(references.positions_m - centre)
-    _, row = tree.query(queries.positions_m - centre)
+    _, row = tree.query(queries.positions_m - centre, k=np.arange(1, num_nearest + 1))
     # Computed like the retrieved distances, so that rounding puts no result above its bound.
-    return _distance_m(references.positions_m[row], queries.positions_m)
+    nearest_m = _distance_m(references.positions_m[row], queries.positions_m[:, None])
+    return np.sort(nearest_m, axis=1)
 
 
 def _first_true(hits: NDArray[np.bool_]) -> NDArray[np.int64]:

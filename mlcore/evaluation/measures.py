@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from mlcore.evaluation.results import Evaluation, EvaluationProtocol
 
 Argument = float | None
 """A threshold or limit in metres, a number of references; None for a measure without one."""
+
+Table = Literal["accuracy", "graded"]
+"""Which table of results has the column."""
 
 _Of = Callable[[Evaluation, Any, str | None], float | None]
 
@@ -23,23 +26,30 @@ class Measure:
 
     Attributes:
         key: Its name in summaries.
-        arguments: What the protocol asks for: thresholds, limits, numbers of references.
         value: The measure of an evaluation, at an argument, for a condition or, given None,
             for all queries.
+        arguments: What the protocol asks for: thresholds, limits, numbers of references.
+            None for a measure without an argument.
+        table: The table that it is in.
         heading: Of its column, given protocol and argument; None keeps it out of tables.
         shown: The arguments that have a column; None for all.
         bound: The value of a perfect retrieval; None where that says nothing.
+        unit: "%" for a share, "m" for metres.
     """
 
     key: str
-    arguments: Callable[[EvaluationProtocol], Sequence[Argument]]
     value: _Of
+    arguments: Callable[[EvaluationProtocol], Sequence[Argument]] | None = None
+    table: Table = "accuracy"
     heading: Callable[[EvaluationProtocol, Any], str] | None = None
     shown: Callable[[EvaluationProtocol], Sequence[Argument]] | None = None
     bound: _Of | None = None
+    unit: Literal["%", "m"] = "%"
 
     def summary(self, evaluation: Evaluation, condition: str | None) -> Any:
         """Return the value, or the value of each argument by its text."""
+        if self.arguments is None:
+            return self.value(evaluation, None, condition)
         return {
             _text(argument): self.value(evaluation, argument, condition)
             for argument in self.arguments(evaluation.protocol)
@@ -49,9 +59,10 @@ class Measure:
         """Return its columns of a table."""
         if self.heading is None:
             return []
+        arguments = self.shown or self.arguments
         return [
             Column(measure=self, argument=argument, heading=self.heading(protocol, argument))
-            for argument in (self.shown or self.arguments)(protocol)
+            for argument in ((None,) if arguments is None else arguments(protocol))
         ]
 
 
@@ -79,13 +90,26 @@ class Column:
         return None if bound is None else bound(evaluation, self.argument, condition)
 
     def of_summary(self, summary: Mapping[str, Any]) -> float | None:
-        """Return the value that :func:`summary` wrote; None where an older one has it not."""
-        value: float | None = summary.get(self.measure.key, {}).get(_text(self.argument))
+        """Return the value that :func:`summary` wrote; None if an older version did not."""
+        found: Any = summary.get(self.measure.key)
+        if self.measure.arguments is not None:
+            found = (found or {}).get(_text(self.argument))
+        value: float | None = found
         return value
 
     def text(self, value: float | None) -> str:
-        """Return a value as a table shows it: a share in percent."""
-        return "" if value is None else f"{100 * value:.1f}"
+        """Return a value as a table shows it, shares in percent."""
+        if value is None:
+            return ""
+        return f"{value:.1f}" if self.measure.unit == "m" else f"{100 * value:.1f}"
+
+
+def _order_limits_m(protocol: EvaluationProtocol) -> Sequence[float]:
+    return () if protocol.graded is None else protocol.graded.order_limits_m
+
+
+def _ndcg_at(protocol: EvaluationProtocol) -> Sequence[int]:
+    return () if protocol.graded is None else protocol.graded.ndcg_at
 
 
 MEASURES: tuple[Measure, ...] = (
@@ -116,12 +140,66 @@ MEASURES: tuple[Measure, ...] = (
         heading=lambda protocol, number: f"R@{number}, {protocol.recall_radius_m:g} m",
         shown=lambda protocol: protocol.recall_at[:1],
     ),
+    Measure(
+        key="order_accuracy",
+        arguments=_order_limits_m,
+        value=Evaluation.order_accuracy,
+        table="graded",
+        heading=lambda _, limit_m: f"order {limit_m:g} m",
+    ),
+    Measure(
+        key="ndcg",
+        arguments=_ndcg_at,
+        value=Evaluation.ndcg,
+        table="graded",
+        heading=lambda _, number: f"NDCG@{number}",
+    ),
+    Measure(
+        key="ndcg_left_out",
+        arguments=_ndcg_at,
+        value=Evaluation.ndcg_left_out,
+    ),
+    Measure(
+        key="nearest_first",
+        value=lambda evaluation, _, condition: evaluation.nearest_first(condition),
+        table="graded",
+        heading=lambda *_: "nearest first",
+    ),
+    Measure(
+        key="average_precision",
+        value=lambda evaluation, _, condition: evaluation.average_precision(condition),
+        table="graded",
+        heading=lambda protocol, _: f"AP, {protocol.recall_radius_m:g} m",
+    ),
+    Measure(
+        key="recall_at_full_precision",
+        value=lambda evaluation, _, condition: evaluation.recall_at_full_precision(condition),
+        table="graded",
+        heading=lambda *_: "R at 100 % P",
+    ),
+    Measure(
+        key="median_error_m",
+        value=lambda evaluation, _, condition: evaluation.median_error(condition),
+        table="graded",
+        heading=lambda *_: "median (m)",
+        bound=lambda evaluation, _, condition: evaluation.median_error_bound(condition),
+        unit="m",
+    ),
+    Measure(
+        key="median_error_bound_m",
+        value=lambda evaluation, _, condition: evaluation.median_error_bound(condition),
+    ),
 )
 
 
-def columns(protocol: EvaluationProtocol) -> list[Column]:
+def columns(protocol: EvaluationProtocol, table: Table) -> list[Column]:
     """Return the columns of a table of results of a protocol."""
-    return [column for measure in MEASURES for column in measure.columns(protocol)]
+    return [
+        column
+        for measure in MEASURES
+        if measure.table == table
+        for column in measure.columns(protocol)
+    ]
 
 
 def summary(evaluation: Evaluation, condition: str | None = None) -> dict[str, Any]:

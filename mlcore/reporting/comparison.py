@@ -13,44 +13,60 @@ from mlcore.evaluation.measures import Column, columns
 from mlcore.evaluation.results import OVERALL
 from mlcore.reporting.figures.canvas import save_figure
 from mlcore.reporting.figures.curves import BOUND_COLOUR, COLOURS, panel_axes, panels_figure
+from mlcore.reporting.tables import GRADED_TITLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from rich.console import Group
     from rich.table import Table
 
 _LINES = ("-", "--", ":", "-.")
 
 
-def comparison_table(entries: Sequence[Entry], reference: Entry) -> Table:
-    """Return a row an entry, in percent: means over seeds, with half a 95 % interval.
+def comparison_tables(entries: Sequence[Entry], reference: Entry) -> Group:
+    """Return a row per entry: means over seeds, with half a 95 % interval; shares in percent.
+
+    First accuracy and the difference to the reference, then the graded measures.
 
     Raises:
-        DataError: The entries were evaluated by different protocols.
+        DataError: The protocols of the entries differ.
     """
-    from rich import box
-    from rich.table import Table
+    from rich.console import Group
 
     evaluated = [one for entry in entries for one in entry.evaluations.values()]
     protocol = evaluated[0].protocol if evaluated else None
-    shown = columns(protocol) if protocol else []
-    title = "No run was finished"
+    title = "No run has finished"
     if protocol:
         title = (
             f"Top-1 localization accuracy (%) of all {protocol.num_queries} queries on "
             f"{protocol.split}, {protocol.num_references} references"
         )
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("loss")
-    table.add_column("learning rate", justify="right")
-    table.add_column("seeds", justify="right")
-    for column in shown:
-        table.add_column(column.heading, justify="right")
-    table.add_column(f"area against {reference.name} [95 %]", justify="right")
-    table.add_column("queries won / lost", justify="right")
+    shown = columns(protocol, "accuracy") if protocol else []
+    accuracy = _table(title, ["learning rate", "seeds"], shown)
+    accuracy.add_column(f"area against {reference.name} [95 %]", justify="right")
+    accuracy.add_column("queries won / lost", justify="right")
     for entry in entries:
         cells = [_cell(column, entry) for column in shown]
         rate = "" if entry.learning_rate is None else f"{entry.learning_rate:g}"
-        table.add_row(entry.name, rate, _seeds(entry), *cells, *_against(entry, reference))
+        against = _against(entry, reference)
+        accuracy.add_row(entry.name, rate, _seeds(entry), *cells, *against)
+    if protocol is None:
+        return Group(accuracy)
+    shown = columns(protocol, "graded")
+    graded = _table(GRADED_TITLE, [], shown)
+    for entry in entries:
+        graded.add_row(entry.name, *[_cell(column, entry) for column in shown])
+    return Group(accuracy, graded)
+
+
+def _table(title: str, numbers: Sequence[str], shown: Sequence[Column]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("loss")
+    for heading in (*numbers, *(column.heading for column in shown)):
+        table.add_column(heading, justify="right")
     return table
 
 

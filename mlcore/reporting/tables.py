@@ -9,9 +9,11 @@ from mlcore.evaluation.measures import Column, columns
 from mlcore.evaluation.results import OVERALL, Evaluation, require_same_protocol
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 UPPER_BOUND = "upper bound"
+GRADED_TITLE = "Graded measures (%): does the order of embeddings follow the distances?"
 
 
 class ResultRow(NamedTuple):
@@ -56,19 +58,33 @@ def result_rows(evaluations: Sequence[Evaluation], shown: Sequence[Column]) -> l
     return rows
 
 
+def result_tables(evaluations: Sequence[Evaluation]) -> Group:
+    """Return the table of accuracy and that of the graded measures, one below the other."""
+    from rich.console import Group
+
+    return Group(accuracy_table(evaluations), graded_table(evaluations))
+
+
 def accuracy_table(evaluations: Sequence[Evaluation]) -> Table:
-    """Return :func:`result_rows` as a table in percent, a section for each condition."""
+    """Return accuracy in percent, a section per condition."""
+    protocol = evaluations[0].protocol
+    title = (
+        f"Top-1 localization accuracy (%) on {protocol.split}, "
+        f"{protocol.num_references} references"
+    )
+    return _table(evaluations, columns(protocol, "accuracy"), title)
+
+
+def graded_table(evaluations: Sequence[Evaluation]) -> Table:
+    """Return the graded measures, shares in percent, a section per condition."""
+    return _table(evaluations, columns(evaluations[0].protocol, "graded"), GRADED_TITLE)
+
+
+def _table(evaluations: Sequence[Evaluation], shown: Sequence[Column], title: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    protocol = evaluations[0].protocol
-    shown = columns(protocol)
-    table = Table(
-        title=f"Top-1 localization accuracy (%) on {protocol.split}, "
-        f"{protocol.num_references} references",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("condition")
     table.add_column("queries", justify="right")
     table.add_column("model")

@@ -212,7 +212,7 @@ def test_table_has_a_row_for_each_condition_and_model():
         evaluate_split(references, queries, split, EvaluationOptions(), name=name)
         for name in ("untrained", "trained")
     ]
-    rows = result_rows(found, columns(found[0].protocol))
+    rows = result_rows(found, columns(found[0].protocol, "accuracy"))
     assert [(row.condition, row.model) for row in rows] == [
         (condition, model)
         for condition in ("overcast", "night", "snow", "all queries")

@@ -148,7 +148,16 @@ def test_every_part_is_there_and_only_where_it_has_something_to_say():
         for given in (content(), content(gradcam=(), projections=(), metrics=()))
     )
     assert full == {
-        *("results", "curves", "map", "gradcam", "tsne", "training", "configuration"),
+        *(
+            "results",
+            "curves",
+            "precision",
+            "map",
+            "gradcam",
+            "tsne",
+            "training",
+            "configuration",
+        ),
     }
     assert bare == {"results", "curves", "map", "configuration"}
 

@@ -297,19 +297,19 @@ def _require_same_versions(runs: Path) -> None:
 
 def _report(own: Namespace, configs: Mapping[Row, RunConfig], entries: Sequence[Entry]) -> None:
     from mlcore.evaluation.comparison import to_document
-    from mlcore.reporting.comparison import comparison_table, save_comparison
+    from mlcore.reporting.comparison import comparison_tables, save_comparison
 
     reference = entries[0]
     document = to_document(entries, reference)
     RunFolder(own.out).write_json(own.out / "comparison.json", document)
     save_comparison(entries, own.out / "metres.png")
-    table = comparison_table(entries, reference)
+    tables = comparison_tables(entries, reference)
     with atomic_write(own.out / "table.txt") as file:
-        file.write(console.as_text(table).encode())
+        file.write(console.as_text(tables).encode())
     if own.json:
         console.write_json(document)
     else:
-        console.show(table)
+        console.show(tables)
     if any(
         config.sampling.hard_per_tuple and config.sampling.hard_features == "live"
         for config in configs.values()

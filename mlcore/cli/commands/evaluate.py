@@ -37,7 +37,7 @@ def run(argv: Sequence[str]) -> int:
 
     from mlcore.evaluation.documents import to_document
     from mlcore.evaluation.evaluate import evaluate_models
-    from mlcore.reporting.tables import accuracy_table
+    from mlcore.reporting.tables import result_tables
 
     with console.progress() as progress:
         results = evaluate_models(
@@ -53,7 +53,7 @@ def run(argv: Sequence[str]) -> int:
     if options.json:
         console.write_json(document)
     else:
-        console.show(accuracy_table(results))
+        console.show(result_tables(results))
     console.say(f"Written: {out}")
     return 0
 

@@ -67,7 +67,7 @@ def run(argv: Sequence[str]) -> int:
     folders = [RunFolder.open(path) for path in options.runs]
     results = _results(folders)
 
-    from mlcore.reporting.tables import accuracy_table
+    from mlcore.reporting.tables import result_tables
 
     if out.suffix.lower() == ".png":
         if words:
@@ -77,7 +77,7 @@ def run(argv: Sequence[str]) -> int:
         _save_curves(results, out)
     else:
         _save_report(options, words, parser, results, out)
-    console.show(accuracy_table(results))
+    console.show(result_tables(results))
     console.say(f"Written: {out}")
     return 0
 

@@ -55,7 +55,7 @@ def _resume(own: Namespace, rest: Sequence[str], registry: Registry) -> int:
 
 
 def _train(config: RunConfig, registry: Registry, out: Path, *, new: bool) -> int:
-    from mlcore.reporting.tables import accuracy_table
+    from mlcore.reporting.tables import result_tables
 
     try:
         ending, results = train_and_evaluate(config, registry, out, new=new, may_launch=True)
@@ -67,7 +67,7 @@ def _train(config: RunConfig, registry: Registry, out: Path, *, new: bool) -> in
     if ending != "finished":
         console.say(f"Stopped and saved; go on with: mlcore train --resume {out}")
         return STOPPED[ending]
-    console.show(accuracy_table(results))
+    console.show(result_tables(results))
     console.say(f"Run folder: {out}")
     return 0
 

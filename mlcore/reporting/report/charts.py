@@ -52,6 +52,25 @@ class Chart:
     condition: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChartSection:
+    """A section of the report that holds charts.
+
+    Attributes:
+        id: Of the section, for links.
+        title: Its heading.
+        charts: At least one.
+        text: A paragraph above the charts.
+        legend: Style and name of the lines.
+    """
+
+    id: str
+    title: str
+    charts: Sequence[Chart]
+    text: str = ""
+    legend: Sequence[tuple[str, str]] = ()
+
+
 def line_chart(
     lines: Sequence[Line],
     *,

@@ -16,7 +16,13 @@ from mlcore.protocols import Progress, no_progress
 from mlcore.reporting.report.content import ReportContent
 from mlcore.reporting.report.map import map_part
 from mlcore.reporting.report.pictures import gallery, projections
-from mlcore.reporting.report.results import comparison, curves, tables, training
+from mlcore.reporting.report.results import (
+    RESULT_CHARTS,
+    TRAINING_CHARTS,
+    chart_sections,
+    comparison,
+    tables,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -46,13 +52,17 @@ def report_text(content: ReportContent, *, progress: Progress = no_progress) -> 
         name: Markup(_template(environment, f"report.{kind}"))  # noqa: S704 our own files
         for name, kind in (("style", "css"), ("script", "js"))
     }
-    page = {**_head(content), **tables(content), **curves(content)}
+    page = {
+        **_head(content),
+        **tables(content),
+        "result_charts": chart_sections(RESULT_CHARTS, content),
+    }
     page |= map_part(content, progress)
     page |= {
         "gradcam": gallery(content),
         **projections(content),
         "comparison": comparison(content),
-        "training": training(content.metrics),
+        "training_charts": chart_sections(TRAINING_CHARTS, content),
         "environment": _facts_of(content),
         "notes": content.environment.get("notes", []),
         "config": content.config,
@@ -109,12 +119,12 @@ def _head(content: ReportContent) -> dict[str, Any]:
 def _parts(page: Mapping[str, Any]) -> list[dict[str, str]]:
     parts = {
         "results": "Results",
-        "curves": "Accuracy by threshold",
+        **{section.id: section.title for section in page["result_charts"]},
         "map": "Map",
         "gradcam": "Grad-CAM of matches" if page["gradcam"] else "",
         "tsne": "Embeddings by place" if page["projections"] else "",
         "comparison": "Comparison" if page["comparison"] else "",
-        "training": "Training" if page["training"] else "",
+        **{section.id: section.title for section in page["training_charts"]},
         "configuration": "Configuration and data",
     }
     return [{"id": name, "name": text} for name, text in parts.items() if text]
