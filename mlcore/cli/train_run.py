@@ -52,8 +52,8 @@ def train_and_evaluate(
     Raises:
         MlcoreError: The configuration, the data or the loss does not allow it.
     """
-    from mlcore.evaluation.documents import to_document
     from mlcore.evaluation.evaluate import device_of, evaluate_models, with_baselines
+    from mlcore.evaluation.recording import record
     from mlcore.experiment import assemble
     from mlcore.reporting.figures.curves import save_curves
     from mlcore.training import fit
@@ -94,7 +94,7 @@ def train_and_evaluate(
             models, experiment.dataset, experiment.config, split=split, progress=progress
         )
     if first:
-        folder.write_json(folder.evaluation, to_document(results))
+        record(folder, results, own=True)
         save_curves(results, folder.plots / "metres.png")
     return Outcome(ending, results)
 

@@ -159,7 +159,7 @@ def test_every_part_is_there_and_only_where_it_has_something_to_say():
             "configuration",
         ),
     }
-    assert bare == {"results", "curves", "map", "configuration"}
+    assert bare == {"results", "curves", "precision", "map", "configuration"}
 
 
 def test_all_queries_are_on_the_map_and_counted():

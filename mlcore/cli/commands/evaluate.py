@@ -15,6 +15,7 @@ from mlcore.cli.run_arguments import (
     reopen,
     require_folder_of,
 )
+from mlcore.errors import ConfigError
 from mlcore.protocols import Progress
 
 if TYPE_CHECKING:
@@ -28,15 +29,21 @@ def run(argv: Sequence[str]) -> int:
     )
     add_split(parser, "test", "validation")
     parser.add_argument(
-        "--out", type=Path, help="file to write (default: evaluation.json of the run)"
+        "--out",
+        type=Path,
+        help="file to write (default: evaluation.json of the run, or a file in its "
+        "evaluations/ for other data or options)",
     )
     parser.add_argument("--json", action="store_true", help="print what is written")
     options, words = parse(parser, argv)
     require_folder_of(options.out, "--out")
+    if options.out is not None and options.out.exists():
+        raise ConfigError(f"--out {options.out} exists already; choose another file")
     trained = reopen(options, words, parser)
 
     from mlcore.evaluation.documents import to_document
     from mlcore.evaluation.evaluate import evaluate_models
+    from mlcore.evaluation.recording import record
     from mlcore.reporting.tables import result_tables
 
     with console.progress() as progress:
@@ -47,11 +54,13 @@ def run(argv: Sequence[str]) -> int:
             split=options.split,
             progress=progress,
         )
-    document = to_document(results)
-    out = options.out or trained.folder.evaluation
-    trained.folder.write_json(out, document)
+    out = options.out
+    if out is None:
+        out = record(trained.folder, results)
+    else:
+        trained.folder.write_json(out, to_document(results))
     if options.json:
-        console.write_json(document)
+        console.write_json(to_document(results))
     else:
         console.show(result_tables(results))
     console.say(f"Written: {out}")

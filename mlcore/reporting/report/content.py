@@ -24,7 +24,8 @@ class ReportContent:
         environment: Its ``environment.json``.
         metrics: Rows of its ``metrics.jsonl``.
         results: Of all models; the map shows the last.
-        split: Of these results.
+        others: Results of other protocols: on other splits, data or options.
+        split: Of ``results``.
         dataset: Where images are read from.
         within_m: Matches nearer than this are right.
         pictured: Largest number of queries with images.
@@ -45,5 +46,6 @@ class ReportContent:
     pictured: int = MOST_PICTURED
     gradcam: Sequence[GradCamMatch] = ()
     projections: Sequence[tuple[str, Projection]] = ()
+    others: Sequence[Sequence[Evaluation]] = ()
     comparison: Mapping[str, Any] = field(default_factory=dict)
     comparison_picture: bytes | None = None

@@ -123,6 +123,7 @@ def _parts(page: Mapping[str, Any]) -> list[dict[str, str]]:
         "map": "Map",
         "gradcam": "Grad-CAM of matches" if page["gradcam"] else "",
         "tsne": "Embeddings by place" if page["projections"] else "",
+        "others": "Other evaluations" if page["other_tables"] else "",
         "comparison": "Comparison" if page["comparison"] else "",
         **{section.id: section.title for section in page["training_charts"]},
         "configuration": "Configuration and data",

@@ -19,6 +19,7 @@ from mlcore.retrieval.embedder import evenly_spaced
 
 _MOST_TRAINING_CHARTS = 12
 _MOST_POINTS = 200
+_TABLES: tuple[Table, ...] = ("accuracy", "graded")
 
 Points = tuple[list[float], list[float]]
 
@@ -32,19 +33,40 @@ def tables(content: ReportContent) -> dict[str, Any]:
         f"reference is nearer than the threshold. Split {protocol.split}, "
         f"{protocol.num_references} references{apart}."
     )
+    results = content.results
     return {
         "tables": [
-            _table(content, "accuracy", accuracy),
-            _table(content, "graded", f"{GRADED_TITLE} {_graded_text(protocol)}"),
-        ]
+            _table(results, "accuracy", accuracy),
+            _table(results, "graded", f"{GRADED_TITLE} {_graded_text(protocol)}"),
+        ],
+        "other_tables": [
+            _table(one, name, _other_caption(number, one[-1]), id=f"other-{number}-{name}")
+            for number, one in enumerate(content.others, start=1)
+            for name in _TABLES
+        ],
     }
 
 
-def _table(content: ReportContent, name: Table, caption: str) -> dict[str, Any]:
-    shown = content.results[-1]
+def _other_caption(number: int, one: Evaluation) -> str:
+    protocol = one.protocol
+    return (
+        f"{number}. Split {protocol.split} of data {protocol.data_fingerprint}, "
+        f"{protocol.num_queries} queries, {protocol.num_references} references; "
+        f"whitening: {one.whitening}, {one.dimensions} dimensions."
+    )
+
+
+def _table(
+    results: Sequence[Evaluation],
+    name: Table,
+    caption: str,
+    *,
+    id: str = "",  # noqa: A002
+) -> dict[str, Any]:
+    shown = results[-1]
     found = columns(shown.protocol, name)
     sections: list[dict[str, Any]] = []
-    for row in result_rows(content.results, found):
+    for row in result_rows(results, found):
         if not sections or sections[-1]["name"] != row.condition:
             sections.append(
                 {
@@ -58,7 +80,7 @@ def _table(content: ReportContent, name: Table, caption: str) -> dict[str, Any]:
         is_bound = row.model == UPPER_BOUND
         sections[-1]["rows"].append({"model": row.model, "cells": cells, "is_bound": is_bound})
     headings = [column.heading for column in found]
-    return {"id": name, "caption": caption, "columns": headings, "sections": sections}
+    return {"id": id or name, "caption": caption, "columns": headings, "sections": sections}
 
 
 def _graded_text(protocol: EvaluationProtocol) -> str:
