@@ -56,6 +56,7 @@ def train_and_evaluate(
     from mlcore.evaluation.recording import record
     from mlcore.experiment import assemble
     from mlcore.reporting.figures.curves import save_curves
+    from mlcore.reporting.tables import skipped_notes
     from mlcore.training import fit
     from mlcore.training.memory_estimate import check_budget
     from mlcore.training.strategy import Processes
@@ -94,6 +95,7 @@ def train_and_evaluate(
             models, experiment.dataset, experiment.config, split=split, progress=progress
         )
     if first:
+        console.notes(skipped_notes(results))
         record(folder, results, own=True)
         save_curves(results, folder.plots / "metres.png")
     return Outcome(ending, results)

@@ -35,7 +35,10 @@ def recorded(run: RunFolder) -> list[Recorded]:
     Raises:
         DataError: A file is no evaluation.
     """
-    paths = [run.evaluation, *sorted(run.evaluations.glob("*.json"))]
+    beside = sorted(
+        run.evaluations.glob("*.json"), key=lambda path: (len(path.name), path.name)
+    )
+    paths = [run.evaluation, *beside]
     return [Recorded(path, read_results(run, path)) for path in paths if path.exists()]
 
 

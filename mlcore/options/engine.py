@@ -132,7 +132,8 @@ class EvaluationOptions:
     """How embeddings are searched and judged (the paper's protocol by default).
 
     Attributes:
-        whitening: What PCA whitening is fitted on: none, train or references.
+        whitening: Images that PCA whitening is fitted on: none (no whitening), train or
+            references. auto: train if there are four images per dimension, else none.
         dimensions: Largest embedding dimension after whitening.
         whitening_images: Evenly spaced images that whitening is fitted on.
         spacing_m: Keep a reference only if it lies this many metres from the last kept
@@ -151,7 +152,7 @@ class EvaluationOptions:
         baselines: Whether the untrained network and the pixel baseline are evaluated too.
     """
 
-    whitening: Literal["none", "train", "references"] = "train"
+    whitening: Literal["auto", "none", "train", "references"] = "auto"
     dimensions: int = 256
     whitening_images: int = 5000
     spacing_m: float = 0.0

@@ -13,7 +13,7 @@ from mlcore.evaluation.measures import Column, columns
 from mlcore.evaluation.results import OVERALL
 from mlcore.reporting.figures.canvas import save_figure
 from mlcore.reporting.figures.curves import BOUND_COLOUR, COLOURS, panel_axes, panels_figure
-from mlcore.reporting.tables import GRADED_TITLE
+from mlcore.reporting.tables import GRADED_TITLE, whitening_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,8 @@ def comparison_tables(entries: Sequence[Entry], reference: Entry) -> Group:
     if protocol:
         title = (
             f"Top-1 localization accuracy (%) of all {protocol.num_queries} queries on "
-            f"{protocol.split}, {protocol.num_references} references"
+            f"{protocol.split}, {protocol.num_references} references, "
+            f"{whitening_text(evaluated)}"
         )
     shown = columns(protocol, "accuracy") if protocol else []
     accuracy = _table(title, ["learning rate", "seeds"], shown)

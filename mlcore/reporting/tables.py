@@ -70,7 +70,7 @@ def accuracy_table(evaluations: Sequence[Evaluation]) -> Table:
     protocol = evaluations[0].protocol
     title = (
         f"Top-1 localization accuracy (%) on {protocol.split}, "
-        f"{protocol.num_references} references"
+        f"{protocol.num_references} references, {whitening_text(evaluations)}"
     )
     return _table(evaluations, columns(protocol, "accuracy"), title)
 
@@ -78,6 +78,25 @@ def accuracy_table(evaluations: Sequence[Evaluation]) -> Table:
 def graded_table(evaluations: Sequence[Evaluation]) -> Table:
     """Return the graded measures, shares in percent, a section per condition."""
     return _table(evaluations, columns(evaluations[0].protocol, "graded"), GRADED_TITLE)
+
+
+def skipped_notes(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return a note per image that could not be read and is in no result."""
+    names = dict.fromkeys(name for one in evaluations for name in one.skipped)
+    return [f"skipped, cannot be read: {name}" for name in names]
+
+
+def whitening_text(evaluations: Sequence[Evaluation]) -> str:
+    """Return how the embeddings were whitened, and the option for it."""
+    whitened = [one for one in evaluations if one.whitening != "none"]
+    if not whitened:
+        return "not whitened (--evaluation.whitening)"
+    sizes = sorted({one.dimensions for one in whitened})
+    images = {"train": "training images", "references": "references"}[whitened[-1].whitening]
+    return (
+        f"whitened to {' or '.join(map(str, sizes))} dimensions on "
+        f"{whitened[-1].whitening_images} {images}"
+    )
 
 
 def _table(evaluations: Sequence[Evaluation], shown: Sequence[Column], title: str) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,10 @@ from mlcore.errors import ConfigError, DataError
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceDataset, PlaceTable
 from mlcore.retrieval.embedder import Embedder, evenly_spaced
-from mlcore.retrieval.whitening import Whitening, fit_whitening
+from mlcore.retrieval.whitening import IMAGES_PER_DIMENSION, Whitening, fit_whitening
+
+if TYPE_CHECKING:
+    from mlcore.models.embedding import EmbeddingModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,7 @@ def embed_references(
     if not len(found.rows):
         raise DataError("there are no reference images to search")
     embeddings, skipped, whitening = found.embeddings, found.skipped, None
-    source = options.whitening if embedder.model.allows_whitening else "none"
+    source = whitening_source(options, embedder.model, dataset)
     if source == "references":
         rows = evenly_spaced(len(embeddings), options.whitening_images)
         whitening = fit_whitening(embeddings[rows], options.dimensions, source=source)
@@ -78,6 +82,23 @@ def embed_references(
         whitening=whitening,
         skipped=skipped,
     )
+
+
+def whitening_source(
+    options: EvaluationOptions, model: EmbeddingModel, dataset: PlaceDataset
+) -> Literal["none", "train", "references"]:
+    """Return the images that whitening is fitted on, with "auto" decided.
+
+    "auto" is "train" if there are four training images for each dimension that whitening
+    would keep at most, else "none".
+    """
+    if not model.allows_whitening:
+        return "none"
+    if options.whitening != "auto":
+        return options.whitening
+    num_images = len(training_images(dataset, options.whitening_images))
+    needed = IMAGES_PER_DIMENSION * min(options.dimensions, model.embedding_dim)
+    return "train" if num_images >= needed else "none"
 
 
 def keep_spaced(table: PlaceTable, spacing_m: float) -> NDArray[np.int64]:

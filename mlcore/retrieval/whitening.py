@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from mlcore.errors import ConfigError, DataError
 
+IMAGES_PER_DIMENSION = 4
+"""Fewer make the small variances, which whitening divides by, mostly noise."""
 _CHUNK_ROWS = 4096
 _SMALLEST_VARIANCE_RATIO = 1e-10
 
@@ -125,7 +127,9 @@ def fit_whitening(
         source=source,
         num_images=num_images,
     )
-    return whitening.cut(min(dimensions, num_before, max(1, num_images // 4)))
+    return whitening.cut(
+        min(dimensions, num_before, max(1, num_images // IMAGES_PER_DIMENSION))
+    )
 
 
 def _principal_components(

@@ -227,6 +227,15 @@ def test_table_has_a_row_for_each_condition_and_model():
     assert accuracy_table(found).row_count == 12
 
 
+def test_the_table_says_how_embeddings_were_whitened():
+    split, references, queries = random_case(1)
+    plain = evaluate_split(references, queries, split, EvaluationOptions(), name="pixels")
+    assert "not whitened (--evaluation.whitening)" in accuracy_table([plain]).title
+    whitened = replace(plain, model="trained", whitening="train", whitening_images=400)
+    title = accuracy_table([plain, whitened]).title
+    assert "whitened to 3 dimensions on 400 training images" in title
+
+
 def test_evaluating_a_model_on_images(synthetic_dataset):
     embedder = Embedder(model=PixelModel(), input_size=(32, 64))
     options = EvaluationOptions(spacing_m=5.0)

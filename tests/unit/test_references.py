@@ -11,7 +11,7 @@ from mlcore.models.embedding import PixelModel
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable
 from mlcore.retrieval.embedder import Embedder, evenly_spaced
-from mlcore.retrieval.references import embed_references, keep_spaced
+from mlcore.retrieval.references import embed_references, keep_spaced, whitening_source
 
 
 def table_along(metres, traversal):
@@ -75,6 +75,23 @@ def test_whitening_is_fitted_where_it_is_told(synthetic_dataset, source):
     else:
         assert found.whitening is not None
         assert (found.whitening.source, found.whitening.num_images) == (source, 50)
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "images", "source"),
+    [(256, 5000, "train"), (256, 32, "train"), (256, 31, "none"), (4, 16, "train"),
+     (4, 15, "none")],
+)  # fmt: skip
+def test_auto_whitens_with_four_training_images_per_dimension(
+    synthetic_dataset, dimensions, images, source
+):
+    options = EvaluationOptions(dimensions=dimensions, whitening_images=images)
+    model = MeanColour(rows=2, columns=4)  # 8 dimensions
+    assert options.whitening == "auto"
+    assert whitening_source(options, model, synthetic_dataset) == source
+    table = synthetic_dataset.test.references
+    found = embed_references(embedder_of(model), synthetic_dataset, table, options)
+    assert (found.whitening is None) == (source == "none")
 
 
 def test_the_pixel_baseline_is_never_whitened(synthetic_dataset):

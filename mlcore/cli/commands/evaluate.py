@@ -44,7 +44,7 @@ def run(argv: Sequence[str]) -> int:
     from mlcore.evaluation.documents import to_document
     from mlcore.evaluation.evaluate import evaluate_models
     from mlcore.evaluation.recording import record
-    from mlcore.reporting.tables import result_tables
+    from mlcore.reporting.tables import result_tables, skipped_notes
 
     with console.progress() as progress:
         results = evaluate_models(
@@ -54,6 +54,7 @@ def run(argv: Sequence[str]) -> int:
             split=options.split,
             progress=progress,
         )
+    console.notes(skipped_notes(results))
     out = options.out
     if out is None:
         out = record(trained.folder, results)

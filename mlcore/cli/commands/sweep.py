@@ -130,6 +130,8 @@ def _evaluate(
     with console.progress() as progress:
         for named in each_model(options, words, parser, progress):
             evaluation = replace(named.config.evaluation, dimensions=largest)
+            if evaluation.whitening == "auto":  # only whitening orders the dimensions
+                evaluation = replace(evaluation, whitening="train")
             if evaluation.whitening == "none":
                 raise ConfigError(
                     "--whitening none leaves no order of dimensions to sweep over; "

@@ -14,7 +14,7 @@ from mlcore.evaluation.results import OVERALL, Evaluation, EvaluationProtocol
 from mlcore.reporting.report.charts import Chart, ChartSection, Line, line_chart
 from mlcore.reporting.report.content import ReportContent
 from mlcore.reporting.report.thumbnails import data_uri
-from mlcore.reporting.tables import GRADED_TITLE, UPPER_BOUND, result_rows
+from mlcore.reporting.tables import GRADED_TITLE, UPPER_BOUND, result_rows, whitening_text
 from mlcore.retrieval.embedder import evenly_spaced
 
 _MOST_TRAINING_CHARTS = 12
@@ -31,7 +31,7 @@ def tables(content: ReportContent) -> dict[str, Any]:
     accuracy = (
         "Top-1 localization accuracy in %: the share of queries whose first retrieved "
         f"reference is nearer than the threshold. Split {protocol.split}, "
-        f"{protocol.num_references} references{apart}."
+        f"{protocol.num_references} references{apart}, {whitening_text(content.results)}."
     )
     results = content.results
     return {
