@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from torch import Tensor
 from mlcore.data.images import letterbox
 from mlcore.errors import DataError
 from mlcore.factories import BuildContext
+from mlcore.files import user_cache_dir
 from mlcore.models.config import input_size
 from mlcore.options import Chosen, RunConfig, run_from_toml
 from mlcore.options.config import blamed_on, model_input_size
@@ -70,16 +69,10 @@ class Experiment:
         return (*self.dataset.notes, *self.planner.notes)
 
 
-def default_cache() -> Path:
-    """Return the folder for what can be made again."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "mlcore"
-
-
 def open_dataset(config: RunConfig, progress: Progress = no_progress) -> PlaceDataset:
     """Open the data set of a configuration."""
     context = BuildContext(
-        seed=derive_seed(config.seed, "dataset"), cache_dir=default_cache(), progress=progress
+        seed=derive_seed(config.seed, "dataset"), cache_dir=user_cache_dir(), progress=progress
     )
     dataset: PlaceDataset = _build(config.dataset, context)
     return dataset
@@ -112,7 +105,7 @@ def assemble(config: RunConfig, *, progress: Progress = no_progress) -> Experime
     limit_deg = config.sampling.near_heading_limit_deg
     context = BuildContext(
         seed=derive_seed(config.seed, "loss"),
-        cache_dir=default_cache(),
+        cache_dir=user_cache_dir(),
         progress=progress,
         embedding_dim=model.embedding_dim,
         num_places=planner.num_places,

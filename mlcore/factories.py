@@ -35,7 +35,8 @@ class BuildContext:
 
     Attributes:
         seed: Seed of the run; components derive their own generators from it.
-        cache_dir: Folder for what can be made again (rendered or prepared data).
+        cache_dir: Folder for what can be made again (rendered or prepared data); None for
+            the user's, :func:`mlcore.files.user_cache_dir`.
         progress: Told how far long work has come.
         embedding_dim: ``D`` of the embeddings a loss gets.
         num_places: Number of classes of ``Batch.place_id``.

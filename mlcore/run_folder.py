@@ -7,6 +7,7 @@
 ``tensorboard/``       the same for TensorBoard
 ``checkpoints/``       the last two training states
 ``evaluation.json``    results, with the distance of every query
+``evaluations/``       results on other splits, data or options
 ``skipped.txt``        names of the training images that could not be read, if any
 ``failed-batch.pt``    the batch whose loss was not finite, if there was one
 ``plots/``             pictures
@@ -56,6 +57,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation.json"
+        self.evaluations = path / "evaluations"
         self.skipped = path / "skipped.txt"
         self.failed_batch = path / "failed-batch.pt"
         self.plots = path / "plots"

@@ -27,14 +27,14 @@ class Outcome(NamedTuple):
 
     Attributes:
         ending: "finished", or how it was stopped; it can then be resumed.
-        results: Of the models judged; empty if it was stopped.
+        results: Of the evaluated models; empty if it was stopped.
     """
 
     ending: Literal["finished", "interrupted", "terminated"]
     results: list[Evaluation]
 
 
-def train_and_judge(
+def train_and_evaluate(
     config: RunConfig,
     registry: Registry,
     out: Path,
@@ -43,7 +43,7 @@ def train_and_judge(
     split: Literal["test", "validation"] = "test",
     may_launch: bool = False,
 ) -> Outcome:
-    """Train in the run folder ``out``, from its newest checkpoint if not ``new``, and judge.
+    """Train in the run folder ``out``, or go on from its newest checkpoint, then evaluate.
 
     Of several processes each calls this; the first one writes and talks. Lightning starts
     the others by the command of this process: only where that trains this run and no other
@@ -52,10 +52,11 @@ def train_and_judge(
     Raises:
         MlcoreError: The configuration, the data or the loss does not allow it.
     """
-    from mlcore.evaluation.evaluate import device_of, judge, with_baselines
-    from mlcore.evaluation.results import to_document
+    from mlcore.evaluation.evaluate import device_of, evaluate_models, with_baselines
+    from mlcore.evaluation.recording import record
     from mlcore.experiment import assemble
     from mlcore.reporting.figures.curves import save_curves
+    from mlcore.reporting.tables import skipped_notes
     from mlcore.training import fit, tensorboard_notes
     from mlcore.training.memory_estimate import check_budget
     from mlcore.training.strategy import Processes
@@ -91,11 +92,12 @@ def train_and_judge(
     if config.evaluation.baselines:
         models = with_baselines(experiment.model, experiment.untrained)
     with _progress() as progress:
-        results = judge(
+        results = evaluate_models(
             models, experiment.dataset, experiment.config, split=split, progress=progress
         )
     if first:
-        folder.write_json(folder.evaluation, to_document(results))
+        console.notes(skipped_notes(results))
+        record(folder, results, own=True)
         save_curves(results, folder.plots / "metres.png")
     return Outcome(ending, results)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlcore.cli import console
 from mlcore.cli.parser import Parser
-from mlcore.cli.train_run import STOPPED, train_and_judge
+from mlcore.cli.train_run import STOPPED, train_and_evaluate
 from mlcore.distributed import RUN_FOLDER, is_first, was_started_by_first
 from mlcore.errors import ConfigError, FailedElsewhereError
 from mlcore.options import RunConfig, parse_run, run_from_toml, run_help, run_to_toml
@@ -55,10 +55,10 @@ def _resume(own: Namespace, rest: Sequence[str], registry: Registry) -> int:
 
 
 def _train(config: RunConfig, registry: Registry, out: Path, *, new: bool) -> int:
-    from mlcore.reporting.tables import accuracy_table
+    from mlcore.reporting.tables import result_tables
 
     try:
-        ending, results = train_and_judge(config, registry, out, new=new, may_launch=True)
+        ending, results = train_and_evaluate(config, registry, out, new=new, may_launch=True)
     except FailedElsewhereError as error:
         # Lightning kills the first process, which tells why, if one that it started fails.
         return 0 if was_started_by_first() else error.exit_code
@@ -67,7 +67,7 @@ def _train(config: RunConfig, registry: Registry, out: Path, *, new: bool) -> in
     if ending != "finished":
         console.say(f"Stopped and saved; go on with: mlcore train --resume {out}")
         return STOPPED[ending]
-    console.show(accuracy_table(results))
+    console.show(result_tables(results))
     console.say(f"Run folder: {out}")
     return 0
 
