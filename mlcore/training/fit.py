@@ -106,7 +106,7 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
                 weights_only=True,
             )
         except BaseException:
-            stop_others(trainer)
+            stop_others()
             raise
     if checkpoints.stopped_by is None:
         return "finished"
