@@ -134,7 +134,7 @@ def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(capsys, tmp_path)
     newest.write_bytes(newest.read_bytes()[:-200])
     capsys.readouterr()
     assert train("--resume", torn) == 0
-    assert f"{newest} is torn" in capsys.readouterr().err
+    assert f"{newest} is damaged" in capsys.readouterr().err
     assert_same_run(torn, whole)
 
 

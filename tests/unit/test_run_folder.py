@@ -39,7 +39,7 @@ def test_a_flipped_bit_anywhere_is_noticed_or_harmless(run):
     path = run.checkpoint_path(10)
     whole, generator = path.read_bytes(), random.Random(0)
     noticed = 0
-    for _ in range(150):
+    for _ in range(60):
         content = bytearray(whole)
         content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
         path.write_bytes(content)
@@ -49,7 +49,7 @@ def test_a_flipped_bit_anywhere_is_noticed_or_harmless(run):
         loaded = torch.load(path, weights_only=True)
         assert loaded["global_step"] == 10
         assert torch.equal(loaded["weights"], torch.full((40, 50), 10.0))
-    assert noticed > 100
+    assert noticed > 40
 
 
 @pytest.mark.parametrize("cut", [1, 200, 4000])
