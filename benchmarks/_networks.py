@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from mlcore.experiment import build_model
 from mlcore.models import EmbeddingModel
+from mlcore.networks import build_model
 from mlcore.option_types import plain_text
 from mlcore.options import parse_run
 from mlcore.registry.discovery import Registry

@@ -6,10 +6,12 @@ What a plugin author needs is importable from here and costs no import of torch.
 from mlcore.errors import (
     ConfigError,
     DataError,
+    MissingLibraryError,
     MlcoreError,
     NonFiniteLossError,
     PluginError,
     UnknownNameError,
+    require_library,
 )
 from mlcore.factories import (
     BackboneFactory,
@@ -57,6 +59,7 @@ __all__ = [
     "LossFactory",
     "LossOutput",
     "MinerFactory",
+    "MissingLibraryError",
     "MlcoreError",
     "ModelFactory",
     "NonFiniteLossError",
@@ -72,4 +75,5 @@ __all__ = [
     "UnknownNameError",
     "Weights",
     "hookimpl",
+    "require_library",
 ]

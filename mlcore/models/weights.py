@@ -18,7 +18,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from mlcore.errors import ConfigError, DataError, UnknownNameError
+from mlcore.errors import ConfigError, DataError, UnknownNameError, require_library
 from mlcore.factories import Weights
 from mlcore.models.embedding import EmbeddingModel
 from mlcore.models.networks import Network
@@ -135,12 +135,8 @@ def read_weights(path: Path) -> object:
         DataError: It cannot be read without running code, or is no file of weights.
     """
     if path.suffix == ".safetensors":
-        try:
-            from safetensors.torch import load_file
-        except ImportError:
-            raise DataError(
-                f"{path} needs the package safetensors: pip install 'mlcore-localization[timm]'"
-            ) from None
+        require_library(f"{path}", "safetensors", "mlcore-localization[timm]")
+        from safetensors.torch import load_file
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import timm
 import torch
 from torch import Tensor, nn
 
 from mlcore import ConfigError, Features, UnknownNameError
 from mlcore.models import Backbone, ColourNormalisation
-
-try:
-    import timm
-except ImportError as error:
-    raise ConfigError(
-        "this backbone needs the package timm: pip install 'mlcore-localization[timm]'"
-    ) from error
 
 
 def timm_backbone(

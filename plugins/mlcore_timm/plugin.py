@@ -81,6 +81,7 @@ def mlcore_backbones() -> list[BackboneFactory]:
             weights=_timm_weights,
             pooling="average",
             training=_FINE_TUNING,
+            requires={"timm": "mlcore-localization[timm]"},
             source="Wightman, PyTorch Image Models, 2019",
         ),
         BackboneFactory(
@@ -91,6 +92,7 @@ def mlcore_backbones() -> list[BackboneFactory]:
             weights=_lite0_weights,
             pooling="grid",
             training=_FINE_TUNING,
+            requires={"timm": "mlcore-localization[pretrained]"},
             source="Tan and Le, EfficientNet, ICML 2019",
         ),
     ]

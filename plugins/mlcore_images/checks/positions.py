@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.data import wrap_rad
-from mlcore.errors import DataError, did_you_mean
+from mlcore.errors import DataError, did_you_mean, require_library
 from mlcore_images.checks.plausibility import (
     check_degrees,
     check_headings,
@@ -65,6 +65,7 @@ def project(longitude_deg: Floats, latitude_deg: Floats) -> tuple[Floats, Notes]
 
     All in one zone, also where the data cross an edge: two zones are two frames.
     """
+    require_library("latitude and longitude", "pyproj", "mlcore-localization[geo]")
     from pyproj import Transformer
 
     angle = np.radians(longitude_deg)

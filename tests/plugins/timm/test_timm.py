@@ -11,8 +11,8 @@ from PIL import Image
 
 from mlcore import ConfigError, UnknownNameError
 from mlcore.evaluation.gradcam import explain_matches
-from mlcore.experiment import build_model
 from mlcore.models.weights import load_weights, locate
+from mlcore.networks import build_model
 from mlcore.options import parse_run
 from mlcore.registry.discovery import Registry
 from mlcore_timm.backbones import timm_backbone
