@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlcore.data.checks import (
-        NUM_EXAMPLES,
+        MAX_EXAMPLES,
         RADII_M,
-        examine_coverage,
-        examine_images,
+        check_coverage,
+        check_files,
         file_names,
         nearest_m,
     )
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from mlcore.data.images import read_image
     from mlcore.data.mat_files import MatArray, fields_of, numbers_of, read_mat, texts_of
     from mlcore.data.positions import PositionIndex, heading_difference_rad, wrap_rad
-    from mlcore.data.spec_bytes import MAX_BYTES, read_bounded, what_it_is
+    from mlcore.data.spec_bytes import MAX_BYTES, describe_contents, read_bounded
 
 _HOME = {
     "MAX_BYTES": "spec_bytes",
-    "NUM_EXAMPLES": "checks",
+    "MAX_EXAMPLES": "checks",
     "RADII_M": "checks",
     "ImageFiles": "image_files",
     "MatArray": "mat_files",
     "PositionIndex": "positions",
-    "examine_coverage": "checks",
-    "examine_images": "checks",
+    "check_coverage": "checks",
+    "check_files": "checks",
     "fields_of": "mat_files",
     "file_names": "checks",
     "find_images": "image_files",
@@ -43,19 +43,20 @@ _HOME = {
     "read_image": "images",
     "read_mat": "mat_files",
     "texts_of": "mat_files",
-    "what_it_is": "spec_bytes",
+    "describe_contents": "spec_bytes",
     "wrap_rad": "positions",
 }
 
 __all__ = [
     "MAX_BYTES",
-    "NUM_EXAMPLES",
+    "MAX_EXAMPLES",
     "RADII_M",
     "ImageFiles",
     "MatArray",
     "PositionIndex",
-    "examine_coverage",
-    "examine_images",
+    "check_coverage",
+    "check_files",
+    "describe_contents",
     "fields_of",
     "file_names",
     "find_images",
@@ -66,7 +67,6 @@ __all__ = [
     "read_image",
     "read_mat",
     "texts_of",
-    "what_it_is",
     "wrap_rad",
 ]
 

@@ -19,7 +19,7 @@ from mlcore.protocols import PlaceDataset
 
 NUM_DECODED = 200
 """Images that are decoded, evenly spaced over all; all of them in a full check."""
-NUM_EXAMPLES = 5
+MAX_EXAMPLES = 5
 RADII_M = (10.0, 25.0)
 """Queries should have a reference within these."""
 
@@ -33,7 +33,7 @@ def file_names(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
-def examine_images(
+def check_files(
     dataset: PlaceDataset,
     num_images: int,
     missing: NDArray[np.int64],
@@ -54,7 +54,7 @@ def examine_images(
     """
     findings = []
     if len(missing):
-        examples = tuple(map(dataset.image_name, missing[:NUM_EXAMPLES].tolist()))
+        examples = tuple(map(dataset.image_name, missing[:MAX_EXAMPLES].tolist()))
         findings.append(Finding("fault", absent, len(missing), examples))
     there = np.setdiff1d(np.arange(num_images), missing)
     if not len(there):
@@ -70,15 +70,15 @@ def examine_images(
             faults.append(str(error))
             continue
         sizes[f"{width} x {height} px"] += 1
-    common = ", ".join(f"{size} ({count})" for size, count in sizes.most_common(NUM_EXAMPLES))
+    common = ", ".join(f"{size} ({count})" for size, count in sizes.most_common(MAX_EXAMPLES))
     findings.append(Finding("info", f"{len(spread)} images decoded: {common or 'none'}"))
     if faults:
-        examples = tuple(faults[:NUM_EXAMPLES])
+        examples = tuple(faults[:MAX_EXAMPLES])
         findings.append(Finding("fault", unreadable, len(faults), examples))
     return findings
 
 
-def examine_coverage(
+def check_coverage(
     name: str, references_m: NDArray[np.float64], queries_m: NDArray[np.float64]
 ) -> list[Finding]:
     """Return the findings about queries without a reference within each of ``RADII_M``.

@@ -39,7 +39,7 @@ def read_bounded(path: Path) -> bytes:
     return data
 
 
-def what_it_is(head: bytes) -> str:
+def describe_contents(head: bytes) -> str:
     """Return what a foreign file seems to be, by its first bytes, and what would do."""
     if not head:
         return "it is empty; download it again"

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mlcore.data import NUM_EXAMPLES, examine_coverage, examine_images, file_names
+from mlcore.data import MAX_EXAMPLES, check_coverage, check_files, file_names
 from mlcore.errors import DataError
 from mlcore.factories import Finding, Report
 from mlcore_robotcar.config import RobotCarConfig
@@ -64,7 +64,7 @@ def check_robotcar(config: RobotCarConfig, *, full: bool = False) -> Report:
     findings += [Finding("info", note) for note in dataset.notes if note not in grave]
     missing = _missing(dataset)
     facts["missing files"] = len(missing)
-    findings += examine_images(
+    findings += check_files(
         dataset,
         dataset.num_images,
         missing,
@@ -109,7 +109,7 @@ def _grouped(severity: Literal["warning", "fault"], notes: Sequence[str]) -> lis
             severity,
             f"{alike[0]} (and {len(alike) - 1} alike)",
             len(alike),
-            tuple(alike[1 : 1 + NUM_EXAMPLES]),
+            tuple(alike[1 : 1 + MAX_EXAMPLES]),
         )
         for alike in groups.values()
     ]
@@ -129,15 +129,15 @@ def _of_tracks(traversals: Sequence[PosedFrames], facts: Facts) -> list[Finding]
     poor = [posed.date for posed, track in tracks if track.is_good.mean() < _FEW_GOOD]
     if poor:
         message = f"traversals have fewer than {_FEW_GOOD:.0%} good rows of positions"
-        findings.append(Finding("warning", message, len(poor), tuple(poor[:NUM_EXAMPLES])))
+        findings.append(Finding("warning", message, len(poor), tuple(poor[:MAX_EXAMPLES])))
     tagged = [posed.date for posed in traversals if {"poor-gps", "no-gps"} & set(posed.tags)]
     if tagged:
         message = "traversals are tagged poor-gps or no-gps: look at their positions"
-        findings.append(Finding("info", message, len(tagged), tuple(tagged[:NUM_EXAMPLES])))
+        findings.append(Finding("info", message, len(tagged), tuple(tagged[:MAX_EXAMPLES])))
     late = [posed.date for posed in traversals if _is_another_day(posed)]
     if late:
         message = "traversals have timestamps more than a day from their names: mixed up files"
-        findings.append(Finding("warning", message, len(late), tuple(late[:NUM_EXAMPLES])))
+        findings.append(Finding("warning", message, len(late), tuple(late[:MAX_EXAMPLES])))
     return findings
 
 
@@ -185,4 +185,4 @@ def _split_findings(dataset: RobotCarDataset, name: str) -> list[Finding]:
         return [Finding("warning", f"there is no {what}; see dataset.protocol and regions")]
     if not len(split.queries):
         return [Finding("warning", f"{name} has no queries; see dataset.protocol")]
-    return examine_coverage(name, split.references.positions_m, split.queries.positions_m)
+    return check_coverage(name, split.references.positions_m, split.queries.positions_m)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mlcore.data import RADII_M, examine_coverage, examine_images, file_names, nearest_m
+from mlcore.data import RADII_M, check_coverage, check_files, file_names, nearest_m
 from mlcore.errors import DataError
 from mlcore.factories import Finding, Report
 from mlcore.protocols import Split
@@ -38,7 +38,7 @@ def check_images(config: ImagesConfig, *, full: bool = False) -> Report:
     missing = missing_files(dataset)
     facts = {**_facts(dataset), "missing files": len(missing)}
     findings = [Finding("info", note) for note in dataset.notes]
-    findings += examine_images(
+    findings += check_files(
         dataset,
         len(dataset.paths),
         missing,
@@ -92,7 +92,7 @@ def _coverage(dataset: ImagesDataset) -> list[Finding]:
     test = dataset.splits["test"]
     findings = []
     if len(test.queries) and len(test.references):
-        findings += examine_coverage(
+        findings += check_coverage(
             "test", test.references.positions_m, test.queries.positions_m
         )
     train_m, test_m = _positions(dataset.splits["train"]), _positions(test)

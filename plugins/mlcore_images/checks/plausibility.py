@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.errors import DataError
-from mlcore_images.readers.listing import NUM_EXAMPLES, Listing, shown
+from mlcore_images.readers.listing import MAX_EXAMPLES, Listing, shown
 
 Floats = NDArray[np.float64]
 
@@ -103,7 +103,7 @@ def far_away(listing: Listing, positions_m: Floats) -> tuple[str, ...]:
     rows = np.flatnonzero(distance_m > max(_FAR_M, _FAR_MADS * usual_m))
     if not len(rows):
         return ()
-    named = shown(listing.where(rows[: NUM_EXAMPLES + 1]))
+    named = shown(listing.where(rows[: MAX_EXAMPLES + 1]))
     note = (
         f"{len(rows)} positions lie up to {distance_m.max() / 1000:.0f} km from the rest, "
         f"half of which lies within {usual_m:.0f} m; are they right? {named}"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mlcore.errors import DataError, did_you_mean
 
-NUM_EXAMPLES = 5
+MAX_EXAMPLES = 5
 """Rows or files that a message names at most."""
 
 Mask = NDArray[np.bool_]
@@ -132,7 +132,7 @@ class Listing:
         """Return the error that ``column`` has a problem at ``rows``."""
         value = self.column(column)[int(rows[0])].as_py()
         quoted = "" if value is None or value == "" else f" {value!r}"
-        names = self.where(rows[: NUM_EXAMPLES + 2])
+        names = self.where(rows[: MAX_EXAMPLES + 2])
         first, others = names[0], names[1:]
         more = f" (as in {len(rows) - 1} more: {shown(others)})" if others else ""
         return DataError(f"{self.source}, {first}: {column}{quoted} {problem}; {remedy}{more}")
@@ -148,7 +148,7 @@ class Listing:
 
 def shown(names: Sequence[str]) -> str:
     """Return the first few names for a message: "a, b, c, ..."."""
-    return ", ".join(names[:NUM_EXAMPLES]) + (", ..." if len(names) > NUM_EXAMPLES else "")
+    return ", ".join(names[:MAX_EXAMPLES]) + (", ..." if len(names) > MAX_EXAMPLES else "")
 
 
 def is_text(kind: pa.DataType) -> bool:
