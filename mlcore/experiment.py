@@ -52,6 +52,7 @@ class Experiment:
         influence: The influence function, for a loss that uses one.
         miner: The miner, for a loss that takes mined tuples.
         loss: The loss.
+        data_notes: Warnings about the data set, and its faults that the user accepts.
     """
 
     config: RunConfig
@@ -63,11 +64,12 @@ class Experiment:
     influence: InfluenceFunction | None
     miner: Miner | None
     loss: Loss
+    data_notes: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the data set and the sampler found and left out, for the user."""
-        return (*self.dataset.notes, *self.planner.notes)
+        return (*self.dataset.notes, *self.data_notes, *self.planner.notes)
 
 
 def default_cache() -> Path:
@@ -85,6 +87,17 @@ def open_dataset(config: RunConfig, progress: Progress = no_progress) -> PlaceDa
     return dataset
 
 
+def check_dataset(config: RunConfig, dataset: PlaceDataset) -> tuple[str, ...]:
+    """Refuse a data set whose faults ``dataset.accept_faults`` does not list.
+
+    Returns:
+        What may spoil a result and does not stop the run.
+    """
+    from mlcore.data.soundness import require_sound
+
+    return require_sound(dataset, getattr(config.dataset.options, "accept_faults", ()))
+
+
 def assemble(config: RunConfig, *, progress: Progress = no_progress) -> Experiment:
     """Build everything a training run needs, without training.
 
@@ -93,6 +106,7 @@ def assemble(config: RunConfig, *, progress: Progress = no_progress) -> Experime
         ConfigError: The components do not fit together.
     """
     dataset = open_dataset(config, progress)
+    data_notes = check_dataset(config, dataset)
     config = with_input_size(config, dataset)
     planner = TuplePlanner(
         dataset.train,
@@ -137,6 +151,7 @@ def assemble(config: RunConfig, *, progress: Progress = no_progress) -> Experime
         influence=influence,
         miner=miner,
         loss=loss,
+        data_notes=data_notes,
     )
 
 

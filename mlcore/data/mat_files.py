@@ -81,6 +81,8 @@ class MatArray(NamedTuple):
     @property
     def what(self) -> str:
         """The class in words."""
+        if self.kind in _NUMERIC and self.flags & _COMPLEX:
+            return "complex numbers"
         return _CLASSES.get(self.kind, "numbers" if self.kind in _NUMERIC else "unknown")
 
     def refuse(self, wanted: str) -> DataError:
@@ -99,7 +101,7 @@ def read_mat(path: Path) -> dict[str, MatArray]:
     """
     data = memoryview(read_bounded(path))
     big_endian = _byte_order(path, data)
-    variables = {}
+    variables: dict[str, MatArray] = {}
     at, left = _HEADER_BYTES, MAX_BYTES
     while at < len(data):
         kind, content, following = _element(data, at, big_endian, str(path))

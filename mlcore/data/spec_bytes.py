@@ -1,4 +1,4 @@
-"""Spec files of data sets as bytes: read within a limit, described if they are something else."""
+"""Spec files of data sets as bytes: read within a limit, described if foreign."""
 
 from __future__ import annotations
 

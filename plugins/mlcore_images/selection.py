@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mlcore.data import MAX_EXAMPLES
 from mlcore.errors import ConfigError, DataError
-from mlcore_images.readers.listing import MAX_EXAMPLES, Listing, Mask, is_number, is_text
+from mlcore_images.readers.listing import Listing, Mask, is_number, is_text
 
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"(?P<low>{_NUMBER})?\.\.(?P<high>{_NUMBER})?")
