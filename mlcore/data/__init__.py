@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         file_names,
         nearest_m,
     )
-    from mlcore.data.geometry_checks import grid_step
+    from mlcore.data.geometry_checks import grid_step, too_fast
     from mlcore.data.image_files import ImageFiles, find_images
     from mlcore.data.image_formats import (
         DAMAGED_EXIF,
@@ -61,6 +61,7 @@ _HOME = {
     "read_mat": "mat_files",
     "require_sound": "soundness",
     "texts_of": "mat_files",
+    "too_fast": "geometry_checks",
     "wrap_rad": "positions",
 }
 
@@ -93,6 +94,7 @@ __all__ = [
     "read_mat",
     "require_sound",
     "texts_of",
+    "too_fast",
     "wrap_rad",
 ]
 

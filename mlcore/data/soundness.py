@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mlcore.data.checks import MAX_EXAMPLES, nearest_m
+from mlcore.data.checks import MAX_EXAMPLES, decode_sample, nearest_m
 from mlcore.data.geometry_checks import (
     LARGEST_CROWD,
     LARGEST_JUMP_M,
@@ -26,7 +26,7 @@ from mlcore.data.geometry_checks import (
 )
 from mlcore.data.leaks import shared_files
 from mlcore.errors import ConfigError, DataError, did_you_mean
-from mlcore.factories import Finding
+from mlcore.factories import Finding, Report
 from mlcore.protocols import PlaceDataset, PlaceTable, Split
 
 SPLITS = ("train", "validation", "test")
@@ -44,7 +44,8 @@ FAULTS: Mapping[str, str] = {
     "above {:.0f} m/s",
     "same-position": "images share one point with more than {} others",
     "coarse-grid": "positions are multiples of {:g} m, and images share them: digits are lost",
-    "shared-images": "test images are training images too: the same file, a link or a copy",
+    "damaged-files": "files of the download are damaged",
+    "shared-images": "images are both in train and test: the same file, a link or a copy",
 }
 """Names that ``dataset.accept_faults`` may list, and the message of each."""
 
@@ -109,6 +110,28 @@ def check_opened(
     if thorough:
         findings += _check_nearness(splits, near_radius_m)
     return findings
+
+
+def check_any(dataset: PlaceDataset, near_radius_m: float, *, full: bool) -> Report:
+    """Return the report on a data set that has no check of its own.
+
+    Args:
+        dataset: The data set.
+        near_radius_m: As of :func:`check_opened`.
+        full: Whether to decode every image, not a sample.
+    """
+    findings = check_opened(dataset, near_radius_m=near_radius_m)
+    findings += [Finding("info", note) for note in dataset.notes]
+    findings += check_splits(dataset)
+    splits = splits_of(dataset)
+    facts: dict[str, str | int | float] = {}
+    for name, split in splits.items():
+        facts[f"{name}: references"] = len(split.references)
+        facts[f"{name}: queries"] = len(split.queries)
+    images = _rows(splits).index
+    unreadable = "images cannot be decoded; replace them"
+    findings += decode_sample(dataset, images, full=full, unreadable=unreadable)
+    return Report(facts=facts, findings=tuple(findings))
 
 
 def check_splits(dataset: PlaceDataset) -> list[Finding]:

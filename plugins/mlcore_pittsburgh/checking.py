@@ -11,11 +11,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlcore.data import MAX_EXAMPLES, check_coverage, check_files, file_names
+from mlcore.data import (
+    MAX_EXAMPLES,
+    check_coverage,
+    check_files,
+    check_opened,
+    check_splits,
+    file_names,
+)
 from mlcore.errors import DataError
 from mlcore.factories import Finding, Report
 from mlcore.protocols import PlaceTable
-from mlcore_pittsburgh.config import PittsburghConfig
+from mlcore_pittsburgh.config import RADII, PittsburghConfig
 from mlcore_pittsburgh.dataset import PittsburghDataset, open_pittsburgh
 from mlcore_pittsburgh.splits import KNOWN_COUNTS, PARTS
 
@@ -42,8 +49,8 @@ def check_pittsburgh(config: PittsburghConfig, *, full: bool = False) -> Report:
     except DataError as error:
         return Report(findings=(Finding("fault", str(error)),))
     missing = missing_files(dataset)
-    findings = [Finding("info", note) for note in dataset.notes if note not in dataset.warnings]
-    findings += [Finding("warning", warning) for warning in dataset.warnings]
+    findings = check_opened(dataset, near_radius_m=RADII.near_radius_m)
+    findings += check_splits(dataset)
     findings += _counts(dataset)
     findings += check_files(
         dataset,

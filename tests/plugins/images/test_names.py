@@ -91,9 +91,9 @@ def test_names_are_parsed_or_refused(tmp_path, position, rest):
         headings_rad = None
     try:
         positions_m, _ = read_positions(listing, swap_axes=False)
-    except DataError as error:
-        assert "looks like degrees" in str(error)
-        assert abs(position[0]) <= 180 >= abs(position[1])
+    except DataError:
+        # Only what could be degrees may be refused.
+        assert max(map(abs, position)) <= 180
         return
     np.testing.assert_array_equal(positions_m, [position])
     assert headings_rad is None or np.isfinite(headings_rad).all()
