@@ -53,7 +53,7 @@ def train_and_judge(
         MlcoreError: The configuration, the data or the loss does not allow it.
     """
     from mlcore.evaluation.evaluate import device_of, judge, with_baselines
-    from mlcore.evaluation.results import to_document
+    from mlcore.evaluation.results import skipped_notes, to_document
     from mlcore.experiment import assemble
     from mlcore.reporting.figures.curves import save_curves
     from mlcore.training import fit
@@ -94,6 +94,7 @@ def train_and_judge(
             models, experiment.dataset, experiment.config, split=split, progress=progress
         )
     if first:
+        console.notes(skipped_notes(results))
         folder.write_json(folder.evaluation, to_document(results))
         save_curves(results, folder.plots / "metres.png")
     return Outcome(ending, results)

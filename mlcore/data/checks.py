@@ -109,7 +109,9 @@ def decode_sample(
 
 def _is_flat(image: Tensor) -> bool:
     """Return whether a grey image keeps hardly any structure; one level is a plain colour."""
-    levels = len(image[0].unique())
+    import torch
+
+    levels = int((torch.bincount(image[0].flatten(), minlength=256) > 0).sum())
     is_grey = bool((image[0] == image[1]).all() and (image[0] == image[2]).all())
     return is_grey and 1 < levels < _FEW_LEVELS
 

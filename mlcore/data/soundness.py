@@ -108,7 +108,7 @@ def check_opened(
     findings += _check_times(dataset, rows)
     findings += _check_leaks(dataset, splits, thorough=thorough)
     if thorough:
-        findings += _check_nearness(splits, near_radius_m)
+        findings += _check_nearness(rows, near_radius_m)
     return findings
 
 
@@ -293,10 +293,10 @@ def _check_leaks(
     return [_fault(dataset, "shared-images", (), shared)] if len(shared) else []
 
 
-def _check_nearness(splits: Mapping[str, Split], near_radius_m: float) -> list[Finding]:
-    if "train" not in splits or "test" not in splits:
-        return []
-    train_m, test_m = (_positions(splits[name]) for name in ("train", "test"))
+def _check_nearness(rows: Rows, near_radius_m: float) -> list[Finding]:
+    train_m, test_m = (
+        rows.positions_m[rows.split == SPLITS.index(name)] for name in ("train", "test")
+    )
     if not len(train_m) or not len(test_m):
         return []
     close = int((nearest_m(train_m, test_m) <= near_radius_m).sum())
@@ -306,10 +306,6 @@ def _check_nearness(splits: Mapping[str, Split], near_radius_m: float) -> list[F
 
 def _index(split: Split) -> NDArray[np.int64]:
     return np.unique(np.concatenate([split.references.index, split.queries.index]))
-
-
-def _positions(split: Split) -> NDArray[np.float64]:
-    return np.concatenate([split.references.positions_m, split.queries.positions_m])
 
 
 def suspicion(

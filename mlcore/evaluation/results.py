@@ -237,6 +237,12 @@ _COLUMNS = {
 }
 
 
+def skipped_notes(results: Sequence[Evaluation]) -> tuple[str, ...]:
+    """Return which images the evaluation left out, each once, for the user."""
+    skipped = dict.fromkeys(name for result in results for name in result.skipped)
+    return tuple(f"left out of the evaluation, unreadable: {name}" for name in skipped)
+
+
 def to_document(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     """Return the content of ``evaluation.json``."""
     return {"format": _FORMAT, "evaluations": [one.to_json() for one in evaluations]}

@@ -34,7 +34,7 @@ def run(argv: Sequence[str]) -> int:
     trained = reopen(options, words, parser)
 
     from mlcore.evaluation.evaluate import judge
-    from mlcore.evaluation.results import to_document
+    from mlcore.evaluation.results import skipped_notes, to_document
     from mlcore.reporting.tables import accuracy_table
 
     with console.progress() as progress:
@@ -45,6 +45,7 @@ def run(argv: Sequence[str]) -> int:
             split=options.split,
             progress=progress,
         )
+    console.notes(skipped_notes(results))
     document = to_document(results)
     out = options.out or trained.folder.evaluation
     trained.folder.write_json(out, document)
