@@ -71,6 +71,7 @@ class Experiment:
         influence: The influence function, for a loss that uses one.
         miner: The miner, for a loss that takes mined tuples.
         loss: The loss.
+        data_notes: Warnings about the data set, and its faults that the user accepts.
         input_notes: What the user should know of the network's input.
     """
 
@@ -83,12 +84,14 @@ class Experiment:
     influence: InfluenceFunction | None
     miner: Miner | None
     loss: Loss
+    data_notes: tuple[str, ...] = ()
     input_notes: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the data set and the sampler found and left out, for the user."""
-        return (*self.dataset.notes, *self.planner.notes, *self.input_notes)
+        dataset = self.dataset.notes
+        return (*dataset, *self.data_notes, *self.planner.notes, *self.input_notes)
 
 
 def open_dataset(config: RunConfig, progress: Progress = no_progress) -> PlaceDataset:
@@ -137,6 +140,17 @@ def _require_files(dataset: HasImageFiles, table: PlaceTable) -> None:
         )
 
 
+def check_dataset(config: RunConfig, dataset: PlaceDataset) -> tuple[str, ...]:
+    """Refuse a data set whose faults ``dataset.accept_faults`` does not list.
+
+    Returns:
+        What may spoil a result and does not stop the run.
+    """
+    from mlcore.data.soundness import require_sound
+
+    return require_sound(dataset, getattr(config.dataset.options, "accept_faults", ()))
+
+
 def assemble(
     config: RunConfig,
     *,
@@ -155,6 +169,7 @@ def assemble(
         ConfigError: The components do not fit together.
     """
     dataset = dataset or open_dataset(config, progress)
+    data_notes = check_dataset(config, dataset)
     config, input_notes = with_input_size(config, dataset)
 
     import torch
@@ -204,6 +219,7 @@ def assemble(
         influence=influence,
         miner=miner,
         loss=loss,
+        data_notes=data_notes,
         input_notes=input_notes,
     )
 
