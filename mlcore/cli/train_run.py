@@ -113,8 +113,9 @@ def _train_and_evaluate(
     if first:
         checked = check_budget(experiment, folder.path)
         console.notes([*experiment.notes, *checked, *tensorboard_notes()])
-        if experiment.weights is not None and new:
-            console.say(console.as_text(weights_table(experiment.weights)).rstrip())
+        if (weights := experiment.weights) is not None and new:
+            console.say(f"Weights from {weights.path} (SHA-256 {weights.sha256[:12]}...)")
+            console.say(console.as_text(weights_table(weights)).rstrip())
         toml = run_to_toml(experiment.config)
         if new:
             RunFolder.create(folder.path, toml)

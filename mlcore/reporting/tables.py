@@ -131,11 +131,7 @@ def weights_table(weights: LoadedWeights) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(
-        title=f"Weights from {weights.path} (SHA-256 {weights.sha256[:12]}...)",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("part")
     for what in ("fit", "missing in the file", "left over"):
         table.add_column(what, justify="right")

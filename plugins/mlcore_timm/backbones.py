@@ -112,7 +112,7 @@ class TimmBackbone(Backbone):
         self._is_transformer = hasattr(network, "patch_embed") and hasattr(network, "norm")
         self._is_transformer &= "num_prefix_tokens" in vars(network)
         self.patch_size = int(info["reduction"]) if self._is_transformer else 1
-        network.prune_intermediate_layers(stage, prune_norm=False, prune_head=True)
+        network.prune_intermediate_layers([stage], prune_norm=False, prune_head=True)
         self.network = network
         self._name, self._stage = name, stage
         self.tokens_as_maps = nn.Identity()
