@@ -96,7 +96,7 @@ def _train_and_evaluate(
     from mlcore.evaluation.recording import record
     from mlcore.experiment import assemble
     from mlcore.reporting.figures.curves import save_curves
-    from mlcore.reporting.tables import skipped_notes, weights_table
+    from mlcore.reporting.tables import skipped_notes
     from mlcore.training import fit, tensorboard_notes
     from mlcore.training.memory_estimate import check_budget
     from mlcore.training.strategy import Processes
@@ -113,9 +113,6 @@ def _train_and_evaluate(
     if first:
         checked = check_budget(experiment, folder.path)
         console.notes([*experiment.notes, *checked, *tensorboard_notes()])
-        if (weights := experiment.weights) is not None and new:
-            console.say(f"Weights from {weights.path} (SHA-256 {weights.sha256[:12]}...)")
-            console.say(console.as_text(weights_table(weights)).rstrip())
         toml = run_to_toml(experiment.config)
         if new:
             RunFolder.create(folder.path, toml)
@@ -157,6 +154,7 @@ def _describe(
         ConfigError: Something else than the run began with is not accepted.
     """
     from mlcore.evaluation.evaluate import device_of
+    from mlcore.reporting.tables import weights_table
     from mlcore.training.provenance import began_with, provenance_of, went_on
 
     now = provenance_of(experiment, registry)
@@ -170,12 +168,15 @@ def _describe(
             step=folder.newest_step(),
         )
     else:  # new, or killed before it was written
+        if (weights := experiment.weights) is not None:
+            console.say(f"Weights from {weights.path} (SHA-256 {weights.sha256[:12]}...)")
+            console.say(console.as_text(weights_table(weights)).rstrip())
         environment = describe_environment(
             registry.plugins,
             device=str(device_of(experiment.config.training.accelerator)),
             fingerprint=experiment.dataset.fingerprint,
             notes=experiment.notes,
-            weights=None if experiment.weights is None else experiment.weights.origin,
+            weights=None if weights is None else weights.origin,
         )
         environment = {**environment, **began_with(now)}
     folder.write_json(folder.environment, environment)
