@@ -48,9 +48,9 @@ def test_another_run_starts_from_the_trained_one(run, tmp_path, capsys):
     assert main(words) == 0
     told = capsys.readouterr().err
     assert f"Weights from {run / 'checkpoints'}" in told
-    assert [line.split() for line in told.splitlines() if line.startswith("projection")] == [
-        ["projection", "0", "2", "0"]
-    ]
+    assert [
+        line.split() for line in told.splitlines() if line.strip().startswith("projection")
+    ] == [["projection", "0", "2", "0"]]
 
 
 @pytest.mark.parametrize(
