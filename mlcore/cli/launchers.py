@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mlcore.cli.train_run import train_and_evaluate
-from mlcore.errors import ConfigError, MlcoreError, NonFiniteLossError, WorkerError
+from mlcore.errors import (
+    ConfigError,
+    MlcoreError,
+    NonFiniteLossError,
+    WorkerError,
+    require_library,
+)
 from mlcore.options import run_from_text
 from mlcore.registry.discovery import Registry
 from mlcore.run_folder import RunFolder
@@ -176,12 +182,9 @@ def on_slurm(
 
 
 def _slurm(num: int | None, folder: Path, options: Mapping[str, int | str]) -> Any:
-    try:
-        from submitit import SlurmExecutor
-    except ImportError:
-        raise ConfigError(
-            "--launcher slurm needs submitit: install mlcore-localization[cluster]"
-        ) from None
+    require_library("--launcher slurm", "submitit", "mlcore-localization[cluster]")
+    from submitit import SlurmExecutor
+
     at_once = {} if num is None else {"array_parallelism": num}
     try:
         executor = SlurmExecutor(folder)

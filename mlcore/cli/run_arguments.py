@@ -93,12 +93,12 @@ def reopen(options: Namespace, words: Sequence[str], parser: Parser) -> TrainedR
     registry = Registry.discover(block=options.block)
     config = reopen_run(folder.config, words, registry, own_options=parser.option_names())
 
-    from mlcore.experiment import open_dataset, restore
+    from mlcore.experiment import check_dataset, open_dataset, restore
 
     trained_as, model = restore(folder, registry)
     with console.progress() as progress:
         dataset = open_dataset(config, progress)
-    console.notes(dataset.notes)
+    console.notes([*dataset.notes, *check_dataset(config, dataset)])
     return TrainedRun(
         folder=folder, config=config, trained_as=trained_as, model=model, dataset=dataset
     )

@@ -19,7 +19,7 @@ from mlcore.cli.run_arguments import (
     parser_of_runs,
     require_within,
 )
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import ConfigError, DataError, require_library
 
 if TYPE_CHECKING:
     from mlcore.cli.parser import Parser
@@ -56,6 +56,7 @@ def run(argv: Sequence[str]) -> int:
     add_split(parser, "test", "validation")
     add_out_file(parser, PICTURE)
     options, words = parse(parser, argv)
+    require_library("mlcore explain", "captum", "mlcore-localization[figures]")
     if min(options.worst, options.best) < 0 or options.worst + options.best < 1:
         raise ConfigError(
             f"--worst {options.worst} --best {options.best}: there must be a query to explain"

@@ -20,7 +20,7 @@ from mlcore.cli.run_arguments import (
     parser_of_runs,
     require_within,
 )
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import ConfigError, DataError, require_library
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,6 +61,7 @@ def run(argv: Sequence[str]) -> int:
     add_split(parser, "test", "validation")
     add_out_file(parser, MOVIE)
     options, words = parse(parser, argv)
+    require_library("mlcore movie", "captum", "mlcore-localization[figures]")
     _require_usable(options)
     out = out_file(options, MOVIE)
 

@@ -22,7 +22,7 @@ from mlcore.cli.run_arguments import (
     short_names,
     untrained_model,
 )
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import ConfigError, DataError, require_library
 from mlcore.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ def _save_report(
     options: Namespace, words: Sequence[str], parser: Parser, out: Path
 ) -> Sequence[Evaluation]:
     """Write the report and return the results that its map shows."""
+    for library in ("jinja2", "captum", "openTSNE"):
+        require_library("mlcore report", library, "mlcore-localization[figures]")
     trained = reopen(Namespace(**{**vars(options), "run": options.runs[0]}), words, parser)
     results, others = _on_these_data(trained)
     from mlcore.reporting.report.page import save_report
