@@ -22,7 +22,7 @@ from mlcore.errors import DataError
 from mlcore.factories import BuildContext
 from mlcore.models.config import input_size
 from mlcore.options import Chosen, RunConfig, run_from_toml
-from mlcore.options.config import blamed_on, model_input_size
+from mlcore.options.config import attribute_errors, model_input_size
 from mlcore.protocols import InfluenceFunction, Loss, Miner, PlaceDataset, Progress, no_progress
 from mlcore.sampling.batches import TrainingBatches
 from mlcore.sampling.planner import TuplePlanner
@@ -231,5 +231,5 @@ def _sample_images(
 
 
 def _build(chosen: Chosen[Any], context: BuildContext) -> Any:
-    with blamed_on(chosen, "could not be built"):
+    with attribute_errors(chosen, "could not be built"):
         return chosen.factory.build(chosen.options, context)

@@ -27,14 +27,14 @@ class Outcome(NamedTuple):
 
     Attributes:
         ending: "finished", or how it was stopped; it can then be resumed.
-        results: Of the models judged; empty if it was stopped.
+        results: Of the evaluated models; empty if it was stopped.
     """
 
     ending: Literal["finished", "interrupted", "terminated"]
     results: list[Evaluation]
 
 
-def train_and_judge(
+def train_and_evaluate(
     config: RunConfig,
     registry: Registry,
     out: Path,
@@ -43,11 +43,11 @@ def train_and_judge(
     split: Literal["test", "validation"] = "test",
     may_launch: bool = False,
 ) -> Outcome:
-    """Train in the run folder ``out``, from its newest checkpoint if not ``new``, and judge.
+    """Train in the run folder ``out``, from its newest checkpoint if not ``new``; evaluate.
 
-    Of several processes each calls this; the first one writes and talks. Lightning starts
-    the others by the command of this process: only where that trains this run and no other
-    (``may_launch``) can it.
+    Each of several processes calls this; only the first one writes and prints. Lightning
+    starts the others with the command of this process, which works only where that command
+    trains this run and no other (``may_launch``).
 
     Raises:
         MlcoreError: The configuration, the data or the loss does not allow it.
@@ -64,7 +64,8 @@ def train_and_judge(
     if processes.launcher == "lightning" and processes.count > 1 and not may_launch:
         raise ConfigError(
             f"--training.devices {processes.devices} and --training.num_nodes "
-            f"{processes.num_nodes} are for mlcore train; here each run has one process"
+            f"{processes.num_nodes} only work with 'mlcore train'; here each run has one "
+            "process"
         )
     first = is_first()
     with _progress() as progress:
@@ -100,5 +101,5 @@ def train_and_judge(
 
 
 def _progress() -> AbstractContextManager[Progress]:
-    """Return the user's progress bars; of several processes the first one draws them."""
+    """Return the progress bars; of several processes only the first one draws them."""
     return console.progress() if is_first() else nullcontext(no_progress)

@@ -19,7 +19,7 @@ from mlcore.distributed import (
     sum_over_processes,
 )
 from mlcore.errors import DataError, FailedElsewhereError, MlcoreError, NonFiniteLossError
-from mlcore.options.config import blamed_on, known_limits
+from mlcore.options.config import attribute_errors, known_limits
 from mlcore.protocols import Batch, Pairs, Triplets
 from mlcore.sampling.batches import TrainingBatch, TrainingLoader
 from mlcore.seeding import derive_seed
@@ -197,7 +197,9 @@ class EmbeddingTask(pl.LightningModule):
     def _compare(
         self, embeddings: Tensor, batch: Batch, tuples: Pairs | Triplets | None
     ) -> JointLoss:
-        with blamed_on(self._experiment.config.loss, f"failed at step {self.global_step}"):
+        with attribute_errors(
+            self._experiment.config.loss, f"failed at step {self.global_step}"
+        ):
             return joint_loss(self.loss, embeddings, batch, tuples)
 
     def _record(self, output: JointLoss, item: TrainingBatch) -> None:

@@ -126,17 +126,17 @@ def test_bad_input_is_told_before_any_run(tmp_path, capsys):
     assert "did you mean 'triplet'" in refused(
         capsys, "--losses", "proposed,triplett", "--out", out
     )
-    assert "'a,a' has one of them twice" in refused(capsys, "--losses", "a,a", "--out", out)
-    assert "'0,x' is no comma-separated list" in refused(
+    assert "'a,a' contains a value twice" in refused(capsys, "--losses", "a,a", "--out", out)
+    assert "expected values separated by commas, got '0,x'" in refused(
         capsys, "--losses", "proposed", "--seeds", "0,x", "--out", out
     )
-    assert "use --losses and --seeds" in refused(
+    assert "--loss cannot be used in a comparison; use --losses" in refused(
         capsys, "--losses", "proposed", "--loss=triplet", "--out", out
     )
     assert not out.exists()
     out.mkdir()
     (out / "thesis.tex").touch()
-    assert "is not empty and holds no comparison" in refused(
+    assert "is not empty and does not hold a comparison" in refused(
         capsys, "--losses", "proposed", "--out", out
     )
 
@@ -152,7 +152,7 @@ def test_other_options_or_versions_are_not_mixed(compared, tmp_path, capsys):
     environment["versions"]["torch"] = "1.0"
     path.write_text(json.dumps(environment))
     message = refused(capsys, *words)
-    assert f"{path} cannot be compared: torch" in message
+    assert "cannot be compared: they were made with torch" in message
 
 
 def test_several_at_once_give_the_same(compared, tmp_path, capsys):
@@ -196,13 +196,13 @@ def test_options_vary(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--vary", "loss.beta"], "'loss.beta' is not OPTION,...=VALUE,..."),
-        (["--vary", "seed=1,2"], "'seed' cannot vary"),
+        (["--vary", "loss.beta"], "expected OPTION,...=VALUE,..., got 'loss.beta'"),
+        (["--vary", "seed=1,2"], "'seed' cannot be varied: use --seeds"),
         (["--vary", "loss.betta=1"], "did you mean '--loss.beta'"),
         (["--vary", "loss.beta=1", "--vary", "loss.beta=2"], "two options called 'beta'"),
         (["--parallel", "0"], "--parallel must be at least 1, got 0"),
         (["--slurm", "time=5"], "--slurm needs --launcher slurm"),
-        (["--slurm", "time"], "'time' is not KEY=VALUE,..."),
+        (["--slurm", "time"], "expected KEY=VALUE,..., got 'time'"),
         (["--launcher", "slurm"], "--launcher slurm: Could not detect"),
     ],
 )
@@ -289,7 +289,7 @@ def test_stopping_several_at_once_leaves_them_to_go_on(tmp_path):
         process.terminate()
         _, told = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "the same command goes on from here" in told
+    assert "run the same command again to continue" in told
     assert "Traceback" not in told
     begun = [path.parent.parent for path in out.glob("runs/*/checkpoints/*.ckpt")]
     assert 1 <= len(set(begun)) <= 2

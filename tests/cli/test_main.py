@@ -59,7 +59,7 @@ def test_version(capsys):
     [
         (["plugin"], "unknown command 'plugin'; did you mean 'plugins'?"),
         (["--versio"], "unknown option '--versio'; did you mean '--version'?"),
-        (["nonsense"], "unknown command 'nonsense'; known: compare, data, "),
+        (["nonsense"], "unknown command 'nonsense'; known: compare, completion, "),
     ],
 )
 def test_unknown_commands(capsys, argv, message):
@@ -143,10 +143,28 @@ def test_a_defect_of_ours_keeps_its_traceback(command):
         cli.main(["fake"])
 
 
-@pytest.mark.parametrize(("given", "code"), [(None, 0), (0, 0), (3, 3)])
-def test_a_command_that_exits(command, given, code):
+@pytest.mark.parametrize("given", [None, 0, 3, "bye"])
+def test_a_plugin_that_exits_is_an_error(command, capsys, given):
     command(raises(SystemExit(given)))
-    assert cli.main(["fake"]) == code
+    assert cli.main(["fake"]) == 2
+    assert f"ended the command with SystemExit({given!r})" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_of_every_command(capsys, name):
+    assert cli.main([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: mlcore {name}")
+    if name != "help":
+        assert cli.main(["help", name]) == 0
+        assert capsys.readouterr().out == shown
+
+
+def test_help_of_nothing_and_of_nonsense(capsys):
+    assert cli.main(["help"]) == 0
+    assert capsys.readouterr().out == cli.help_text() + "\n"
+    assert cli.main(["help", "trian"]) == 2
+    assert "unknown command 'trian'; did you mean 'train'?" in capsys.readouterr().err
 
 
 def test_sigterm_runs_finally_clauses_and_is_143(capsys, command):

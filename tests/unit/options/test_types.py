@@ -83,7 +83,7 @@ def test_types_that_cannot_be_shown(hint, default):
     ],
 )
 def test_defaults_that_a_file_could_not_keep(hint, default):
-    with pytest.raises(TypeError, match=r"field 'x' has the default .*, which is no "):
+    with pytest.raises(TypeError, match=r"field 'x' has the default .*, which is not of type "):
         check_options(
             make_dataclass("Config", [("x", hint, field(default_factory=lambda: default))])
         )
