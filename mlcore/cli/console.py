@@ -8,6 +8,7 @@ rich is imported when a table or a bar is drawn, not before.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -68,6 +69,11 @@ def notes(messages: Sequence[str]) -> None:
     """Write what a data set found or left out to stderr."""
     for message in messages:
         say(f"note: {message}")
+
+
+def is_wide() -> bool:
+    """Return whether there is room for details in a table."""
+    return not sys.stdout.isatty() or shutil.get_terminal_size().columns >= 100
 
 
 def printable(text: str) -> str:

@@ -89,7 +89,7 @@ class Option:
         """Raise ValueError if a number is outside the option's range."""
         for number in _numbers(value):
             if number not in self.range:
-                accepted = str(self.range) or "finite"
+                accepted = str(self.range) or ("a number" if self.range.infinite else "finite")
                 raise ValueError(f"must be {accepted}, got {plain_text(value)}")
 
 

@@ -61,7 +61,7 @@ def from_text(text: str, hint: Any) -> Any:
     for member in members(hint):
         try:
             return _parse(text, member)
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, RecursionError):
             continue
     raise ValueError(f"expected {type_name(hint)}, got {text!r}")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from mlcore.option_types import RelativeTo
 
 Layout = Literal["auto", "table", "names", "exif"]
 HeadingConvention = Literal["clockwise-from-north", "counterclockwise-from-east"]
@@ -20,7 +22,7 @@ class ImagesConfig:
     Attributes:
         root: Folder of the images; paths in the table are relative to it. none: the folder
             of the table.
-        table: CSV or Parquet file with a row for each image. none: positions.csv or
+        table: CSV or Parquet file with a row for each image, relative to root. none: positions.csv or
             positions.parquet in root, if there is one.
         layout: Where positions come from: a table, file names such as
             @easting@northing@.jpg, or the EXIF GPS of the images. auto takes the first of
@@ -39,7 +41,7 @@ class ImagesConfig:
     """
 
     root: Path | None = None
-    table: Path | None = None
+    table: Annotated[Path | None, RelativeTo("root")] = None
     layout: Layout = "auto"
     train: str = ""
     validation: str = ""

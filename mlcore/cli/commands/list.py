@@ -51,7 +51,8 @@ def run(argv: Sequence[str]) -> int:
         names = "\n".join(
             [registry.qualified_name(factory), *map("or {}".format, factory.aliases)]
         )
-        summary = "\n".join(text for text in (factory.summary, factory.source) if text)
+        texts = [factory.summary, factory.source if console.is_wide() else ""]
+        summary = "\n".join(text for text in texts if text)
         table.add_row(names, summary, plugin)
     console.show(table)
     _report_faulty(registry)
