@@ -12,7 +12,10 @@ from mlcore.cli.main import main
 REFUSED = {
     "no form": ([], "name the format to write, one of pittsburgh, robotcar"),
     "misspelt form": (["robocar"], "did you mean 'robotcar'?"),
-    "a data set that is no form": (["streets"], "cannot write the 'streets' format; choose one of"),
+    "a data set that is no form": (
+        ["streets"],
+        "cannot write the 'streets' format; choose one of",
+    ),
     "no source": (["robotcar", "--out", "x"], "--from is missing"),
     "misspelt source": (["robotcar", "--from", "stret"], "did you mean 'streets'?"),
     "misspelt option of the source": (

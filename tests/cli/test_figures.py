@@ -164,7 +164,10 @@ BAD_INPUT = {
     "panel": ("movie RUN --panel 9", "--panel must be between 32 and 2000 pixels, got 9"),
     "report form": ("report RUN --out x.pdf", "--out x.pdf must end in .html or .png"),
     "report of two": ("report RUN RUN --out x.html", "--out x.html: a report shows one run"),
-    "unused": ("report RUN --out x.png --whitening none", "--whitening has no effect on a picture"),
+    "unused": (
+        "report RUN --out x.png --whitening none",
+        "--whitening has no effect on a picture",
+    ),
 }
 
 
