@@ -22,8 +22,8 @@ class ImagesConfig:
     Attributes:
         root: Folder of the images; paths in the table are relative to it. none: the folder
             of the table.
-        table: CSV or Parquet file with a row for each image, relative to root. none: positions.csv or
-            positions.parquet in root, if there is one.
+        table: CSV or Parquet file with a row for each image, relative to root. none:
+            positions.csv or positions.parquet in root, if there is one.
         layout: Where positions come from: a table, file names such as
             @easting@northing@.jpg, or the EXIF GPS of the images. auto takes the first of
             these that is there.

@@ -88,7 +88,8 @@ def _candidates(before: Sequence[str], word: str) -> Iterable[str]:
     if parser.takes_run_options and last.startswith("--") and last not in by_flag:
         return _values(last, before[1:], parser)
     if word.startswith("-"):
-        return [*by_flag, *(_run_flags(before[1:], parser) if parser.takes_run_options else [])]
+        of_run = _run_flags(before[1:], parser) if parser.takes_run_options else []
+        return [*by_flag, *of_run]
     return [
         str(choice)
         for action in parser.actions()

@@ -61,9 +61,9 @@ class _Settings:
 
     def __init__(self, options: Namespace) -> None:
         self.dimensions = [
-            int(value) for value in _numbers("--dimensions", options, whole=True)
+            int(value) for value in _numbers("--dimensions", options.dimensions, whole=True)
         ]
-        self.spacings_m = _numbers("--spacings", options)
+        self.spacings_m = _numbers("--spacings", options.spacings)
         if min(self.dimensions) < 1:
             raise ConfigError(f"--dimensions must be at least 1, got {min(self.dimensions)}")
         if min(self.spacings_m) < 0:
@@ -174,8 +174,7 @@ def _at_dimension(results: Sequence[Evaluation], wanted: int) -> list[Evaluation
     return chosen
 
 
-def _numbers(option: str, options: Namespace, *, whole: bool = False) -> list[float]:
-    text = getattr(options, option.strip("-"))
+def _numbers(option: str, text: str, *, whole: bool = False) -> list[float]:
     kind = "integers" if whole else "numbers"
     try:
         values = [float(int(word) if whole else float(word)) for word in text.split(",")]
