@@ -48,7 +48,7 @@ def make_parser() -> Parser:
         "completion",
         "Print the completion script of a shell.",
         epilog="bash: add 'source <(mlcore completion bash)' to ~/.bashrc; zsh: the same with "
-        "zsh in ~/.zshrc; fish: mlcore completion fish > ~/.config/fish/completions/mlcore.fish",
+        "zsh in ~/.zshrc; fish: 'mlcore completion fish | source' in config.fish",
     )
     parser.add_argument("shell", choices=tuple(SCRIPTS), help="the shell")
     return parser
