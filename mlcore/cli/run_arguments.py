@@ -182,12 +182,12 @@ def open_run(
     registry = Registry.discover(block=block)
     config = reopen_run(folder.config, changes, registry, command=command)
 
-    from mlcore.experiment import open_dataset, restore
+    from mlcore.experiment import check_dataset, open_dataset, restore
 
     trained_as, model = restore(folder, registry)
     with console.progress() as progress:
         dataset = open_dataset(config, progress)
-    console.notes(dataset.notes)
+    console.notes([*dataset.notes, *check_dataset(config, dataset)])
     return TrainedRun(
         folder=folder, config=config, trained_as=trained_as, model=model, dataset=dataset
     )

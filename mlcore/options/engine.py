@@ -124,7 +124,7 @@ class EvaluationOptions:
 
     Attributes:
         whitening: Images that PCA whitening is fitted on: none (no whitening), train or
-            references.
+            references. auto: train if there are four images per dimension, else none.
         dimensions: Largest embedding dimension after whitening.
         whitening_images: Evenly spaced images that whitening is fitted on.
         spacing_m: Least distance (metres) between two references of a traversal; references
@@ -135,11 +135,16 @@ class EvaluationOptions:
         recall_at: Values of N for Recall@N.
         recall_radius_m: A reference within this distance (metres, inclusive) counts for
             Recall@N.
+        order_limits_m: Distances (metres) within which references are compared by order
+            accuracy.
+        ndcg_at: Numbers k of NDCG@k.
+        gain_cutoff_m: Distance (metres) at which the gain of NDCG, a sigmoid, is 1/2.
+        gain_steepness_per_m: Steepness (1/metre) of that gain.
         batch_size: Images embedded at once.
         baselines: Whether to evaluate the untrained network and the pixel baseline too.
     """
 
-    whitening: Literal["none", "train", "references"] = "train"
+    whitening: Literal["auto", "none", "train", "references"] = "auto"
     dimensions: Annotated[int, AT_LEAST_ONE] = 256
     whitening_images: Annotated[int, AT_LEAST_ONE] = 5000
     spacing_m: Annotated[float, NOT_NEGATIVE] = 0.0
@@ -147,6 +152,10 @@ class EvaluationOptions:
     auc_limits_m: Annotated[tuple[float, ...], POSITIVE] = (10.0, 25.0, 50.0)
     recall_at: Annotated[tuple[int, ...], AT_LEAST_ONE] = (1, 5, 10, 20)
     recall_radius_m: Annotated[float, NOT_NEGATIVE] = 25.0
+    order_limits_m: Annotated[tuple[float, ...], POSITIVE] = (10.0, 15.0, 25.0)
+    ndcg_at: Annotated[tuple[int, ...], AT_LEAST_ONE] = (10,)
+    gain_cutoff_m: Annotated[float, POSITIVE] = 15.0
+    gain_steepness_per_m: Annotated[float, POSITIVE] = 0.8
     batch_size: Annotated[int, AT_LEAST_ONE] = 64
     baselines: bool = True
 

@@ -65,7 +65,8 @@ def parse_run(
     Raises:
         ConfigError: An option, key or name does not exist (the nearest is named), belongs
             to a component that is not chosen, has a value of the wrong type or outside its
-            range, or chooses components that do not suit each other.
+            range, or chooses components that do not suit each other or whose libraries are
+            not installed.
     """
     return resolve_run(read_argv(argv), registry, command=command)
 
@@ -78,7 +79,12 @@ def resolve_run(
     Raises:
         ConfigError: As for :func:`parse_run`.
     """
-    return _resolve(with_files(given), registry, command)
+    config = _resolve(with_files(given), registry, command)
+    for section in COMPONENTS:
+        chosen: Chosen[Factory] | None = getattr(config, section)
+        if chosen is not None:
+            chosen.factory.require_libraries()
+    return config
 
 
 def run_from_toml(path: Path, registry: Registry) -> RunConfig:
@@ -134,7 +140,10 @@ def reopen_run(
     kept = read_toml(path)
     if any(item.section == "dataset" and item.chooses for item in changes):
         kept = [item for item in kept if item.section != "dataset"]
-    return _resolve([*kept, *changes], registry, command)
+    config = _resolve([*kept, *changes], registry, command)
+    for needed in (config.dataset, config.model):  # a trained network needs no loss
+        needed.factory.require_libraries()
+    return config
 
 
 def run_to_toml(config: RunConfig) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Memory = Literal["linear", "quadratic", "cubic"]
 NO_LIMITS: Mapping[str, str] = {}
+REQUIRES = {"pytorch_metric_learning": "mlcore-localization[pml]"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,7 @@ def tuple_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         mining="external",
         accepts=accepts,
@@ -90,6 +92,7 @@ def anchor_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         mining="external",
         accepts=Pairs,
@@ -119,6 +122,7 @@ def label_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         needs=frozenset({"labels"}),
         memory=memory,
@@ -157,6 +161,7 @@ def place_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         needs=frozenset({"labels"}),
         memory="linear",
@@ -179,6 +184,7 @@ def miner(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=_miner_build(pml_class, produces),
         produces=produces,
     )

@@ -183,24 +183,21 @@ def _do(tasks: Sequence[Task], launch: Launch, what: str) -> None:
 
 
 def _outcome(task: Task) -> str:
-    from mlcore.evaluation.comparison import AREA_M
-
     results = task.results()
     if isinstance(results, str):
         return f"diverged: {results}"
-    return f"has area {100 * _trained(results).area(AREA_M):.1f} %"
+    return f"has area {100 * _area(results):.1f} %"
 
 
-def _trained(results: Sequence[Evaluation]) -> Evaluation:
-    return next(result for result in results if result.model == "trained")
+def _area(results: Sequence[Evaluation]) -> float:
+    trained = next(result for result in results if result.model == "trained")
+    return trained.area(trained.protocol.area_limit_m)
 
 
 def _learning_rates(
     own: Namespace, folder: ComparisonFolder, configs: Mapping[Row, RunConfig], launch: Launch
 ) -> dict[Row, float]:
     """Return each row's learning rate, searched on validation if several are given."""
-    from mlcore.evaluation.comparison import AREA_M
-
     tasks: dict[tuple[Row, float], Task] = {}
     for row, config in configs.items():
         for rate in own.learning_rates:
@@ -218,7 +215,7 @@ def _learning_rates(
     areas: dict[Row, dict[float, float]] = {}
     for (row, rate), task in tasks.items():
         results = task.results()
-        area = -1.0 if isinstance(results, str) else _trained(results).area(AREA_M)
+        area = -1.0 if isinstance(results, str) else _area(results)
         areas.setdefault(row, {})[rate] = area
     return chosen | {
         row: max(by_rate, key=by_rate.__getitem__) for row, by_rate in areas.items()
@@ -301,8 +298,10 @@ def _report(
     entries: Sequence[Entry],
     partial: Sequence[PartialOption],
 ) -> None:
+    from rich.console import Group
+
     from mlcore.evaluation.comparison import to_document
-    from mlcore.reporting.comparison import comparison_table, save_comparison
+    from mlcore.reporting.comparison import comparison_tables, save_comparison
 
     reference = entries[0]
     document = to_document(entries, reference)
@@ -310,15 +309,13 @@ def _report(
         document["options_of_some_rows"] = [one._asdict() for one in partial]
     RunFolder(own.out).write_json(own.out / "comparison.json", document)
     save_comparison(entries, own.out / "metres.png")
-    table = comparison_table(entries, reference)
-    table.caption = "\n".join(map(str, partial)) or None
-    table.caption_justify = "left"
+    tables = Group(comparison_tables(entries, reference), *map(str, partial))
     with atomic_write(own.out / "table.txt") as file:
-        file.write(console.as_text(table).encode())
+        file.write(console.as_text(tables).encode())
     if own.json:
         console.write_json(document)
     else:
-        console.show(table)
+        console.show(tables)
     if any(
         config.sampling.hard_per_tuple and config.sampling.hard_features == "live"
         for config in configs.values()

@@ -98,6 +98,7 @@ def _target(name: str | None, registry: Registry) -> DatasetFactory:
             f"name the format to write, one of {formats}: mlcore data write FORMAT"
         )
     target = registry.resolve(DatasetFactory, name)
+    target.require_libraries()
     if target.write is None:
         raise ConfigError(f"mlcore cannot write the {name!r} format; choose one of {formats}")
     return target

@@ -15,6 +15,7 @@ from mlcore.cli.run_arguments import (
     parser_for_run,
     require_parent,
 )
+from mlcore.errors import ConfigError
 from mlcore.protocols import Progress
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ def make_parser() -> Parser:
         "evaluate", "Evaluate a trained model, also on other data or with other options."
     )
     add_split(parser, "test", "validation")
-    parser.add_argument("--out", type=Path, help="file to write (default: RUN/evaluation.json)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="file to write (default: RUN/evaluation.json, or a file in RUN/evaluations for "
+        "other data or options)",
+    )
     parser.add_json_option()
     return parser
 
@@ -37,27 +43,33 @@ def run(argv: Sequence[str]) -> int:
     parser = make_parser()
     options, changes = parser.parse_with_run_options(argv)
     require_parent(options.out, "--out")
+    if options.out is not None and options.out.exists():
+        raise ConfigError(f"--out {options.out} already exists; choose another file")
     trained = open_run(options.run, changes, options.block, parser.command)
 
-    from mlcore.evaluation.evaluate import judge
-    from mlcore.evaluation.results import to_document
-    from mlcore.reporting.tables import accuracy_table
+    from mlcore.evaluation.documents import to_document
+    from mlcore.evaluation.evaluate import evaluate_models
+    from mlcore.evaluation.recording import record
+    from mlcore.reporting.tables import result_tables, skipped_notes
 
     with console.progress() as progress:
-        results = judge(
+        results = evaluate_models(
             _models(trained, progress),
             trained.dataset,
             trained.config,
             split=options.split,
             progress=progress,
         )
-    document = to_document(results)
-    out = options.out or trained.folder.evaluation
-    trained.folder.write_json(out, document)
-    if options.json:
-        console.write_json(document)
+    console.notes(skipped_notes(results))
+    out = options.out
+    if out is None:
+        out = record(trained.folder, results)
     else:
-        console.show(accuracy_table(results))
+        trained.folder.write_json(out, to_document(results))
+    if options.json:
+        console.write_json(to_document(results))
+    else:
+        console.show(result_tables(results))
     console.say(f"Written: {out}")
     return 0
 

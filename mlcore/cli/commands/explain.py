@@ -17,12 +17,12 @@ from mlcore.cli.run_arguments import (
     parser_for_runs,
     require_within,
 )
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import ConfigError, DataError, require_library
 from mlcore.options import Command, RawOption
 
 if TYPE_CHECKING:
     from mlcore.cli.parser import Parser
-    from mlcore.evaluation.gradcam import ExplainedMatch
+    from mlcore.evaluation.gradcam import GradCamMatch
     from mlcore.evaluation.results import Evaluation
     from mlcore.protocols import PlaceDataset
     from mlcore.retrieval.embedder import Embedder
@@ -67,6 +67,7 @@ def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     parser = make_parser()
     options, changes = parser.parse_with_run_options(argv)
+    require_library("mlcore explain", "captum", "mlcore-localization[figures]")
     if min(options.worst, options.best) < 0 or options.worst + options.best < 1:
         raise ConfigError(
             "--worst and --best must not be negative, nor both 0, got "
@@ -83,7 +84,7 @@ def _draw(
     options: Namespace, changes: Sequence[RawOption], command: Command, out: Path
 ) -> None:
     from mlcore.evaluation.gradcam import explain_results
-    from mlcore.reporting.figures.gradcam import draw_rows, save_explained
+    from mlcore.reporting.figures.gradcam import draw_rows, save_gradcam
 
     with console.progress() as progress:
         # The last run decides which queries are worst: all are evaluated before any is drawn.
@@ -93,7 +94,7 @@ def _draw(
             split = getattr(dataset, options.split)
             evaluated.append((named.name, *named.evaluate(split, options.split, progress)))
         chosen = _chosen(options, dataset, evaluated[-1][2])
-        rows: dict[int, list[tuple[str, ExplainedMatch]]] = {index: [] for index in chosen}
+        rows: dict[int, list[tuple[str, GradCamMatch]]] = {index: [] for index in chosen}
         for name, embedder, results in evaluated:
             places = [_row_of(results, index, dataset) for index in chosen]
             found = explain_results(embedder, dataset, results, places, name=name)
@@ -109,7 +110,7 @@ def _draw(
         )
         for index, of_query in rows.items()
     ]
-    save_explained(pictures, out)
+    save_gradcam(pictures, out)
 
 
 def _chosen(options: Namespace, dataset: PlaceDataset, results: Evaluation) -> list[int]:

@@ -55,7 +55,7 @@ def run(argv: Sequence[str]) -> int:
         summary = "\n".join(text for text in texts if text)
         table.add_row(names, summary, plugin)
     console.show(table)
-    _report_faulty(registry)
+    _report_unusable(registry, KINDS[options.kind])
     return 0
 
 
@@ -69,10 +69,13 @@ def _as_json(plugin: str, factory: Factory) -> dict[str, object]:
     }
 
 
-def _report_faulty(registry: Registry) -> None:
+def _report_unusable(registry: Registry, kind: type[Factory]) -> None:
     for plugin in registry.plugins:
         if plugin.error:
             console.say(
                 f"plugin {plugin.name!r} is {plugin.status}: {plugin.error} "
                 f"(see 'mlcore plugins {plugin.name}')"
             )
+        if any(isinstance(factory, kind) for factory in plugin.factories):
+            for sentence in plugin.missing_libraries:
+                console.say(sentence)

@@ -18,7 +18,7 @@ from mlcore.cli.run_arguments import (
     parser_for_runs,
     require_within,
 )
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import ConfigError, DataError, require_library
 from mlcore.options import Command, RawOption
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mlcore.cli.parser import Parser
-    from mlcore.evaluation.gradcam import ExplainedMatch
+    from mlcore.evaluation.gradcam import GradCamMatch
     from mlcore.protocols import PlaceDataset, PlaceTable, Progress, Split
 
 MOVIE = "movie.mp4"
@@ -66,6 +66,7 @@ def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     parser = make_parser()
     options, changes = parser.parse_with_run_options(argv)
+    require_library("mlcore movie", "captum", "mlcore-localization[figures]")
     _require_usable(options)
     out = out_file(options, MOVIE)
 
@@ -97,7 +98,7 @@ def _frames(
     from mlcore.evaluation.gradcam import explain_results
     from mlcore.reporting.figures.gradcam import draw_rows
 
-    by_model: list[tuple[str, list[ExplainedMatch]]] = []
+    by_model: list[tuple[str, list[GradCamMatch]]] = []
     for named in models_of_runs(options, changes, command, progress):
         dataset = named.dataset
         split = _filmed(getattr(dataset, options.split), options)

@@ -131,6 +131,8 @@ def _evaluate(
     with console.progress() as progress:
         for named in models_of_runs(options, changes, command, progress):
             evaluation = replace(named.config.evaluation, dimensions=largest)
+            if evaluation.whitening == "auto":  # only whitening orders the dimensions
+                evaluation = replace(evaluation, whitening="train")
             if evaluation.whitening == "none":
                 raise ConfigError(
                     "--whitening none does not order the dimensions, so there is nothing to "

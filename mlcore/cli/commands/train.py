@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,15 +18,16 @@ from mlcore.cli.train_run import STOPPED, train_and_evaluate
 from mlcore.distributed import RUN_FOLDER, is_first, was_started_by_first
 from mlcore.errors import ConfigError, FailedElsewhereError
 from mlcore.options import (
+    Command,
     RawOption,
     RunConfig,
+    command_line_option,
     resolve_run,
-    run_from_toml,
     run_help,
     run_to_toml,
 )
 from mlcore.registry.discovery import Registry
-from mlcore.run_folder import RunFolder
+from mlcore.run_folder import KINDS, Kind, RunFolder
 
 _EXAMPLES = """examples:
   mlcore train
@@ -52,6 +53,13 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--resume", type=Path, metavar="RUN", help="continue the run in this folder"
     )
+    parser.add_argument(
+        "--accept-changes",
+        type=_kinds,
+        default=(),
+        metavar="KIND,...",
+        help="with --resume: continue although data, code or config have changed",
+    )
     parser.add_block_option()
     parser.add_argument(
         "--print-config", action="store_true", help="print the resolved TOML and stop"
@@ -70,7 +78,9 @@ def run(argv: Sequence[str]) -> int:
         console.write(f"{parser.format_help()}\n{_EXAMPLES}\n{run_help(options, registry)}")
         return 0
     if own.resume is not None:
-        return _resume(own, options, registry)
+        return _resume(own, options, registry, parser.command)
+    if own.accept_changes:
+        raise ConfigError("--accept-changes only works with --resume")
     config = resolve_run(options, registry, command=parser.command)
     if own.print_config:
         console.write(run_to_toml(config))
@@ -83,25 +93,36 @@ def run(argv: Sequence[str]) -> int:
     return _train(own, config, registry, out, new=True)
 
 
-def _resume(own: Namespace, options: Sequence[RawOption], registry: Registry) -> int:
-    if options or own.out is not None:
-        extra = options[0].label if options else "--out"
-        raise ConfigError(
-            f"--resume takes every option from the run's config.toml; remove {extra}"
-        )
+def _resume(
+    own: Namespace, options: Sequence[RawOption], registry: Registry, command: Command
+) -> int:
+    """Continue a run; options that change no number may be given, others must be accepted."""
+    if own.out is not None:
+        raise ConfigError("--resume continues in the run's own folder; remove --out")
     folder = RunFolder.open(own.resume)
-    config = run_from_toml(folder.config, registry)
+    kept = command_line_option("--config", str(folder.config))
+    config = resolve_run([kept, *options], registry, command=command)
     return _train(own, config, registry, folder.path, new=False)
+
+
+def _kinds(text: str) -> tuple[Kind, ...]:
+    """Return the kinds of changes that a user accepts."""
+    kinds = tuple(kind for kind in KINDS if kind in text.split(","))
+    if not kinds or set(text.split(",")) != set(kinds):
+        raise ArgumentTypeError(f"expected some of {', '.join(KINDS)}, got {text!r}")
+    return kinds
 
 
 def _train(
     own: Namespace, config: RunConfig, registry: Registry, out: Path, *, new: bool
 ) -> int:
-    from mlcore.evaluation.results import to_document
-    from mlcore.reporting.tables import accuracy_table
+    from mlcore.evaluation.documents import to_document
+    from mlcore.reporting.tables import result_tables
 
     try:
-        ending, results = train_and_evaluate(config, registry, out, new=new, may_launch=True)
+        ending, results, warnings = train_and_evaluate(
+            config, registry, out, new=new, may_launch=True, accepted=own.accept_changes
+        )
     except FailedElsewhereError as error:
         # Lightning kills the first process, which reports why, if one it started fails.
         return 0 if was_started_by_first() else error.exit_code
@@ -111,9 +132,13 @@ def _train(
         console.say(f"Stopped and saved; continue with: mlcore train --resume {out}")
         return STOPPED[ending]
     if own.json:
-        console.write_json({**to_document(results), "run": str(out)})
+        console.write_json(
+            {**to_document(results), "run": str(out), "warnings": list(warnings)}
+        )
     else:
-        console.show(accuracy_table(results))
+        console.show(result_tables(results))
+    for warning in warnings:
+        console.say(f"warning: {warning}")
     console.say(f"Run folder: {out}")
     return 0
 

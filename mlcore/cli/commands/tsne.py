@@ -14,7 +14,7 @@ from mlcore.cli.run_arguments import (
     out_file,
     parser_for_runs,
 )
-from mlcore.errors import DataError
+from mlcore.errors import DataError, require_library
 from mlcore.options import Command, RawOption
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     parser = make_parser()
     options, changes = parser.parse_with_run_options(argv)
+    if options.method != "pca":
+        require_library("t-SNE", "openTSNE", "mlcore-localization[figures]")
     out = out_file(options, PICTURE)
     split, found = _project(options, changes, parser.command)
 
