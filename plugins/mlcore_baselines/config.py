@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +21,9 @@ class GeometricPairsOptions:
             headings are known; None takes the sampler's, 180 sets no limit.
     """
 
-    near_radius_m: float | None = None
-    far_radius_m: float | None = None
-    heading_limit_deg: float | None = None
+    near_radius_m: Annotated[float | None, POSITIVE] = None
+    far_radius_m: Annotated[float | None, POSITIVE] = None
+    heading_limit_deg: Annotated[float | None, Range(at_least=0, at_most=180)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +42,10 @@ class GeometricTripletsOptions:
             cube of the batch size.
     """
 
-    near_radius_m: float | None = None
-    far_radius_m: float | None = None
-    heading_limit_deg: float | None = None
-    max_triplets_per_anchor: int | None = None
+    near_radius_m: Annotated[float | None, POSITIVE] = None
+    far_radius_m: Annotated[float | None, POSITIVE] = None
+    heading_limit_deg: Annotated[float | None, Range(at_least=0, at_most=180)] = None
+    max_triplets_per_anchor: Annotated[int | None, AT_LEAST_ONE] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,7 @@ class TripletOptions:
             should be.
     """
 
-    margin: float = 0.1
+    margin: Annotated[float, NOT_NEGATIVE] = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +70,8 @@ class QuadrupletOptions:
         second_margin: The same of far images and the tuple's other-far image.
     """
 
-    margin: float = 0.1
-    second_margin: float = 0.2
+    margin: Annotated[float, NOT_NEGATIVE] = 0.1
+    second_margin: Annotated[float, NOT_NEGATIVE] = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +87,10 @@ class TripletHuberOptions:
         embedding_scale: Divides squared embedding distances in that term.
     """
 
-    margin: float = 0.1
-    huber_weight: float = 0.5
-    near_radius_m: float | None = None
-    embedding_scale: float = 2.0
+    margin: Annotated[float, NOT_NEGATIVE] = 0.1
+    huber_weight: Annotated[float, NOT_NEGATIVE] = 0.5
+    near_radius_m: Annotated[float | None, POSITIVE] = None
+    embedding_scale: Annotated[float, POSITIVE] = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +102,8 @@ class LogRatioOptions:
         embedding_floor: Smaller embedding distances count as this, without a gradient.
     """
 
-    position_floor_m: float = 1.0
-    embedding_floor: float = 1e-3
+    position_floor_m: Annotated[float, POSITIVE] = 1.0
+    embedding_floor: Annotated[float, POSITIVE] = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +120,11 @@ class PaperMultiSimilarityOptions:
             radius, or ignored.
     """
 
-    alpha: float = 2.0
-    beta: float = 50.0
+    alpha: Annotated[float, POSITIVE] = 2.0
+    beta: Annotated[float, POSITIVE] = 50.0
     base: float = 1.0
     mining: bool = True
-    epsilon: float = 0.1
+    epsilon: Annotated[float, NOT_NEGATIVE] = 0.1
     across_tuples: Literal["geometry", "ignore"] = "geometry"
 
 
@@ -134,4 +136,4 @@ class GeneralizedContrastiveOptions:
         margin: Embedding distance beyond which dissimilar pairs cost nothing.
     """
 
-    margin: float = 0.5
+    margin: Annotated[float, NOT_NEGATIVE] = 0.5

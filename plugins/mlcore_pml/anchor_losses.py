@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from mlcore.option_types import POSITIVE
 from mlcore_pml.factories import anchor_loss
 
 
@@ -15,7 +17,7 @@ class AngularOptions:
         alpha: Largest angle (degrees) at a negative under which a positive pair is seen.
     """
 
-    alpha: float = 40.0
+    alpha: Annotated[float, POSITIVE] = 40.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,7 @@ class NcaOptions:
         softmax_scale: Scale of the squared embedding distances.
     """
 
-    softmax_scale: float = 1.0
+    softmax_scale: Annotated[float, POSITIVE] = 1.0
 
 
 LOSSES = (

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mlcore import BuildContext, ConfigError, LossFactory, MinerFactory, Pairs, Triplets
+from mlcore.option_types import POSITIVE, Range
 
 if TYPE_CHECKING:
     from mlcore_pml.adapter import PmlAnchorLoss, PmlMiner, PmlPlaceLoss, PmlTupleLoss
@@ -32,9 +33,9 @@ class GeometryOptions:
             where headings are known; None takes the sampler's, 180 sets no limit.
     """
 
-    near_radius_m: float | None = None
-    far_radius_m: float | None = None
-    heading_limit_deg: float | None = None
+    near_radius_m: Annotated[float | None, POSITIVE] = None
+    far_radius_m: Annotated[float | None, POSITIVE] = None
+    heading_limit_deg: Annotated[float | None, Range(at_least=0, at_most=180)] = None
 
 
 def tuple_loss(

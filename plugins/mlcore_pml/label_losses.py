@@ -6,8 +6,9 @@ Two images on two sides of a cell's edge are negatives here, however near.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE
 from mlcore_pml.factories import label_loss
 
 
@@ -24,7 +25,7 @@ class FastApOptions:
         num_bins: Bins of the histogram of squared embedding distances.
     """
 
-    num_bins: int = 10
+    num_bins: Annotated[int, AT_LEAST_ONE] = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +42,10 @@ class RankedListOptions:
         Tp: Temperature of the weights of positives.
     """
 
-    margin: float = 0.4
+    margin: Annotated[float, NOT_NEGATIVE] = 0.4
     Tn: float = 5.0
     imbalance: float = 0.5
-    alpha: float | None = None
+    alpha: Annotated[float | None, POSITIVE] = None
     Tp: float = 0.0
 
 
@@ -60,9 +61,9 @@ class PnpOptions:
     """
 
     variant: Literal["Ds", "Dq", "Iu", "Ib", "O"] = "O"
-    b: float = 2.0
-    alpha: float = 1.0
-    anneal: float = 0.01
+    b: Annotated[float, POSITIVE] = 2.0
+    alpha: Annotated[float, POSITIVE] = 1.0
+    anneal: Annotated[float, POSITIVE] = 0.01
 
 
 LOSSES = (

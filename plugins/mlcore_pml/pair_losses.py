@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from mlcore.option_types import NOT_NEGATIVE, POSITIVE
 from mlcore_pml.factories import tuple_loss
 
 
@@ -18,8 +20,8 @@ class MultiSimilarityOptions:
             project follows has 1).
     """
 
-    alpha: float = 2.0
-    beta: float = 50.0
+    alpha: Annotated[float, POSITIVE] = 2.0
+    beta: Annotated[float, POSITIVE] = 50.0
     base: float = 0.5
 
 
@@ -32,8 +34,8 @@ class ContrastiveOptions:
         neg_margin: Negative pairs beyond this embedding distance cost nothing.
     """
 
-    pos_margin: float = 0.0
-    neg_margin: float = 1.0
+    pos_margin: Annotated[float, NOT_NEGATIVE] = 0.0
+    neg_margin: Annotated[float, NOT_NEGATIVE] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class NTXentOptions:
         temperature: Cosine similarities are divided by it.
     """
 
-    temperature: float = 0.07
+    temperature: Annotated[float, POSITIVE] = 0.07
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,7 @@ class SupConOptions:
         temperature: Cosine similarities are divided by it.
     """
 
-    temperature: float = 0.1
+    temperature: Annotated[float, POSITIVE] = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +70,8 @@ class CircleOptions:
         gamma: Scale of the similarities.
     """
 
-    m: float = 0.4
-    gamma: float = 80.0
+    m: Annotated[float, NOT_NEGATIVE] = 0.4
+    gamma: Annotated[float, POSITIVE] = 80.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +83,8 @@ class LiftedStructureOptions:
         neg_margin: Embedding distance that negative pairs should exceed.
     """
 
-    pos_margin: float = 0.0
-    neg_margin: float = 1.0
+    pos_margin: Annotated[float, NOT_NEGATIVE] = 0.0
+    neg_margin: Annotated[float, NOT_NEGATIVE] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +96,8 @@ class IntraPairVarianceOptions:
         neg_eps: Negative pairs may be this share more similar than they are on average.
     """
 
-    pos_eps: float = 0.01
-    neg_eps: float = 0.01
+    pos_eps: Annotated[float, NOT_NEGATIVE] = 0.01
+    neg_eps: Annotated[float, NOT_NEGATIVE] = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +109,8 @@ class SignalToNoiseOptions:
         neg_margin: Negative pairs with a larger noise-to-signal ratio cost nothing.
     """
 
-    pos_margin: float = 0.0
-    neg_margin: float = 1.0
+    pos_margin: Annotated[float, NOT_NEGATIVE] = 0.0
+    neg_margin: Annotated[float, NOT_NEGATIVE] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +122,8 @@ class TupletMarginOptions:
         scale: Scale of the cosine similarities.
     """
 
-    margin: float = 5.73
-    scale: float = 64.0
+    margin: Annotated[float, NOT_NEGATIVE] = 5.73
+    scale: Annotated[float, POSITIVE] = 64.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +137,10 @@ class ThresholdConsistentMarginOptions:
         margin_minus: Cosine similarity that negative pairs should stay below.
     """
 
-    lambda_plus: float = 1.0
-    lambda_minus: float = 1.0
-    margin_plus: float = 0.9
-    margin_minus: float = 0.5
+    lambda_plus: Annotated[float, NOT_NEGATIVE] = 1.0
+    lambda_minus: Annotated[float, NOT_NEGATIVE] = 1.0
+    margin_plus: Annotated[float, NOT_NEGATIVE] = 0.9
+    margin_minus: Annotated[float, NOT_NEGATIVE] = 0.5
 
 
 LOSSES = (

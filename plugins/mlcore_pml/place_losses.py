@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE
 from mlcore_pml.factories import place_loss
 
 
@@ -17,8 +19,8 @@ class ProxyAnchorOptions:
         alpha: Scale of the similarities.
     """
 
-    margin: float = 0.1
-    alpha: float = 32.0
+    margin: Annotated[float, NOT_NEGATIVE] = 0.1
+    alpha: Annotated[float, POSITIVE] = 32.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class ProxyNcaOptions:
         softmax_scale: Scale of the squared embedding distances.
     """
 
-    softmax_scale: float = 1.0
+    softmax_scale: Annotated[float, POSITIVE] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +43,8 @@ class ArcFaceOptions:
         scale: Scale of the cosine similarities.
     """
 
-    margin: float = 28.6
-    scale: float = 64.0
+    margin: Annotated[float, NOT_NEGATIVE] = 28.6
+    scale: Annotated[float, POSITIVE] = 64.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +57,9 @@ class SubCenterArcFaceOptions:
         sub_centers: Weights a place; the most similar one counts.
     """
 
-    margin: float = 28.6
-    scale: float = 64.0
-    sub_centers: int = 3
+    margin: Annotated[float, NOT_NEGATIVE] = 28.6
+    scale: Annotated[float, POSITIVE] = 64.0
+    sub_centers: Annotated[int, AT_LEAST_ONE] = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +71,8 @@ class CosFaceOptions:
         scale: Scale of the cosine similarities.
     """
 
-    margin: float = 0.35
-    scale: float = 64.0
+    margin: Annotated[float, NOT_NEGATIVE] = 0.35
+    scale: Annotated[float, POSITIVE] = 64.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,7 @@ class NormalizedSoftmaxOptions:
         temperature: Cosine similarities are divided by it.
     """
 
-    temperature: float = 0.05
+    temperature: Annotated[float, POSITIVE] = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +97,10 @@ class SoftTripleOptions:
         margin: Subtracted from the cosine similarity of an image and its place.
     """
 
-    centers_per_class: int = 10
-    la: float = 20.0
-    gamma: float = 0.1
-    margin: float = 0.01
+    centers_per_class: Annotated[int, AT_LEAST_ONE] = 10
+    la: Annotated[float, POSITIVE] = 20.0
+    gamma: Annotated[float, POSITIVE] = 0.1
+    margin: Annotated[float, NOT_NEGATIVE] = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from mlcore import Triplets
+from mlcore.option_types import NOT_NEGATIVE, POSITIVE
 from mlcore_pml.factories import tuple_loss
 
 
@@ -19,7 +21,7 @@ class TripletMarginOptions:
         smooth_loss: Softplus in place of the hinge.
     """
 
-    margin: float = 0.05
+    margin: Annotated[float, NOT_NEGATIVE] = 0.05
     swap: bool = False
     smooth_loss: bool = False
 
@@ -33,8 +35,8 @@ class MarginOptions:
         beta: Middle of the gap, an embedding distance. (PML can also learn it.)
     """
 
-    margin: float = 0.2
-    beta: float = 1.2
+    margin: Annotated[float, NOT_NEGATIVE] = 0.2
+    beta: Annotated[float, POSITIVE] = 1.2
 
 
 LOSSES = (

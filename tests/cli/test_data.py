@@ -44,7 +44,7 @@ def test_a_missing_file_is_a_fault_named(capsys, photos):
 
 def test_a_data_set_without_check_says_which_have_one(capsys):
     assert main(["data", "check", "--dataset", "streets"]) == 2
-    assert "these have: images" in capsys.readouterr().err
+    assert "these do: images" in capsys.readouterr().err
 
 
 def test_a_sample_is_decoded_or_all(capsys, photos, monkeypatch):
@@ -76,7 +76,7 @@ def test_a_bare_name_and_its_options(capsys, photos):
 
 def test_what_needs_no_preparation_says_what_does(capsys, tmp_path):
     assert main(["data", "prepare", "streets", "--out", str(tmp_path)]) == 2
-    assert "these have one: robotcar" in capsys.readouterr().err
+    assert "these do: robotcar" in capsys.readouterr().err
     assert main(["data", "prepare", "robotcar", "--root", str(tmp_path)]) == 2
-    assert "--out is not set" in capsys.readouterr().err
+    assert "--out is missing" in capsys.readouterr().err
     assert main(["data", "check", "streets", "--out", str(tmp_path)]) == 2
