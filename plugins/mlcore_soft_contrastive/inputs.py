@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from numbers import Real
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ def _require_influence_function(influence: object) -> None:
     """Raise ConfigError unless ``influence`` is a function with its support."""
     instance = callable(influence) and not isinstance(influence, type)
     names = ("support_m", "repulsion_start_m")
-    if instance and all(isinstance(getattr(influence, n, None), float | int) for n in names):
+    if instance and all(isinstance(getattr(influence, n, None), Real) for n in names):
         return
     raise ConfigError(
         f"loss: influence must be an influence function, such as Sigmoid(cutoff_m=15.0), got "
@@ -130,7 +131,7 @@ def _tensor(name: str, values: ArrayLike, device: torch.device) -> Tensor:
     if not isinstance(values, Tensor):
         try:
             # Through NumPy, which keeps Python's floats float64.
-            return torch.as_tensor(np.asarray(values), device=device)
+            return torch.tensor(np.asarray(values), device=device)
         except (TypeError, ValueError) as error:
             raise TypeError(
                 f"{name} must be a tensor or an array of numbers: {error}"

@@ -128,7 +128,9 @@ def test_half_precision_embeddings(dtype: torch.dtype, device: str) -> None:
     _, grad, name = evaluate(half, positions, mining=False)
     assert name == "cupy"
     assert grad.dtype == dtype
-    assert (grad.double() - expected).norm() < 2 * torch.finfo(dtype).eps * expected.norm()
+    # Rounded to half precision at the end; float16 has a coarsest spacing of 2^-24 near 0.
+    rounding = torch.finfo(dtype).eps * expected.norm() + 2**-24 * math.sqrt(grad.numel())
+    assert (grad.double() - expected).norm() < rounding
 
 
 def test_inside_autocast(device: str) -> None:

@@ -78,17 +78,19 @@ class TorchBackend:
             return torch.stack(
                 [(view.p * attracting).sum(dim=1), (view.n * repelling).sum(dim=1)]
             )
-        exponents = torch.stack(
-            [
+        found = []
+        for k, exponents in enumerate(
+            (
                 (config.alpha * (config.base - view.p)).masked_fill_(~attracting, -torch.inf),
                 (config.beta * (view.n - config.base)).masked_fill_(~repelling, -torch.inf),
-            ]
-        )
-        before = view.side.shifts[:, view.span]
-        shifts = torch.maximum(before, exponents.amax(dim=2).double())
-        view.side.sums[:, view.span] *= torch.exp(before - shifts)
-        view.side.shifts[:, view.span] = shifts
-        return torch.exp(exponents - shifts[:, :, None].to(exponents.dtype)).sum(dim=2)
+            )
+        ):
+            sums, before = view.side.sums[k, view.span], view.side.shifts[k, view.span]
+            shift = torch.maximum(before, exponents.amax(dim=1).double())
+            sums *= torch.exp(before - shift)
+            before.copy_(shift)
+            found.append(torch.exp(exponents - shift[:, None].to(exponents.dtype)).sum(dim=1))
+        return torch.stack(found)
 
     def _row_gradient(self, view: _Pairs) -> Tensor:
         """Return the derivative of the rows' own terms by each similarity."""

@@ -125,16 +125,16 @@ class _TiledLoss(torch.autograd.Function):
         x, y = ctx.x, ctx.y
         attraction, repulsion = (g.double()[plan.rows.order] for g in gradients)
         plan.state.start_gradient(attraction, repulsion)
-        device = attraction.device.type
-        with torch.autocast(device, enabled=False), plan.products.rounding():
+        # Also if backward is called inside autocast, products are as configured.
+        with torch.autocast(x.values.device.type, enabled=False), plan.products.rounding():
             by_x, by_y = ctx.walk.differentiate(
                 repulsion.abs().amax(), needs_columns=ctx.needs_input_grad[1]
             )
-        return (
-            _unsorted(x.chain(by_x), plan.rows).to(x.dtype),
-            None if by_y is None else _unsorted(y.chain(by_y), plan.columns).to(y.dtype),
-            None,
-        )
+            return (
+                _unsorted(x.chain(by_x), plan.rows).to(x.dtype),
+                None if by_y is None else _unsorted(y.chain(by_y), plan.columns).to(y.dtype),
+                None,
+            )
 
 
 class _Walk:

@@ -130,7 +130,7 @@ Evaluate = Callable[..., tuple[Tensor, Tensor, str]]
         (300, 8.0, {"base": -2.0}),
         (300, 500.0, {"alpha": 50.0, "base": 2.0}),
         (300, 20.0, {"alpha": 300.0, "beta": 500.0}),
-        (40, 60.0, {"alpha": 1e4, "beta": 1e5, "base": 0.5}),
+        (40, 60.0, {"alpha": 1e3, "beta": 2e3, "base": 0.5}),
         (40, 1.0, {"alpha": 5000.0, "base": 0.01, "influence": Sigmoid(cutoff_m=0.001)}),
     ],
 )
