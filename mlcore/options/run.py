@@ -38,9 +38,14 @@ def parse_run(
     Raises:
         ConfigError: An option, key or name does not exist (the nearest is named), belongs
             to a component that is not chosen, has a value of the wrong type, or chooses
-            components that do not fit together.
+            components that do not fit together or whose libraries are not installed.
     """
-    return _resolve(_read(argv), registry, own_options)
+    config = _resolve(_read(argv), registry, own_options)
+    for section in COMPONENTS:
+        chosen: Chosen[Factory] | None = getattr(config, section)
+        if chosen is not None:
+            chosen.factory.require_libraries()
+    return config
 
 
 def run_from_toml(path: Path, registry: Registry) -> RunConfig:
@@ -93,7 +98,10 @@ def reopen_run(
     kept = read_toml(path)
     if any(item.section == "dataset" and item.option == "name" for item in words):
         kept = [item for item in kept if item.section != "dataset"]
-    return _resolve([*kept, *words], registry, own_options)
+    config = _resolve([*kept, *words], registry, own_options)
+    for needed in (config.dataset, config.model):  # a trained network needs no loss
+        needed.factory.require_libraries()
+    return config
 
 
 def _in_full(item: Given) -> Given:
@@ -227,14 +235,24 @@ def _with_radii(sampling: Any, dataset: Factory) -> Any:
 def _construct(config: type[Any], values: Mapping[str, Any], title: str) -> Any:
     """Return the dataclass of a section; what its own checks refuse is the user's error."""
     defaults = config()
+    bases = {
+        one.name: values.get(one.metadata.get("relative_to", "")) for one in fields(config)
+    }
     anchored = {
-        name: value if value == getattr(defaults, name) else _anchored(value)
+        name: value
+        if value == getattr(defaults, name) or _lies_in(bases.get(name), value)
+        else _anchored(value)
         for name, value in values.items()
     }
     try:
         return config(**anchored)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{title}: {error}") from error
+
+
+def _lies_in(base: Any, value: Any) -> bool:
+    """Return whether a path is found below another option, whose place it then shares."""
+    return isinstance(base, Path) and isinstance(value, Path) and (base / value).exists()
 
 
 def _anchored(value: Any) -> Any:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Memory = Literal["linear", "quadratic", "cubic"]
 NO_LIMITS: Mapping[str, str] = {}
+REQUIRES = {"pytorch_metric_learning": "mlcore-localization[pml]"}
 
 
 COSINE = Range(at_least=-1, at_most=1)
@@ -74,6 +75,7 @@ def tuple_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         mining="external",
         accepts=accepts,
@@ -104,6 +106,7 @@ def anchor_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         mining="external",
         accepts=Pairs,
@@ -133,6 +136,7 @@ def label_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         needs=frozenset({"labels"}),
         memory=memory,
@@ -171,6 +175,7 @@ def place_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         needs=frozenset({"labels"}),
         memory="linear",
@@ -193,6 +198,7 @@ def miner(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=_miner_build(pml_class, produces),
         produces=produces,
     )
