@@ -8,17 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE
-from mlcore_pml.factories import label_loss
+from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Range
+from mlcore_pml.factories import PmlOptions, label_loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class NPairsOptions:
+class NPairsOptions(PmlOptions):
     """Options of ``pml-n-pairs``."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FastApOptions:
+class FastApOptions(PmlOptions):
     """Options of ``pml-fast-ap``.
 
     Attributes:
@@ -29,7 +29,7 @@ class FastApOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankedListOptions:
+class RankedListOptions(PmlOptions):
     """Options of ``pml-ranked-list``.
 
     Attributes:
@@ -38,19 +38,19 @@ class RankedListOptions:
         Tn: Temperature of the weights of negatives (no default in PML; the largest that
             PML does not warn of).
         imbalance: Weight of the negatives, from 0 to 1; the positives have the rest.
-        alpha: Embedding distance of negatives; None is 1 + margin / 2.
+        alpha: Embedding distance of negatives; none: 1 + margin / 2.
         Tp: Temperature of the weights of positives.
     """
 
     margin: Annotated[float, NOT_NEGATIVE] = 0.4
-    Tn: float = 5.0
-    imbalance: float = 0.5
-    alpha: Annotated[float | None, POSITIVE] = None
-    Tp: float = 0.0
+    Tn: Annotated[float, NOT_NEGATIVE] = 5.0
+    imbalance: Annotated[float, Range(at_least=0, at_most=1)] = 0.5
+    alpha: Annotated[float | None, NOT_NEGATIVE] = None
+    Tp: Annotated[float, NOT_NEGATIVE] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class PnpOptions:
+class PnpOptions(PmlOptions):
     """Options of ``pml-pnp``.
 
     Attributes:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from mlcore import Pairs, Triplets
-from mlcore.option_types import NOT_NEGATIVE, POSITIVE
-from mlcore_pml.factories import GeometryOptions, miner
+from mlcore.option_types import NOT_NEGATIVE, Range
+from mlcore_pml.factories import COSINE, GeometryOptions, miner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,8 @@ class BatchEasyHardOptions(GeometryOptions):
 
     pos_strategy: Strategy = "easy"
     neg_strategy: Strategy = "semihard"
-    allowed_pos_range: tuple[float, float] | None = None
-    allowed_neg_range: tuple[float, float] | None = None
+    allowed_pos_range: Annotated[tuple[float, float] | None, COSINE] = None
+    allowed_neg_range: Annotated[tuple[float, float] | None, COSINE] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class AngularMinerOptions(GeometryOptions):
             (degrees) are taken.
     """
 
-    angle: Annotated[float, POSITIVE] = 20.0
+    angle: Annotated[float, Range(at_least=0, at_most=180)] = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from mlcore.option_types import NOT_NEGATIVE, POSITIVE
-from mlcore_pml.factories import tuple_loss
+from mlcore.option_types import FINITE, NOT_NEGATIVE, POSITIVE, Range
+from mlcore_pml.factories import COSINE, PmlOptions, tuple_loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiSimilarityOptions:
+class MultiSimilarityOptions(PmlOptions):
     """Options of ``pml-multi-similarity``.
 
     Attributes:
@@ -22,11 +22,11 @@ class MultiSimilarityOptions:
 
     alpha: Annotated[float, POSITIVE] = 2.0
     beta: Annotated[float, POSITIVE] = 50.0
-    base: float = 0.5
+    base: Annotated[float, FINITE] = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContrastiveOptions:
+class ContrastiveOptions(PmlOptions):
     """Options of ``pml-contrastive``.
 
     Attributes:
@@ -39,7 +39,7 @@ class ContrastiveOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NTXentOptions:
+class NTXentOptions(PmlOptions):
     """Options of ``pml-nt-xent``.
 
     Attributes:
@@ -50,7 +50,7 @@ class NTXentOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SupConOptions:
+class SupConOptions(PmlOptions):
     """Options of ``pml-supcon``.
 
     Attributes:
@@ -61,7 +61,7 @@ class SupConOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CircleOptions:
+class CircleOptions(PmlOptions):
     """Options of ``pml-circle``.
 
     Attributes:
@@ -70,12 +70,12 @@ class CircleOptions:
         gamma: Scale of the similarities.
     """
 
-    m: Annotated[float, NOT_NEGATIVE] = 0.4
+    m: Annotated[float, Range(at_least=0, at_most=1)] = 0.4
     gamma: Annotated[float, POSITIVE] = 80.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class LiftedStructureOptions:
+class LiftedStructureOptions(PmlOptions):
     """Options of ``pml-lifted-structure`` and ``pml-generalized-lifted-structure``.
 
     Attributes:
@@ -88,7 +88,7 @@ class LiftedStructureOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntraPairVarianceOptions:
+class IntraPairVarianceOptions(PmlOptions):
     """Options of ``pml-intra-pair-variance``.
 
     Attributes:
@@ -101,7 +101,7 @@ class IntraPairVarianceOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignalToNoiseOptions:
+class SignalToNoiseOptions(PmlOptions):
     """Options of ``pml-signal-to-noise-contrastive``.
 
     Attributes:
@@ -114,7 +114,7 @@ class SignalToNoiseOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TupletMarginOptions:
+class TupletMarginOptions(PmlOptions):
     """Options of ``pml-tuplet-margin``.
 
     Attributes:
@@ -122,12 +122,12 @@ class TupletMarginOptions:
         scale: Scale of the cosine similarities.
     """
 
-    margin: Annotated[float, NOT_NEGATIVE] = 5.73
+    margin: Annotated[float, Range(at_least=0, at_most=180)] = 5.73
     scale: Annotated[float, POSITIVE] = 64.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThresholdConsistentMarginOptions:
+class ThresholdConsistentMarginOptions(PmlOptions):
     """Options of ``pml-threshold-consistent-margin``.
 
     Attributes:
@@ -139,8 +139,8 @@ class ThresholdConsistentMarginOptions:
 
     lambda_plus: Annotated[float, NOT_NEGATIVE] = 1.0
     lambda_minus: Annotated[float, NOT_NEGATIVE] = 1.0
-    margin_plus: Annotated[float, NOT_NEGATIVE] = 0.9
-    margin_minus: Annotated[float, NOT_NEGATIVE] = 0.5
+    margin_plus: Annotated[float, COSINE] = 0.9
+    margin_minus: Annotated[float, COSINE] = 0.5
 
 
 LOSSES = (

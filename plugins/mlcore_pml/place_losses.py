@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE
-from mlcore_pml.factories import place_loss
+from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Range
+from mlcore_pml.factories import PmlOptions, place_loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxyAnchorOptions:
+class ProxyAnchorOptions(PmlOptions):
     """Options of ``pml-proxy-anchor``.
 
     Attributes:
@@ -24,7 +24,7 @@ class ProxyAnchorOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxyNcaOptions:
+class ProxyNcaOptions(PmlOptions):
     """Options of ``pml-proxy-nca``.
 
     Attributes:
@@ -35,7 +35,7 @@ class ProxyNcaOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArcFaceOptions:
+class ArcFaceOptions(PmlOptions):
     """Options of ``pml-arcface``.
 
     Attributes:
@@ -43,27 +43,27 @@ class ArcFaceOptions:
         scale: Scale of the cosine similarities.
     """
 
-    margin: Annotated[float, NOT_NEGATIVE] = 28.6
+    margin: Annotated[float, Range(at_least=0, at_most=180)] = 28.6
     scale: Annotated[float, POSITIVE] = 64.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubCenterArcFaceOptions:
+class SubCenterArcFaceOptions(PmlOptions):
     """Options of ``pml-sub-center-arcface``.
 
     Attributes:
         margin: Added to the angle (degrees) between an image and its place.
         scale: Scale of the cosine similarities.
-        sub_centers: Weights a place; the most similar one counts.
+        sub_centers: Weights per place; the most similar one counts.
     """
 
-    margin: Annotated[float, NOT_NEGATIVE] = 28.6
+    margin: Annotated[float, Range(at_least=0, at_most=180)] = 28.6
     scale: Annotated[float, POSITIVE] = 64.0
     sub_centers: Annotated[int, AT_LEAST_ONE] = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class CosFaceOptions:
+class CosFaceOptions(PmlOptions):
     """Options of ``pml-cosface``.
 
     Attributes:
@@ -76,7 +76,7 @@ class CosFaceOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NormalizedSoftmaxOptions:
+class NormalizedSoftmaxOptions(PmlOptions):
     """Options of ``pml-normalized-softmax``.
 
     Attributes:
@@ -87,11 +87,11 @@ class NormalizedSoftmaxOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoftTripleOptions:
+class SoftTripleOptions(PmlOptions):
     """Options of ``pml-soft-triple``.
 
     Attributes:
-        centers_per_class: Weights a place.
+        centers_per_class: Weights per place.
         la: Scale of the cosine similarities.
         gamma: Temperature with which an image chooses among a place's weights.
         margin: Subtracted from the cosine similarity of an image and its place.
@@ -104,7 +104,7 @@ class SoftTripleOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class P2SGradOptions:
+class P2SGradOptions(PmlOptions):
     """Options of ``pml-p2s-grad``."""
 
 
@@ -113,14 +113,14 @@ LOSSES = (
         "pml-proxy-anchor",
         "ProxyAnchorLoss",
         ProxyAnchorOptions,
-        summary="one trained proxy a place attracts its images and repels the others",
+        summary="one learned proxy per place, as in Proxy-Anchor",
         source="Kim et al., Proxy Anchor Loss, CVPR 2020",
     ),
     place_loss(
         "pml-proxy-nca",
         "ProxyNCALoss",
         ProxyNcaOptions,
-        summary="softmax over the distances to one trained proxy a place",
+        summary="softmax over the distances to one learned proxy per place",
         source="Movshovitz-Attias et al., No Fuss Distance Metric Learning using Proxies, "
         "ICCV 2017",
     ),
@@ -135,7 +135,7 @@ LOSSES = (
         "pml-sub-center-arcface",
         "SubCenterArcFaceLoss",
         SubCenterArcFaceOptions,
-        summary="ArcFace with several weights a place",
+        summary="ArcFace with several weights per place",
         source="Deng et al., Sub-center ArcFace, ECCV 2020",
     ),
     place_loss(

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from mlcore import Triplets
-from mlcore.option_types import NOT_NEGATIVE, POSITIVE
-from mlcore_pml.factories import tuple_loss
+from mlcore.option_types import NOT_NEGATIVE
+from mlcore_pml.factories import PmlOptions, tuple_loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class TripletMarginOptions:
+class TripletMarginOptions(PmlOptions):
     """Options of ``pml-triplet-margin``.
 
     Attributes:
@@ -27,7 +27,7 @@ class TripletMarginOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MarginOptions:
+class MarginOptions(PmlOptions):
     """Options of ``pml-margin``.
 
     Attributes:
@@ -36,7 +36,7 @@ class MarginOptions:
     """
 
     margin: Annotated[float, NOT_NEGATIVE] = 0.2
-    beta: Annotated[float, POSITIVE] = 1.2
+    beta: Annotated[float, NOT_NEGATIVE] = 1.2
 
 
 LOSSES = (
