@@ -156,8 +156,8 @@ def _require_possible(experiment: Experiment, processes: Processes, trainer: Any
     if not live:
         return
     which = (
-        f"model {experiment.config.model.name!r} has {len(live)} batch-norm layers that use the "
-        f"statistics of the current batch, such as {live[0]}"
+        f"model {experiment.config.model.name!r} has {len(live)} batch-norm layers that use "
+        f"the statistics of the current batch, such as {live[0]}"
     )
     others = (
         "use --training.batch_norm frozen (keeps the statistics that come with the "
