@@ -54,7 +54,7 @@ _NUM_SHAPES = 32
 """Training images whose shapes decide the size of the network's input."""
 
 _MANY_WITH_BARS = 0.1
-"""Share of images with bars from which on the user is told."""
+"""Share of letterboxed images above which the user gets a note."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class Experiment:
         miner: The miner, for a loss that takes mined tuples.
         loss: The loss.
         data_notes: Warnings about the data set, and its faults that the user accepts.
-        input_notes: What the user should know of the network's input.
+        input_notes: Notes on the network's input and precision for the user.
     """
 
     config: RunConfig
@@ -144,7 +144,7 @@ def check_dataset(config: RunConfig, dataset: PlaceDataset) -> tuple[str, ...]:
     """Refuse a data set whose faults ``dataset.accept_faults`` does not list.
 
     Returns:
-        What may spoil a result and does not stop the run.
+        Warnings: what may distort a result and does not stop the run.
     """
     from mlcore.data.soundness import require_sound
 
@@ -169,6 +169,7 @@ def assemble(
         ConfigError: The components do not fit together.
     """
     dataset = dataset or open_dataset(config, progress)
+    config, precision_notes = _with_possible_precision(config)
     data_notes = check_dataset(config, dataset)
     config, input_notes = with_input_size(config, dataset)
 
@@ -220,8 +221,23 @@ def assemble(
         miner=miner,
         loss=loss,
         data_notes=data_notes,
-        input_notes=input_notes,
+        input_notes=(*precision_notes, *input_notes),
     )
+
+
+def _with_possible_precision(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:
+    """Return the configuration with the precision that the device computes in, and a note.
+
+    float16 is for GPUs: Lightning would silently compute in bfloat16 on a CPU.
+    """
+    import torch
+
+    training = config.training
+    on_cpu = training.accelerator == "cpu" or not torch.cuda.is_available()
+    if training.precision != "16-mixed" or not on_cpu:
+        return config, ()
+    note = "--training.precision 16-mixed needs a GPU; this run uses bf16-mixed on the CPU"
+    return replace(config, training=replace(training, precision="bf16-mixed")), (note,)
 
 
 def build_model(config: RunConfig) -> EmbeddingModel:
