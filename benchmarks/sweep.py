@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         for part, key in (
             ("fit whitening for the largest dimension, once", "fit"),
             ("whiten references and queries, once", "whiten"),
-            (f"{found['settings']:.0f} settings, each searched and judged", "sweep"),
+            (f"{found['settings']:.0f} settings, each searched and measured", "sweep"),
             (f"t-SNE of {options.points:,} embeddings of {TSNE_DIMENSIONS} dimensions", "tsne"),
         )
     ]

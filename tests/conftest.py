@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,11 @@ def synthetic_dataset(synthetic_plugin: Path) -> object:
     if "mlcore_synthetic" in sys.modules:
         return sys.modules["mlcore_synthetic"].SyntheticDataset()
     return importlib.import_module("mlcore_synthetic").SyntheticDataset()
+
+
+@pytest.fixture(scope="module")
+def module_synthetic_plugin() -> Iterator[Path]:
+    """Install the plugin ``synthetic`` for all tests of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SUPPORT)
+        yield SUPPORT

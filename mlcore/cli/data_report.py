@@ -33,7 +33,7 @@ def _findings(report: Report) -> Table:
         findings.add_row(
             finding.severity,
             str(finding.count),
-            finding.message,
+            f"{finding.message} [{finding.name}]" if finding.name else finding.message,
             "\n".join(finding.examples),
             style=_STYLES[finding.severity],
         )

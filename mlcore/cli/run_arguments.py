@@ -93,12 +93,12 @@ def reopen(options: Namespace, words: Sequence[str], parser: Parser) -> TrainedR
     registry = Registry.discover(block=options.block)
     config = reopen_run(folder.config, words, registry, own_options=parser.option_names())
 
-    from mlcore.experiment import open_dataset, restore
+    from mlcore.experiment import check_dataset, open_dataset, restore
 
     trained_as, model = restore(folder, registry)
     with console.progress() as progress:
         dataset = open_dataset(config, progress)
-    console.notes(dataset.notes)
+    console.notes([*dataset.notes, *check_dataset(config, dataset)])
     return TrainedRun(
         folder=folder, config=config, trained_as=trained_as, model=model, dataset=dataset
     )
@@ -120,7 +120,7 @@ class NamedModel:
     Attributes:
         name: What figures call it.
         model: The network.
-        config: How its images are brought to it and how it is judged.
+        config: How its images are prepared and how it is evaluated.
         dataset: The data set.
     """
 
@@ -270,7 +270,7 @@ def require_within(options: Namespace) -> None:
         )
 
 
-def judge_model(
+def evaluate_named(
     named: NamedModel, split: Split, split_name: str, progress: Progress
 ) -> tuple[Embedder, Evaluation]:
     """Return what embeds the model's images, and what it retrieves for a split."""

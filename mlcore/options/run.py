@@ -235,14 +235,24 @@ def _with_radii(sampling: Any, dataset: Factory) -> Any:
 def _construct(config: type[Any], values: Mapping[str, Any], title: str) -> Any:
     """Return the dataclass of a section; what its own checks refuse is the user's error."""
     defaults = config()
+    bases = {
+        one.name: values.get(one.metadata.get("relative_to", "")) for one in fields(config)
+    }
     anchored = {
-        name: value if value == getattr(defaults, name) else _anchored(value)
+        name: value
+        if value == getattr(defaults, name) or _lies_in(bases.get(name), value)
+        else _anchored(value)
         for name, value in values.items()
     }
     try:
         return config(**anchored)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{title}: {error}") from error
+
+
+def _lies_in(base: Any, value: Any) -> bool:
+    """Return whether a path is found below another option, whose place it then shares."""
+    return isinstance(base, Path) and isinstance(value, Path) and (base / value).exists()
 
 
 def _anchored(value: Any) -> Any:

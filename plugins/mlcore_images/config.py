@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +20,8 @@ class ImagesConfig:
     Attributes:
         root: Folder of the images; paths in the table are relative to it. none: the folder
             of the table.
-        table: CSV or Parquet file with a row for each image. none: positions.csv or
-            positions.parquet in root, if there is one.
+        table: CSV or Parquet file with one row per image; looked for in root, then in the
+            working folder. none: positions.csv or positions.parquet in root, if there is one.
         layout: Where positions come from: a table, file names such as
             @easting@northing@.jpg, or the EXIF GPS of the images. auto takes the first of
             these that is there.
@@ -36,10 +36,12 @@ class ImagesConfig:
         heading_convention: What the column heading_rad or heading_deg counts from.
         swap_axes: Whether the two position columns (or the first two fields of a file name)
             are in each other's place.
+        accept_faults: Names of faults, as 'mlcore data check' lists them, that do not stop
+            training or evaluation.
     """
 
     root: Path | None = None
-    table: Path | None = None
+    table: Path | None = field(default=None, metadata={"relative_to": "root"})
     layout: Layout = "auto"
     train: str = ""
     validation: str = ""
@@ -48,3 +50,4 @@ class ImagesConfig:
     queries: str = ""
     heading_convention: HeadingConvention = "clockwise-from-north"
     swap_axes: bool = False
+    accept_faults: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from mlcore.data import MAX_BYTES, read_bounded, what_it_is
+from mlcore.data import MAX_BYTES, describe_contents, read_bounded
 from mlcore.errors import DataError
 
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -73,4 +73,4 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> NDAr
 def _guess(data: bytes) -> str:
     if data.startswith(b"PK"):
         return "it is truncated or damaged; download it again"
-    return what_it_is(data[:1024])
+    return describe_contents(data[:1024])

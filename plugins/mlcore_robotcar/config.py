@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlcore.errors import ConfigError
+from mlcore.factories import SamplingRadii
 
 Layout = Literal["auto", "prepared", "raw", "csv", "names", "mat"]
 Camera = Literal[
@@ -14,6 +15,8 @@ Camera = Literal[
 ]
 PoseSource = Literal["ins", "rtk"]
 Protocol = Literal["paper", "all"]
+
+RADII = SamplingRadii(near_radius_m=15.0, far_radius_m=15.0)
 
 BAD_DATES = (
     "2014-06-25-16-45-34",
@@ -67,6 +70,8 @@ class RobotCarConfig:
         queries: Traversals that are looked for in the test; they never train.
         validation_reference: Traversal that is searched in the validation.
         validation_queries: Traversals that are looked for in the validation.
+        accept_faults: Names of faults, as 'mlcore data check' lists them, that do not stop
+            training or evaluation.
     """
 
     root: Path | None = None
@@ -89,6 +94,7 @@ class RobotCarConfig:
     queries: tuple[str, ...] = ()
     validation_reference: str = ""
     validation_queries: tuple[str, ...] = ()
+    accept_faults: tuple[str, ...] = ()
 
 
 def expect_sensible(config: RobotCarConfig) -> None:
@@ -98,25 +104,23 @@ def expect_sensible(config: RobotCarConfig) -> None:
         ConfigError: Names the option.
     """
     low, high = config.exposure_percentiles
-    holds = {
-        "longest_side_px": config.longest_side_px >= 16,
-        "jpeg_quality": 1 <= config.jpeg_quality <= 100,
-        "max_gap_s": config.max_gap_s > 0,
-        "num_processes": config.num_processes is None or config.num_processes >= 1,
-        "exposure_percentiles": 0 <= low < high <= 100,
-        "max_offset_m": config.max_offset_m is None or config.max_offset_m > 0,
+    rules = {
+        "longest_side_px": (config.longest_side_px >= 16, "must be at least 16"),
+        "jpeg_quality": (1 <= config.jpeg_quality <= 100, "must be between 1 and 100"),
+        "max_gap_s": (config.max_gap_s > 0, "must be more than 0"),
+        "num_processes": (
+            config.num_processes is None or config.num_processes >= 1,
+            "must be at least 1",
+        ),
+        "exposure_percentiles": (
+            0 <= low < high <= 100,
+            "must be two increasing numbers between 0 and 100",
+        ),
+        "max_offset_m": (
+            config.max_offset_m is None or config.max_offset_m > 0,
+            "must be more than 0, or none",
+        ),
     }
-    for option, is_sensible in holds.items():
-        if not is_sensible:
-            value = getattr(config, option)
-            raise ConfigError(f"dataset.{option} cannot be {value}; {_RANGES[option]} is due")
-
-
-_RANGES = {
-    "longest_side_px": "at least 16",
-    "jpeg_quality": "1 to 100",
-    "max_gap_s": "more than 0",
-    "num_processes": "at least 1",
-    "exposure_percentiles": "low,high within 0 and 100",
-    "max_offset_m": "more than 0, or none,",
-}
+    for option, (holds, rule) in rules.items():
+        if not holds:
+            raise ConfigError(f"dataset.{option} {rule}, got {getattr(config, option)}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlcore import BuildContext, DatasetFactory, Report, SamplingRadii, hookimpl
+from mlcore import BuildContext, DatasetFactory, Report, hookimpl
 from mlcore.protocols import PlaceDataset, Progress
-from mlcore_robotcar.config import RobotCarConfig
+from mlcore_robotcar.config import RADII, RobotCarConfig
 from mlcore_robotcar.write.config import RobotCarWriteConfig
 
 if TYPE_CHECKING:
@@ -57,6 +57,6 @@ def mlcore_datasets() -> list[DatasetFactory]:
             prepare=_prepare,
             write=_write,
             write_config=RobotCarWriteConfig,
-            radii=SamplingRadii(near_radius_m=15.0, far_radius_m=15.0),
+            radii=RADII,
         )
     ]

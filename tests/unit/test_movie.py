@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mlcore.errors import ConfigError, DataError, MlcoreError
-from mlcore.evaluation.gradcam import ExplainedMatch
+from mlcore.evaluation.gradcam import GradCamMatch
 from mlcore.reporting.figures.gradcam import draw_rows, overlay
 from mlcore.reporting.figures.movie import save_movie
 
@@ -19,7 +19,7 @@ from mlcore.reporting.figures.movie import save_movie
 def match(distance_m):
     heat = np.zeros((3, 4), dtype=np.float32)
     heat[0, 0] = 2.0
-    return ExplainedMatch(
+    return GradCamMatch(
         query=0, reference=1, query_map=heat, reference_map=0 * heat,
         distance_m=distance_m, embedding_distance=0.5,
     )  # fmt: skip

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from mlcore.cli import console
 from mlcore.cli.data_report import show_report
 from mlcore.cli.parser import Parser
-from mlcore.errors import ConfigError
-from mlcore.factories import BuildContext, DatasetFactory, Report
+from mlcore.errors import ConfigError, DataError
+from mlcore.factories import BuildContext, DatasetFactory, Finding, Report
 from mlcore.options import COMPONENTS, ENGINE, Chosen, parse_run
 from mlcore.registry.discovery import Registry
 
@@ -35,9 +35,9 @@ def run(argv: Sequence[str]) -> int:
     if own.action == "prepare":
         report = _prepare(dataset, registry, own.out)
     else:
-        report = _check(dataset, registry, full=own.full, out=own.out)
+        report = _check(dataset, full=own.full, out=own.out)
         if own.map is not None:
-            _draw(dataset, own.map)
+            report = _with_map(report, dataset, own.map)
     if own.json:
         console.write_json(asdict(report) | {"ok": report.ok})
     else:
@@ -82,17 +82,16 @@ def _named(argv: Sequence[str]) -> list[str]:
     return words
 
 
-def _check(
-    dataset: Chosen[DatasetFactory], registry: Registry, *, full: bool, out: Path | None
-) -> Report:
+def _check(dataset: Chosen[DatasetFactory], *, full: bool, out: Path | None) -> Report:
     check = dataset.factory.check
-    if check is None:
-        raise ConfigError(
-            f"data set {dataset.name!r} has nothing to check; these have: "
-            f"{_having(dataset, registry, 'check')}"
-        )
     if out is not None:
         raise ConfigError("--out is an option of 'mlcore data prepare'")
+    if check is None:
+        from mlcore.data.soundness import check_any
+
+        with console.progress() as progress:
+            opened = dataset.factory.build(dataset.options, BuildContext(progress=progress))
+        return check_any(opened, dataset.factory.radii.near_radius_m, full=full)
     if not full:
         return check(dataset.options)
     if "full" not in inspect.signature(check).parameters:
@@ -118,10 +117,16 @@ def _having(dataset: Chosen[DatasetFactory], registry: Registry, part: str) -> s
     return ", ".join(f.name for f in factories if getattr(f, part) is not None)
 
 
-def _draw(dataset: Chosen[DatasetFactory], path: Path) -> None:
+def _with_map(report: Report, dataset: Chosen[DatasetFactory], path: Path) -> Report:
+    """Draw the positions; a data set that does not open has a report and no map."""
     from mlcore.reporting.figures.positions import save_positions
 
-    with console.progress() as progress:
-        opened = dataset.factory.build(dataset.options, BuildContext(progress=progress))
-    number = save_positions(opened, path)
+    try:
+        with console.progress() as progress:
+            opened = dataset.factory.build(dataset.options, BuildContext(progress=progress))
+        number = save_positions(opened, path)
+    except DataError as error:
+        message = f"no map was drawn: {error}"
+        return replace(report, findings=(*report.findings, Finding("fault", message)))
     console.say(f"positions of {number:,} images: {path}")
+    return report

@@ -160,6 +160,7 @@ def _of_folder(folder: Path) -> _Images:
     from mlcore.data.image_files import find_images
 
     images = find_images(folder)
+    console.notes(images.notes)
     index = np.arange(len(images))
     names = [images.image_name(int(row)) for row in index]
     return _Images(images, index, {"image": np.array(names, dtype=object)})

@@ -25,6 +25,7 @@ _UTM_NORTHING_M = 1_000_000.0
 """Northings north of 9 degrees are larger, and no easting is."""
 _UTM_EASTING_M = (100_000.0, 900_000.0)
 _LARGEST_M = 1e8
+_MAGIC = b"MATLAB 5.0"
 
 
 class _Part(NamedTuple):
@@ -39,14 +40,25 @@ class _Part(NamedTuple):
 
 def find_db_structs(root: Path) -> list[Path]:
     """Return the MATLAB files of a folder that hold a dbStruct, or are too damaged to tell."""
-    return [path for path in sorted(root.glob("*.mat")) if _is_ours(path)]
+    paths = sorted((*root.glob("*.mat"), *root.glob("*.db")))
+    return [path for path in paths if _is_ours(path)]
 
 
 def _is_ours(path: Path) -> bool:
+    if path.suffix == ".db" and not _is_matlab(path):
+        return False  # seqNet's are MATLAB files; other programs have databases of that name
     try:
         return "dbStruct" in (variables := read_mat(path)) or "dbImageFns" in variables
     except DataError:
         return True
+
+
+def _is_matlab(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
 
 
 def open_db_structs(config: RobotCarConfig, root: Path) -> ListedSource:
@@ -59,7 +71,7 @@ def open_db_structs(config: RobotCarConfig, root: Path) -> ListedSource:
     """
     paths = find_db_structs(root)
     if not paths:
-        raise DataError(f"no .mat file in {root} holds a dbStruct; set dataset.layout")
+        raise DataError(f"no .mat or .db file in {root} holds a dbStruct; set dataset.layout")
     notes: list[str] = []
     parts = [part for path in paths for part in _parts(path, notes)]
     names = np.array([name for part in parts for name in part.paths])

@@ -106,6 +106,10 @@ class ListedSource:
         heading = None if self._headings_rad is None else self._headings_rad[span]
         return Columns(positions_m, heading, arc_length_m(positions_m))
 
+    def timestamps(self, number: int) -> NDArray[np.int64]:
+        """Return the timestamps of a traversal."""
+        return self._timestamps[self._span(number)]
+
     def load(self, number: int, row: int) -> Tensor:
         """Return an image as it is."""
         from mlcore.data import read_image
