@@ -18,6 +18,7 @@ from mlcore.run_folder import Kind, RunFolder, describe_environment
 if TYPE_CHECKING:
     from mlcore.evaluation.results import Evaluation
     from mlcore.experiment import Experiment
+    from mlcore.training.strategy import Processes
 
 
 STOPPED = {"interrupted": 130, "terminated": 143}
@@ -101,13 +102,8 @@ def _train_and_evaluate(
     from mlcore.training.memory_estimate import check_budget
     from mlcore.training.strategy import Processes
 
-    processes = Processes.of(config.training)
-    if processes.launcher == "lightning" and processes.count > 1 and not may_launch:
-        raise ConfigError(
-            f"--training.devices {processes.devices} and --training.num_nodes "
-            f"{processes.num_nodes} only work with 'mlcore train'; here each run has one "
-            "process"
-        )
+    if not may_launch:
+        _require_one_process(Processes.of(config.training))
     first = is_first()
     with _progress() as progress:
         experiment = assemble(config, dataset=dataset, progress=progress)
@@ -144,6 +140,15 @@ def _train_and_evaluate(
         record(folder, results, own=True)
         save_curves(results, folder.plots / "metres.png")
     return Outcome(ending, results, tuple(warnings))
+
+
+def _require_one_process(processes: Processes) -> None:
+    """Raise ConfigError for a run that Lightning would start more processes of."""
+    if processes.launcher == "lightning" and processes.count > 1:
+        raise ConfigError(
+            f"--training.devices {processes.devices} and --training.num_nodes "
+            f"{processes.num_nodes} are for mlcore train; here each run has one process"
+        )
 
 
 def _describe(

@@ -110,24 +110,7 @@ def fit(
         plugins.append(_DoublePrecision())
         task.double()  # Lightning does it once a checkpoint is in, in float32
     with _quiet_lightning(), _signals_put_back():
-        trainer = pl.Trainer(
-            max_steps=options.max_steps,
-            accelerator=options.accelerator,
-            gradient_clip_val=options.gradient_clip or None,
-            log_every_n_steps=options.log_every,
-            logger=_tensorboard(run),
-            callbacks=callbacks,
-            plugins=plugins,
-            default_root_dir=run.path,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-            use_distributed_sampler=False,
-            sync_batchnorm=processes.count > 1 and options.batch_norm == "live",
-            deterministic="warn",
-            precision=None if options.precision == "64-true" else options.precision,
-            **processes.for_trainer(),
-        )
+        trainer = _trainer(experiment, run, processes, callbacks, plugins)
         _require_possible(experiment, processes, trainer)
         if processes.launcher == "lightning" and processes.count > 1:
             os.environ.setdefault(RUN_FOLDER, str(run.path.absolute()))
@@ -143,6 +126,34 @@ def fit(
     if checkpoints.stopped_by is None:
         return "finished"
     return "interrupted" if checkpoints.stopped_by is signal.SIGINT else "terminated"
+
+
+def _trainer(
+    experiment: Experiment,
+    run: RunFolder,
+    processes: Processes,
+    callbacks: list[pl.Callback],
+    plugins: list[Any],
+) -> pl.Trainer:
+    options = experiment.config.training
+    return pl.Trainer(
+        max_steps=options.max_steps,
+        accelerator=options.accelerator,
+        gradient_clip_val=options.gradient_clip or None,
+        log_every_n_steps=options.log_every,
+        logger=_tensorboard(run),
+        callbacks=callbacks,
+        plugins=plugins,
+        default_root_dir=run.path,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+        sync_batchnorm=processes.count > 1 and options.batch_norm == "live",
+        deterministic="warn",
+        precision=None if options.precision == "64-true" else options.precision,
+        **processes.for_trainer(),
+    )
 
 
 def _require_possible(experiment: Experiment, processes: Processes, trainer: Any) -> None:

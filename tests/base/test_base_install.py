@@ -42,9 +42,11 @@ INSTALLED = {name for name in LIBRARIES if find_spec(name) is not None}
 
 TOWN = [
     *("--dataset.train_length_m", "200", "--dataset.validation_length_m", "60"),
-    *("--dataset.test_length_m", "60", "--training.max_steps", "3"),
+    *("--dataset.test_length_m", "60", "--dataset.reference_spacing_m", "10"),
+    *("--dataset.query_spacing_m", "10", "--training.max_steps", "3"),
     *("--training.log_every", "1"),
 ]
+"""A town of few images, so that rendering takes seconds."""
 
 
 @pytest.fixture(scope="module", autouse=True)
