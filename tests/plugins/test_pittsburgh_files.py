@@ -122,7 +122,7 @@ def test_what_could_hold_code_is_refused(tmp_path, kind, words):
     path = tmp_path / "a.mat"
     others = matrix(6, (2, 0), element(9, b""), b"utmDb")
     path.write_bytes(header() + element(14, body) + others)
-    assert f"it is {words} where a cell array of text" in error_of(path)
+    assert f"is {words} but must be a cell array of text" in error_of(path)
 
 
 def test_objects_in_an_npz_are_not_unpickled(tmp_path):

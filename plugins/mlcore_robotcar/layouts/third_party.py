@@ -112,7 +112,8 @@ def _image(path: Path, row: int, date: str, folder: str, stamp: int, sensor: str
     if not DATE.fullmatch(date) or ".." in parts or folder.startswith("/") or "\0" in folder:
         raise DataError(
             f"{path}, row {row}: date {date[:60]!r} and folder {folder[:60]!r} are not a "
-            "folder; expected 2014-12-02-15-30-08 and 1, or 2014-12-02-15-30-08_stereo_centre_01"
+            "folder; expected 2014-12-02-15-30-08 and 1, or "
+            "2014-12-02-15-30-08_stereo_centre_01"
         )
     return f"{folder}/{stamp}.png"
 
