@@ -1,8 +1,9 @@
 """Damaged files through every parser: a clear error or a result, never anything else.
 
 A sound file of each kind is mutated (bits, spans cut out, doubled or swapped, lengths blown
-up) and read. What is not a DataError or a result, a read of more than two seconds of CPU time, and a
-process that grows by 200 MB are failures. Each kind is read in a process of its own.
+up) and read. What is not a DataError or a result, a read of more than two seconds of CPU
+time, and a process that grows by 200 MB are failures. Each kind is read in a process of its
+own.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
         + "\n".join(["", "", f"{total:,} files.", *failures]),
         options=options,
         argv=argv,
-        method=f"seed {options.seed}; a read may take {LIMIT_S} s of CPU time and {LIMIT_MB} MB",
+        method=f"seed {options.seed}; a read may take {LIMIT_S} s of CPU and {LIMIT_MB} MB",
     )
     return 1 if failures else 0
 
