@@ -1,4 +1,4 @@
-"""The kinds of files that :mod:`benchmarks.fuzz` damages: a sound one of each, its reader."""
+"""The kinds of files that :mod:`benchmarks.fuzz` damages: a valid one each, and its reader."""
 
 from __future__ import annotations
 

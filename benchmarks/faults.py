@@ -1,4 +1,4 @@
-"""Runs and comparisons that are killed at random moments, against ones left alone.
+"""Runs and comparisons that are killed at random moments, compared with undisturbed ones.
 
 Each run is killed several times while it starts, steps, writes a checkpoint and evaluates,
 by SIGKILL or SIGTERM, and resumed after each; in the end its weights, metrics, tuples (by

@@ -1,4 +1,4 @@
-"""Damaged files through every parser: a clear error or a result, never anything else.
+"""Damaged files in every parser: a clear error or a result, and nothing else.
 
 A sound file of each kind is mutated (bits, spans cut out, doubled or swapped, lengths blown
 up) and read. What is not a DataError or a result, a read of more than two seconds of CPU
@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark; 1 if a file did what none should."""
     parser = common.parser(__file__, __doc__ or "")
-    parser.add_argument("--files", type=int, default=PER_KIND, help="mutated files of a kind")
+    parser.add_argument("--files", type=int, default=PER_KIND, help="mutated files per kind")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     files = PER_KIND_QUICK if options.quick else options.files

@@ -1,4 +1,4 @@
-"""Time and memory of one step of the proposed loss, against other pair losses.
+"""Time and memory of one step of the proposed loss, compared with other pair losses.
 
 Forward and backward from the embeddings to their gradient, float32. The yardstick is
 4 B^2 D flop at the rate of one 512-wide tile's matrix product plus 3 B^2 exponentials at

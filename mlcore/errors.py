@@ -8,6 +8,7 @@ else escapes is a defect of ours and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 
@@ -42,6 +43,23 @@ class UnknownNameError(ConfigError):
         super().__init__(" ".join(part for part in parts if part))
 
 
+class MissingLibraryError(ConfigError):
+    """What was asked for needs a library that is not installed.
+
+    Args:
+        what: What needs it, as the sentence begins: "loss 'pml-circle'".
+        module: Name of the library as Python imports it.
+        install: What pip installs it with: "mlcore-localization[pml]".
+    """
+
+    def __init__(self, what: str, module: str, install: str) -> None:
+        self.module = module
+        self.install = install
+        super().__init__(
+            f"{what} needs {module}, which is not installed: pip install '{install}'"
+        )
+
+
 class PluginError(MlcoreError):
     """A plugin failed to load, broke the contract, or is asked for and not usable."""
 
@@ -66,6 +84,26 @@ class FailedElsewhereError(MlcoreError):
     """All processes of a run stop for one reason, which the first of them tells."""
 
     exit_code = 1
+
+
+def is_installed(module: str) -> bool:
+    """Return whether Python finds a top-level module, without importing it."""
+    return importlib.util.find_spec(module) is not None
+
+
+def require_library(what: str, module: str, install: str) -> None:
+    """Check that an optional library is installed, before the work that needs it.
+
+    Args:
+        what: What needs it, as the sentence begins: "mlcore explain".
+        module: Name of the library as Python imports it: "captum".
+        install: What pip installs it with: "mlcore-localization[figures]".
+
+    Raises:
+        MissingLibraryError: It is not installed.
+    """
+    if not is_installed(module):
+        raise MissingLibraryError(what, module, install)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

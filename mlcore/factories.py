@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from mlcore.errors import require_library
 from mlcore.protocols import (
     InfluenceFunction,
     Loss,
@@ -34,7 +35,8 @@ class BuildContext:
 
     Attributes:
         seed: Seed of the run; components derive their own generators from it.
-        cache_dir: Folder for what can be made again (rendered or prepared data).
+        cache_dir: Folder for what can be made again (rendered or prepared data); None for
+            the user's, :func:`mlcore.files.user_cache_dir`.
         progress: Told how far long work has come.
         embedding_dim: ``D`` of the embeddings a loss gets.
         num_places: Number of classes of ``Batch.place_id``.
@@ -76,6 +78,10 @@ class Factory:
             hold, such as ``{"no-positive": "raises when no anchor has a positive"}``. Shown
             by ``mlcore plugins NAME``; at run time named in the one error they lead to; a
             declared limit that does not occur fails the conformance kit.
+        requires: Libraries that building it needs and a plain installation of the plugin
+            lacks: the name Python imports, and what pip installs it with, such as
+            ``{"captum": "my-plugin[captum]"}``. Without them the component is listed, and
+            choosing it is refused with that line before anything else is done.
     """
 
     kind: ClassVar[str] = ""
@@ -87,6 +93,16 @@ class Factory:
     source: str = ""
     aliases: tuple[str, ...] = ()
     limits: Mapping[str, str] = field(default_factory=dict)
+    requires: Mapping[str, str] = field(default_factory=dict)
+
+    def require_libraries(self) -> None:
+        """Check that the libraries named by ``requires`` are installed; imports none.
+
+        Raises:
+            MissingLibraryError: One is not.
+        """
+        for module, install in self.requires.items():
+            require_library(f"{self.kind} {self.name!r}", module, install)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,12 @@ line.
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 NONE = "none"
 """The word for None in TOML and on the command line, where the type has None."""
@@ -252,3 +253,69 @@ def _attribute_docs(config: type[Any]) -> Mapping[str, str]:
         for doc in docs.params:
             found[doc.arg_name] = " ".join((doc.description or "").split())
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """The numbers that an option accepts; for a tuple, each of its items.
+
+    NaN is always refused; infinity unless ``infinite`` is set. A number without a range
+    accepts every finite value.
+
+    Attributes:
+        at_least: Smallest value.
+        above: The value must be greater than this.
+        at_most: Largest value.
+        below: The value must be less than this.
+        infinite: Whether infinity is accepted.
+    """
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    infinite: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        """Return whether the option accepts the number."""
+        return (
+            not math.isnan(value)
+            and (self.infinite or math.isfinite(value))
+            and (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        """Return the range in words: "at least 1", "between 0 and 180"; none: empty."""
+        if self.at_least is not None and self.at_most is not None:
+            return f"between {self.at_least:g} and {self.at_most:g}"
+        bounds = {
+            "greater than": self.above,
+            "at least": self.at_least,
+            "less than": self.below,
+            "at most": self.at_most,
+        }
+        return " and ".join(f"{word} {n:g}" for word, n in bounds.items() if n is not None)
+
+
+FINITE = Range()
+POSITIVE = Range(above=0)
+NOT_NEGATIVE = Range(at_least=0)
+AT_LEAST_ONE = Range(at_least=1)
+FRACTION = Range(at_least=0, at_most=1)
+
+
+def check_ranges(options: Any) -> None:
+    """Raise ValueError if a number of a dataclass instance is outside its option's range."""
+    hints = get_type_hints(type(options), include_extras=True)
+    for field in fields(options):
+        hint = hints[field.name]
+        notes = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+        accepted = next((note for note in notes if isinstance(note, Range)), FINITE)
+        value = getattr(options, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float) and number not in accepted:
+                words = str(accepted) or "finite"
+                raise ValueError(f"{field.name} must be {words}, got {plain_text(value)}")

@@ -18,8 +18,14 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from mlcore.cli.train_run import train_and_judge
-from mlcore.errors import ConfigError, MlcoreError, NonFiniteLossError, WorkerError
+from mlcore.cli.train_run import train_and_evaluate
+from mlcore.errors import (
+    ConfigError,
+    MlcoreError,
+    NonFiniteLossError,
+    WorkerError,
+    require_library,
+)
 from mlcore.options import run_from_text
 from mlcore.registry.discovery import Registry
 from mlcore.run_folder import RunFolder
@@ -44,7 +50,7 @@ class Task(NamedTuple):
     Attributes:
         config: Its configuration, as TOML.
         out: Its folder; continued if there is one.
-        split: Region it is judged on.
+        split: Split it is evaluated on.
         block: Plugins left out.
     """
 
@@ -60,7 +66,7 @@ class Task(NamedTuple):
 
     def results(self) -> list[Evaluation] | str:
         """Return the evaluations of the run that has ended, or why it diverged."""
-        from mlcore.evaluation.results import from_document
+        from mlcore.evaluation.documents import from_document
 
         folder = RunFolder(self.out)
         if (self.out / _FAILURE).exists():
@@ -77,7 +83,7 @@ def perform(task: Task) -> Ending:
     registry = Registry.discover(block=task.block)
     config = run_from_text(task.config, folder.config, registry)
     try:
-        ending, _ = train_and_judge(config, registry, task.out, new=new, split=task.split)
+        ending, _ = train_and_evaluate(config, registry, task.out, new=new, split=task.split)
     except NonFiniteLossError as error:
         folder.write_json(task.out / _FAILURE, {"error": str(error)})
         return "diverged"
@@ -176,12 +182,9 @@ def on_slurm(
 
 
 def _slurm(num: int | None, folder: Path, options: Mapping[str, int | str]) -> Any:
-    try:
-        from submitit import SlurmExecutor
-    except ImportError:
-        raise ConfigError(
-            "--launcher slurm needs submitit: install mlcore-localization[cluster]"
-        ) from None
+    require_library("--launcher slurm", "submitit", "mlcore-localization[cluster]")
+    from submitit import SlurmExecutor
+
     at_once = {} if num is None else {"array_parallelism": num}
     try:
         executor = SlurmExecutor(folder)

@@ -20,7 +20,7 @@ from mlcore.errors import MlcoreError, UnknownNameError
 COMMANDS = {
     "train": "train a model with a loss, then evaluate it",
     "compare": "train losses on the same tuples and rank them",
-    "evaluate": "judge a trained model, on other data or options too",
+    "evaluate": "evaluate a trained model, also on other data or with other options",
     "sweep": "accuracy by embedding dimension and by spacing of references",
     "tsne": "draw query embeddings in the colours of their places",
     "explain": "draw what makes a query and its match alike (Grad-CAM)",

@@ -120,7 +120,7 @@ class NamedModel:
     Attributes:
         name: What figures call it.
         model: The network.
-        config: How its images are brought to it and how it is judged.
+        config: How its images are prepared and how it is evaluated.
         dataset: The data set.
     """
 
@@ -270,7 +270,7 @@ def require_within(options: Namespace) -> None:
         )
 
 
-def judge_model(
+def evaluate_named(
     named: NamedModel, split: Split, split_name: str, progress: Progress
 ) -> tuple[Embedder, Evaluation]:
     """Return what embeds the model's images, and what it retrieves for a split."""

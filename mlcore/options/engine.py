@@ -132,7 +132,8 @@ class EvaluationOptions:
     """How embeddings are searched and judged (the paper's protocol by default).
 
     Attributes:
-        whitening: What PCA whitening is fitted on: none, train or references.
+        whitening: Images that PCA whitening is fitted on: none (no whitening), train or
+            references. auto: train if there are four images per dimension, else none.
         dimensions: Largest embedding dimension after whitening.
         whitening_images: Evenly spaced images that whitening is fitted on.
         spacing_m: Keep a reference only if it lies this many metres from the last kept
@@ -142,11 +143,16 @@ class EvaluationOptions:
         recall_at: Numbers N of Recall@N.
         recall_radius_m: A reference within this distance (metres, inclusive) counts for
             Recall@N.
+        order_limits_m: Distances (metres) within which references are compared by order
+            accuracy.
+        ndcg_at: Numbers k of NDCG@k.
+        gain_cutoff_m: Distance (metres) at which the gain of NDCG, a sigmoid, is 1/2.
+        gain_steepness_per_m: Steepness (1/metre) of that gain.
         batch_size: Images embedded at once.
         baselines: Whether the untrained network and the pixel baseline are evaluated too.
     """
 
-    whitening: Literal["none", "train", "references"] = "train"
+    whitening: Literal["auto", "none", "train", "references"] = "auto"
     dimensions: int = 256
     whitening_images: int = 5000
     spacing_m: float = 0.0
@@ -154,12 +160,17 @@ class EvaluationOptions:
     auc_limits_m: tuple[float, ...] = (10.0, 25.0, 50.0)
     recall_at: tuple[int, ...] = (1, 5, 10, 20)
     recall_radius_m: float = 25.0
+    order_limits_m: tuple[float, ...] = (10.0, 15.0, 25.0)
+    ndcg_at: tuple[int, ...] = (10,)
+    gain_cutoff_m: float = 15.0
+    gain_steepness_per_m: float = 0.8
     batch_size: int = 64
     baselines: bool = True
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "dimensions", "whitening_images", "batch_size")
         _at_least(self, 0, "spacing_m")
+        _positive(self, "gain_cutoff_m", "gain_steepness_per_m")
 
 
 def _at_least(options: Any, least: int, *names: str) -> None:

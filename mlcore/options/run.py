@@ -38,9 +38,14 @@ def parse_run(
     Raises:
         ConfigError: An option, key or name does not exist (the nearest is named), belongs
             to a component that is not chosen, has a value of the wrong type, or chooses
-            components that do not fit together.
+            components that do not fit together or whose libraries are not installed.
     """
-    return _resolve(_read(argv), registry, own_options)
+    config = _resolve(_read(argv), registry, own_options)
+    for section in COMPONENTS:
+        chosen: Chosen[Factory] | None = getattr(config, section)
+        if chosen is not None:
+            chosen.factory.require_libraries()
+    return config
 
 
 def run_from_toml(path: Path, registry: Registry) -> RunConfig:
@@ -93,7 +98,10 @@ def reopen_run(
     kept = read_toml(path)
     if any(item.section == "dataset" and item.option == "name" for item in words):
         kept = [item for item in kept if item.section != "dataset"]
-    return _resolve([*kept, *words], registry, own_options)
+    config = _resolve([*kept, *words], registry, own_options)
+    for needed in (config.dataset, config.model):  # a trained network needs no loss
+        needed.factory.require_libraries()
+    return config
 
 
 def _in_full(item: Given) -> Given:

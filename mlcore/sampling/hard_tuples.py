@@ -58,6 +58,10 @@ class HardTuples:
         """Return the near and far rows of tuple ``number`` of the run, the hard ones first."""
         return self._planned[number]
 
+    def has_planned(self, window: int) -> bool:
+        """Return whether the tuples of a window are there."""
+        return window * self.steps_per_window * self._options.tuples_per_batch in self._planned
+
     def plan(self, window: int, embed: Embed) -> None:
         """Choose the images of a window's tuples; forget those of two windows ago."""
         size = self.steps_per_window * self._options.tuples_per_batch

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.precision import DoublePrecision
 
 from mlcore.distributed import RUN_FOLDER, is_first
-from mlcore.errors import ConfigError
+from mlcore.errors import ConfigError, MissingLibraryError, is_installed
 from mlcore.protocols import Progress, no_progress
 from mlcore.training.callbacks import (
     STOP_SIGNALS,
@@ -27,6 +27,7 @@ from mlcore.training.callbacks import (
 from mlcore.training.checkpoint_io import DurableCheckpointIO
 from mlcore.training.gradient_cache import live_batch_norms
 from mlcore.training.hard_images import HardImages
+from mlcore.training.health import Health, Warn
 from mlcore.training.strategy import Processes, stop_others
 from mlcore.training.task import EmbeddingTask
 
@@ -34,13 +35,36 @@ if TYPE_CHECKING:
     from mlcore.experiment import Experiment
     from mlcore.run_folder import RunFolder
 
+TENSORBOARD = "tensorboard"
+TENSORBOARD_EXTRA = "mlcore-localization[tensorboard]"
+
 Ending = Literal["finished", "interrupted", "terminated"]
 
 
-def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progress) -> Ending:
+def tensorboard_notes() -> list[str]:
+    """Return a note if a run has no files for TensorBoard."""
+    if is_installed(TENSORBOARD):
+        return []
+    missing = MissingLibraryError("a log for TensorBoard", TENSORBOARD, TENSORBOARD_EXTRA)
+    return [f"{missing}; metrics.jsonl has the same numbers"]
+
+
+def fit(
+    experiment: Experiment,
+    run: RunFolder,
+    *,
+    progress: Progress = no_progress,
+    warn: Warn = warnings.warn,
+) -> Ending:
     """Train to ``max_steps``, from the run's newest checkpoint if it has one.
 
     Under several processes each calls this; the first one writes the files.
+
+    Args:
+        experiment: What to train.
+        run: Where to save.
+        progress: Receives how far training has come.
+        warn: Receives what looks like training and is none.
 
     Returns:
         "finished", or how the run was asked to stop; it can then be resumed.
@@ -48,7 +72,8 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
     Raises:
         NonFiniteLossError: Before the optimizer step that it would spoil.
         DataError: An image cannot be read, or no checkpoint of the run is whole.
-        ConfigError: The model cannot be trained this way.
+        ConfigError: The model cannot be trained this way, or the run has more steps
+            already than it is to have.
         OSError: A checkpoint cannot be written.
         FailedElsewhereError: In all processes but the first, which raises why.
     """
@@ -56,6 +81,11 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
     processes = Processes.of(options)
     checkpoint = run.newest_checkpoint()
     start = 0 if checkpoint is None else int(checkpoint.stem.removeprefix("step-"))
+    if start > options.max_steps:
+        raise ConfigError(
+            f"the run has taken {start} steps already, more than --training.max_steps "
+            f"{options.max_steps}"
+        )
     if is_first():
         run.remove_leftovers()
         run.cut_metrics(start)
@@ -68,6 +98,8 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
         checkpoints,
         TrainingProgress(progress),
     ]
+    if is_first():
+        callbacks.append(Health(warn))
     if experiment.planner.hard is not None:
         callbacks.append(HardImages(experiment, experiment.planner.hard, progress))
     task = EmbeddingTask(experiment, start, run.failed_batch).train()
@@ -83,7 +115,7 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
             accelerator=options.accelerator,
             gradient_clip_val=options.gradient_clip or None,
             log_every_n_steps=options.log_every,
-            logger=TensorBoardLogger(run.path, name="tensorboard", version=""),
+            logger=_tensorboard(run),
             callbacks=callbacks,
             plugins=plugins,
             default_root_dir=run.path,
@@ -106,7 +138,7 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
                 weights_only=True,
             )
         except BaseException:
-            stop_others(trainer)
+            stop_others()
             raise
     if checkpoints.stopped_by is None:
         return "finished"
@@ -143,6 +175,13 @@ def _require_possible(experiment: Experiment, processes: Processes, trainer: Any
         )
 
 
+def _tensorboard(run: RunFolder) -> TensorBoardLogger | Literal[False]:
+    """Return what writes TensorBoard's files; ``metrics.jsonl`` has the same numbers."""
+    if not is_installed(TENSORBOARD):
+        return False
+    return TensorBoardLogger(run.path, name=TENSORBOARD, version="")
+
+
 class _DoublePrecision(DoublePrecision):
     """Lightning's, which cannot convert a batch that is frozen; ours need not be converted."""
 
@@ -171,6 +210,8 @@ def _quiet_lightning() -> Iterator[None]:
         logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # A run shorter than its logging interval is no fault: its table is of the end.
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.*")
         yield
     for logger, level in zip(loggers, levels, strict=True):

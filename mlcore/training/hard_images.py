@@ -35,9 +35,10 @@ class HardImages(pl.Callback):
         self._progress = progress
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Plan the first two windows of a run that begins."""
-        if trainer.global_step == 0:
-            for window in (0, 1):
+        """Plan the first two windows, or those that a run with more steps than before lacks."""
+        now = trainer.global_step // self._hard.steps_per_window
+        for window in (now, now + 1):
+            if not self._hard.has_planned(window):
                 self._plan(window, pl_module)
 
     def on_train_batch_start(

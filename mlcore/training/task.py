@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -21,6 +22,7 @@ from mlcore.distributed import (
 from mlcore.errors import DataError, FailedElsewhereError, MlcoreError, NonFiniteLossError
 from mlcore.options.config import blamed_on, known_limits
 from mlcore.protocols import Batch, Pairs, Triplets
+from mlcore.run_folder import require_same_shapes
 from mlcore.sampling.batches import TrainingBatch, TrainingLoader
 from mlcore.seeding import derive_seed
 from mlcore.training.gradient_cache import (
@@ -74,7 +76,9 @@ class EmbeddingTask(pl.LightningModule):
         failed_batch: Where to keep a batch whose loss is not finite; None for nowhere.
 
     Attributes:
-        row: What there is to tell of the last step: loss, learning rate, the loss's numbers.
+        row: Numbers of the last step: loss, learning rate, the loss's own.
+        spread: Mean distance of the last batch's embeddings from their mean, relative to
+            their mean length; 0 where all images have one embedding.
     """
 
     def __init__(
@@ -91,6 +95,15 @@ class EmbeddingTask(pl.LightningModule):
         self._seed = derive_seed(experiment.config.seed, "training")
         self._step: _Step
         self.row: dict[str, Tensor | float] = {}
+        self.spread = math.inf
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another model or loss.
+
+        Raises:
+            DataError: Names or shapes of its weights are not those of this run.
+        """
+        require_same_shapes(self.state_dict(), checkpoint["state_dict"], "the checkpoint")
 
     def train_dataloader(self) -> TrainingLoader:
         """Return this process's share of the batches, from the step where training starts."""
@@ -133,6 +146,7 @@ class EmbeddingTask(pl.LightningModule):
         embedded = self._embed(item.images)
         embeddings = join_rows(embedded.embeddings, sizes)
         self._stop_if_not_finite(embeddings.sum(), "an embedding", item)
+        self.spread = _spread(embeddings)
         torch.manual_seed(derive_seed(self._seed, "loss", item.step))
         leaf = embeddings.requires_grad_()
         with torch.autocast(self.device.type, enabled=False):
@@ -168,19 +182,28 @@ class EmbeddingTask(pl.LightningModule):
         return item._replace(num_letterboxed=num_letterboxed), sizes
 
     def _without_unreadable(self, item: TrainingBatch) -> TrainingBatch:
-        """Tell the others what could not be read, and leave out what that costs the batch."""
-        told = exchange((item.failure, item.unreadable.tolist(), item.skipped))
-        for failure, _, _ in told:
-            if failure:
-                self._fail(DataError(failure))
-        others = [slots for rank, (_, slots, _) in enumerate(told) if rank != self.global_rank]
-        try:
-            item = self._experiment.batches.without(
-                item, [s for slots in others for s in slots]
-            )
-        except DataError as error:
-            self._fail(error)
-        return item._replace(skipped=tuple(name for _, _, names in told for name in names))
+        """Leave out of the batch what any process could not read; plan anew if nothing is left.
+
+        All processes see the same places and names, and so decide the same.
+        """
+        batches = self._experiment.batches
+        skipped: tuple[str, ...] = ()
+        while True:
+            found = exchange((item.failure, item.unreadable.tolist(), item.skipped))
+            for failure, _, _ in found:
+                if failure:
+                    self._fail(DataError(failure))
+            skipped += tuple(name for _, _, names in found for name in names)
+            ranks = range(len(found))
+            elsewhere = [s for r in ranks if r != self.global_rank for s in found[r][1]]
+            try:
+                lost = batches.is_lost(item, elsewhere)
+            except DataError as error:
+                self._fail(error)
+            if not lost:
+                return batches.without(item, elsewhere)._replace(skipped=skipped)
+            again = batches.share(item.step, self.global_rank, len(found), item.attempt + 1)
+            item = self.transfer_batch_to_device(again, self.device, 0)
 
     def _embed(self, images: Tensor) -> EmbeddedImages:
         if not len(images):
@@ -271,3 +294,11 @@ class EmbeddingTask(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def _spread(embeddings: Tensor) -> float:
+    """Return how far embeddings ``(B, D)`` are from their mean, relative to their length."""
+    if len(embeddings) < 2:
+        return math.inf
+    distance = (embeddings - embeddings.mean(dim=0)).norm(dim=1).mean()
+    return float(distance / embeddings.norm(dim=1).mean().clamp_min(1e-30))

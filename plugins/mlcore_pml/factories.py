@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Memory = Literal["linear", "quadratic", "cubic"]
 NO_LIMITS: Mapping[str, str] = {}
+REQUIRES = {"pytorch_metric_learning": "mlcore-localization[pml]"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,7 @@ def tuple_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         mining="external",
         accepts=accepts,
@@ -89,6 +91,7 @@ def anchor_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         mining="external",
         accepts=Pairs,
@@ -118,6 +121,7 @@ def label_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         needs=frozenset({"labels"}),
         memory=memory,
@@ -156,6 +160,7 @@ def place_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         needs=frozenset({"labels"}),
         memory="linear",
@@ -178,6 +183,7 @@ def miner(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=_miner_build(pml_class, produces),
         produces=produces,
     )

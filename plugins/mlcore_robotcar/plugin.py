@@ -51,6 +51,7 @@ def mlcore_datasets() -> list[DatasetFactory]:
             summary="Oxford RobotCar: one route in all weathers, from the download's tars",
             source="Maddern et al., 1 Year, 1000 km: The Oxford RobotCar Dataset, 2017",
             config=RobotCarConfig,
+            requires={"cv2": "mlcore-localization[robotcar]"},
             build=_build,
             check=_check,
             prepare=_prepare,

@@ -16,8 +16,9 @@ from mlcore_soft_contrastive.tiled import cupy_backend, cupy_launch, numba_backe
 from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
 from mlcore_soft_contrastive.tiled.layout import blocks, tile_pairs
 from mlcore_soft_contrastive.tiled.products import Products
-from mlcore_soft_contrastive.tiled.torch_backend import TorchTileOps
-from mlcore_soft_contrastive.tiled.walk import MakeTileOps, Plan
+from mlcore_soft_contrastive.tiled.state import MakeBackend, TileState
+from mlcore_soft_contrastive.tiled.torch_backend import TorchBackend
+from mlcore_soft_contrastive.tiled.walk import Plan
 
 SMALLEST_TILED = 256 * 256
 """With fewer pairs, one dense matrix costs less than the walk over tiles."""
@@ -100,6 +101,7 @@ def plan_tiles(
         ConfigError: "cupy" is asked for and cannot run here.
     """
     name, tile, make = choose(geometry, config, embeddings)
+    dtype = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
     rows = blocks(geometry.rows.positions_m, tile)
     columns = rows if square else blocks(geometry.columns.positions_m, tile)
     return name, Plan(
@@ -108,15 +110,15 @@ def plan_tiles(
         rows=rows,
         columns=columns,
         pairs=tile_pairs(rows, columns, symmetric=square),
-        ops=make(geometry, config, rows, columns),
+        state=TileState(geometry, config, rows, columns, make, dtype),
         products=Products(config.tile_precision if name == "cupy" else "float32"),
     )
 
 
 def choose(
     geometry: Geometry, config: SoftContrastiveConfig, embeddings: Tensor
-) -> tuple[str, int, MakeTileOps]:
-    """Return name, tile width and maker of the elementwise work."""
+) -> tuple[str, int, MakeBackend]:
+    """Return name, tile width and maker of the back end."""
     on_cpu = embeddings.device.type == "cpu"
     if config.implementation == "cupy":
         cupy_launch.require(embeddings.device)
@@ -129,7 +131,7 @@ def choose(
         assert isinstance(geometry.influence, DeviceInfluenceFunction)
         source = tiles_source(geometry.influence.device_code())
         launch = cupy_launch.cupy_kernels(source)
-        return "cupy", DEVICE_TILE, partial(cupy_backend.KernelTileOps, launch=launch)
+        return "cupy", DEVICE_TILE, partial(cupy_backend.KernelBackend, launch=launch)
     if on_cpu and numba_backend.covers(geometry, config, embeddings):
-        return "tiled-numba", CPU_TILE, numba_backend.NumbaTileOps
-    return "tiled-torch", CPU_TILE if on_cpu else TORCH_TILE, TorchTileOps
+        return "tiled-numba", CPU_TILE, numba_backend.NumbaBackend
+    return "tiled-torch", CPU_TILE if on_cpu else TORCH_TILE, TorchBackend

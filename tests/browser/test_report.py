@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mlcore.evaluation.evaluate import evaluate_split
-from mlcore.evaluation.gradcam import ExplainedMatch
+from mlcore.evaluation.gradcam import GradCamMatch
 from mlcore.evaluation.projection import project
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
@@ -62,8 +62,8 @@ def results():
 def report(results, tmp_path_factory):
     split, found, queries = results
     heat = np.eye(3, dtype=np.float32)
-    explained = [
-        ExplainedMatch(
+    gradcam = [
+        GradCamMatch(
             query=int(found.query_index[row]),
             reference=int(found.reference_index[row]),
             query_map=heat,
@@ -84,7 +84,7 @@ def report(results, tmp_path_factory):
         dataset=Dataset(),
         within_m=10.0,
         pictured=12,
-        explained=explained,
+        gradcam=gradcam,
         projections=[("trained", project(queries))],
     )
     save_report(content, path)

@@ -136,7 +136,7 @@ def test_a_report_on_other_data_than_was_judged(run, capsys):
     (run / "evaluation.json").write_text(json.dumps(document))
     capsys.readouterr()
     assert mlcore("report", run) == 2
-    assert "was judged on other data (other) than this (synthetic)" in capsys.readouterr().err
+    assert "was measured on other data (other) than this (synthetic)" in capsys.readouterr().err
     assert not (run / "report.html").exists()
 
 

@@ -74,6 +74,28 @@ def test_evaluate_takes_another_protocol_data_set_and_file(run, tmp_path, capsys
     assert only["protocol"]["num_references"] == 30
 
 
+def test_protocols_lie_side_by_side(run, capsys):
+    before = (run / "evaluation.json").read_bytes()
+    other = ["--dataset", "synthetic", "--dataset.radius_m", "30", "--baselines", "false"]
+    assert mlcore("evaluate", run, *other) == 0
+    (path,) = (run / "evaluations").glob("test-*.json")
+    assert f"Written: {path}" in capsys.readouterr().err
+    assert (run / "evaluation.json").read_bytes() == before
+    assert mlcore("evaluate", run, *other) == 0
+    assert len(list((run / "evaluations").iterdir())) == 1
+    few = ["--explained", "0", "--pictures", "2"]
+    assert mlcore("report", run, *few) == 0
+    assert "Other evaluations of this run" in (run / "report.html").read_text()
+    assert mlcore("report", run, *few, *other[:4], "--out", run / "other.html") == 0
+
+
+def test_an_evaluation_replaces_no_file(run, tmp_path, capsys):
+    (tmp_path / "other.json").write_text("kept")
+    assert mlcore("evaluate", run, "--out", tmp_path / "other.json") == 2
+    assert "exists already" in capsys.readouterr().err
+    assert (tmp_path / "other.json").read_text() == "kept"
+
+
 def test_another_data_set_takes_no_option_of_the_first(run, tmp_path, capsys):
     words = ["--dataset", "images", "--dataset.table", tmp_path / "none.csv"]
     assert mlcore("evaluate", run, *words) == 2
@@ -168,7 +190,7 @@ def test_shards_of_something_else_are_never_added(run, tmp_path, capsys):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("")
     assert mlcore("embed", run, "--out", tmp_path / "other", "--shard_size", "9") == 2
-    assert "holds other files" in capsys.readouterr().err.splitlines()[-1]
+    assert "holds files that are not shards" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_embed_a_folder_to_npy(run, tmp_path):

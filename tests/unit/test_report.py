@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mlcore.evaluation.evaluate import evaluate_split
-from mlcore.evaluation.gradcam import ExplainedMatch
+from mlcore.evaluation.gradcam import GradCamMatch
 from mlcore.evaluation.projection import project
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
@@ -78,8 +78,8 @@ def content(num_queries=40, conditions=("sun", f"rain {HOSTILE}"), size=(48, 64)
         "split": split,
         "dataset": Dataset(size),
         "within_m": 10.0,
-        "explained": [
-            ExplainedMatch(
+        "gradcam": [
+            GradCamMatch(
                 query=int(last.query_index[0]), reference=int(last.reference_index[0]),
                 query_map=heat, reference_map=0 * heat, distance_m=3.0, embedding_distance=0.5,
             )
@@ -145,12 +145,21 @@ def test_nothing_is_loaded_from_anywhere():
 def test_every_part_is_there_and_only_where_it_has_something_to_say():
     full, bare = (
         {one.get("id") for one in Tags(report_text(given)).of("section")}
-        for given in (content(), content(explained=(), projections=(), metrics=()))
+        for given in (content(), content(gradcam=(), projections=(), metrics=()))
     )
     assert full == {
-        *("results", "curves", "map", "gradcam", "tsne", "training", "configuration"),
+        *(
+            "results",
+            "curves",
+            "precision",
+            "map",
+            "gradcam",
+            "tsne",
+            "training",
+            "configuration",
+        ),
     }
-    assert bare == {"results", "curves", "map", "configuration"}
+    assert bare == {"results", "curves", "precision", "map", "configuration"}
 
 
 def test_all_queries_are_on_the_map_and_counted():
@@ -220,7 +229,7 @@ def test_a_comparison_is_shown_as_means_over_seeds():
         return {"overall": {"accuracy": {"5": accuracy}, "area": {"25": 0.5}}}
 
     document = {
-        "protocol": {"thresholds_m": [5.0]},
+        "protocol": asdict(content().results[0].protocol) | {"thresholds_m": [5.0]},
         "entries": [
             {"name": HOSTILE, "summaries": {"0": summary(0.5), "1": summary(0.7)}},
             {"name": "diverged", "summaries": {}},

@@ -99,7 +99,7 @@ def _own_parser() -> Parser:
         "--split",
         choices=("test", "validation"),
         default="test",
-        help="region the rows are judged on (default: test)",
+        help="split that the rows are evaluated on (default: test)",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the comparison")
     parser.add_argument(
@@ -194,32 +194,29 @@ def _do(tasks: Sequence[Task], launch: Launch, what: str) -> None:
 
 
 def _outcome(task: Task) -> str:
-    from mlcore.evaluation.comparison import AREA_M
-
     results = task.results()
     if isinstance(results, str):
         return f"diverged: {results}"
-    return f"has area {100 * _trained(results).area(AREA_M):.1f} %"
+    return f"has area {100 * _area(results):.1f} %"
 
 
-def _trained(results: Sequence[Evaluation]) -> Evaluation:
-    return next(result for result in results if result.model == "trained")
+def _area(results: Sequence[Evaluation]) -> float:
+    trained = next(result for result in results if result.model == "trained")
+    return trained.area(trained.protocol.area_limit_m)
 
 
 def _learning_rates(
     own: Namespace, configs: Mapping[Row, RunConfig], launch: Launch
 ) -> dict[Row, float]:
     """Return each row's learning rate, searched on validation if several are given."""
-    from mlcore.evaluation.comparison import AREA_M
-
     tasks: dict[tuple[Row, float], Task] = {}
     for row, config in configs.items():
         for rate in own.learning_rates:
             steps = max(1, config.training.max_steps // 2)
             training = replace(config.training, learning_rate=rate, max_steps=steps)
-            judged = replace(config.evaluation, baselines=False)
+            evaluation = replace(config.evaluation, baselines=False)
             tasks[row, rate] = Task(
-                config=run_to_toml(replace(config, training=training, evaluation=judged)),
+                config=run_to_toml(replace(config, training=training, evaluation=evaluation)),
                 out=own.out / "search" / f"{row.folder}-rate-{rate:g}",
                 split="validation",
                 block=tuple(own.block),
@@ -229,7 +226,7 @@ def _learning_rates(
     areas: dict[Row, dict[float, float]] = {}
     for (row, rate), task in tasks.items():
         results = task.results()
-        area = -1.0 if isinstance(results, str) else _trained(results).area(AREA_M)
+        area = -1.0 if isinstance(results, str) else _area(results)
         areas.setdefault(row, {})[rate] = area
     return chosen | {
         row: max(by_rate, key=by_rate.__getitem__) for row, by_rate in areas.items()
@@ -245,8 +242,8 @@ def _tasks(
         for place, (row, config) in enumerate(configs.items()):
             training = replace(config.training, learning_rate=rates[row])
             # One row's runs bring the baselines, which are the same for all.
-            judged = replace(config.evaluation, baselines=place == 0)
-            one = replace(config, seed=seed, training=training, evaluation=judged)
+            evaluation = replace(config.evaluation, baselines=place == 0)
+            one = replace(config, seed=seed, training=training, evaluation=evaluation)
             tasks[row, seed] = Task(
                 config=run_to_toml(one),
                 out=own.out / "runs" / f"{row.folder}-seed-{seed}",
@@ -300,19 +297,19 @@ def _require_same_versions(runs: Path) -> None:
 
 def _report(own: Namespace, configs: Mapping[Row, RunConfig], entries: Sequence[Entry]) -> None:
     from mlcore.evaluation.comparison import to_document
-    from mlcore.reporting.comparison import comparison_table, save_comparison
+    from mlcore.reporting.comparison import comparison_tables, save_comparison
 
     reference = entries[0]
     document = to_document(entries, reference)
     RunFolder(own.out).write_json(own.out / "comparison.json", document)
     save_comparison(entries, own.out / "metres.png")
-    table = comparison_table(entries, reference)
+    tables = comparison_tables(entries, reference)
     with atomic_write(own.out / "table.txt") as file:
-        file.write(console.as_text(table).encode())
+        file.write(console.as_text(tables).encode())
     if own.json:
         console.write_json(document)
     else:
-        console.show(table)
+        console.show(tables)
     if any(
         config.sampling.hard_per_tuple and config.sampling.hard_features == "live"
         for config in configs.values()

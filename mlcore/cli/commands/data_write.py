@@ -81,6 +81,7 @@ def _form(name: str, registry: Registry) -> DatasetFactory:
     if not name:
         raise ConfigError(f"name the form to write, one of {having}: mlcore data write FORM")
     form = registry.resolve(DatasetFactory, name)
+    form.require_libraries()
     if form.write is None:
         raise ConfigError(f"data set {name!r} is no form to write; these are: {having}")
     return form

@@ -1,4 +1,4 @@
-"""``mlcore evaluate RUN``: judge a trained model again, on other data or options too."""
+"""``mlcore evaluate RUN``: evaluate a trained model, also on other data or options."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mlcore.cli.run_arguments import (
     reopen,
     require_folder_of,
 )
+from mlcore.errors import ConfigError
 from mlcore.protocols import Progress
 
 if TYPE_CHECKING:
@@ -23,22 +24,30 @@ if TYPE_CHECKING:
 
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
-    parser = parser_of("evaluate", "Judge a trained model, on other data or options too.")
+    parser = parser_of(
+        "evaluate", "Evaluate a trained model, also on other data or with other options."
+    )
     add_split(parser, "test", "validation")
     parser.add_argument(
-        "--out", type=Path, help="file to write (default: evaluation.json of the run)"
+        "--out",
+        type=Path,
+        help="file to write (default: evaluation.json of the run, or a file in its "
+        "evaluations/ for other data or options)",
     )
     parser.add_argument("--json", action="store_true", help="print what is written")
     options, words = parse(parser, argv)
     require_folder_of(options.out, "--out")
+    if options.out is not None and options.out.exists():
+        raise ConfigError(f"--out {options.out} exists already; choose another file")
     trained = reopen(options, words, parser)
 
-    from mlcore.evaluation.evaluate import judge
-    from mlcore.evaluation.results import skipped_notes, to_document
-    from mlcore.reporting.tables import accuracy_table
+    from mlcore.evaluation.documents import to_document
+    from mlcore.evaluation.evaluate import evaluate_models
+    from mlcore.evaluation.recording import record
+    from mlcore.reporting.tables import result_tables, skipped_notes
 
     with console.progress() as progress:
-        results = judge(
+        results = evaluate_models(
             _models(trained, progress),
             trained.dataset,
             trained.config,
@@ -46,19 +55,21 @@ def run(argv: Sequence[str]) -> int:
             progress=progress,
         )
     console.notes(skipped_notes(results))
-    document = to_document(results)
-    out = options.out or trained.folder.evaluation
-    trained.folder.write_json(out, document)
-    if options.json:
-        console.write_json(document)
+    out = options.out
+    if out is None:
+        out = record(trained.folder, results)
     else:
-        console.show(accuracy_table(results))
+        trained.folder.write_json(out, to_document(results))
+    if options.json:
+        console.write_json(to_document(results))
+    else:
+        console.show(result_tables(results))
     console.say(f"Written: {out}")
     return 0
 
 
 def _models(trained: TrainedRun, progress: Progress) -> dict[str, EmbeddingModel]:
-    """Return what is judged, by name: the trained network and what it has to beat."""
+    """Return the models to evaluate, by name: the trained network and its baselines."""
     from mlcore.evaluation.evaluate import with_baselines
     from mlcore.experiment import initial_model, open_dataset
 

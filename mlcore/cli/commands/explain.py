@@ -13,17 +13,17 @@ from mlcore.cli.run_arguments import (
     add_split,
     add_within,
     each_model,
-    judge_model,
+    evaluate_named,
     out_file,
     parse,
     parser_of_runs,
     require_within,
 )
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import ConfigError, DataError, require_library
 
 if TYPE_CHECKING:
     from mlcore.cli.parser import Parser
-    from mlcore.evaluation.gradcam import ExplainedMatch
+    from mlcore.evaluation.gradcam import GradCamMatch
     from mlcore.evaluation.results import Evaluation
     from mlcore.protocols import PlaceDataset
     from mlcore.retrieval.embedder import Embedder
@@ -56,6 +56,7 @@ def run(argv: Sequence[str]) -> int:
     add_split(parser, "test", "validation")
     add_out_file(parser, PICTURE)
     options, words = parse(parser, argv)
+    require_library("mlcore explain", "captum", "mlcore-localization[figures]")
     if min(options.worst, options.best) < 0 or options.worst + options.best < 1:
         raise ConfigError(
             f"--worst {options.worst} --best {options.best}: there must be a query to explain"
@@ -69,18 +70,20 @@ def run(argv: Sequence[str]) -> int:
 
 def _draw(options: Namespace, words: Sequence[str], parser: Parser, out: Path) -> None:
     from mlcore.evaluation.gradcam import explain_results
-    from mlcore.reporting.figures.gradcam import draw_rows, save_explained
+    from mlcore.reporting.figures.gradcam import draw_rows, save_gradcam
 
     with console.progress() as progress:
-        # The last run says which queries are worst, so all are judged before any is explained.
-        judged: list[tuple[str, Embedder, Evaluation]] = []
+        # The last run decides which queries are worst, so all are evaluated first.
+        evaluated: list[tuple[str, Embedder, Evaluation]] = []
         for named in each_model(options, words, parser, progress):
             dataset = named.dataset
             split = getattr(dataset, options.split)
-            judged.append((named.name, *judge_model(named, split, options.split, progress)))
-        chosen = _chosen(options, dataset, judged[-1][2])
-        rows: dict[int, list[tuple[str, ExplainedMatch]]] = {index: [] for index in chosen}
-        for name, embedder, results in judged:
+            evaluated.append(
+                (named.name, *evaluate_named(named, split, options.split, progress))
+            )
+        chosen = _chosen(options, dataset, evaluated[-1][2])
+        rows: dict[int, list[tuple[str, GradCamMatch]]] = {index: [] for index in chosen}
+        for name, embedder, results in evaluated:
             places = [_row_of(results, index, dataset) for index in chosen]
             found = explain_results(embedder, dataset, results, places, name=name)
             for match in found:
@@ -95,7 +98,7 @@ def _draw(options: Namespace, words: Sequence[str], parser: Parser, out: Path) -
         )
         for index, of_query in rows.items()
     ]
-    save_explained(pictures, out)
+    save_gradcam(pictures, out)
 
 
 def _chosen(options: Namespace, dataset: PlaceDataset, results: Evaluation) -> list[int]:

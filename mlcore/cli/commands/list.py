@@ -45,7 +45,7 @@ def run(argv: Sequence[str]) -> int:
         name, aliases = registry.qualified_name(factory), ", ".join(factory.aliases)
         table.add_row(name, aliases, factory.summary, factory.source, plugin)
     console.show(table)
-    _tell_faulty(registry)
+    _report_unusable(registry, KINDS[options.kind])
     return 0
 
 
@@ -59,10 +59,13 @@ def _as_json(plugin: str, factory: Factory) -> dict[str, object]:
     }
 
 
-def _tell_faulty(registry: Registry) -> None:
+def _report_unusable(registry: Registry, kind: type[Factory]) -> None:
     for plugin in registry.plugins:
         if plugin.error:
             console.say(
                 f"plugin {plugin.name!r} is {plugin.status}: {plugin.error} "
                 f"(see 'mlcore plugins {plugin.name}')"
             )
+        if any(isinstance(factory, kind) for factory in plugin.factories):
+            for sentence in plugin.missing_libraries:
+                console.say(sentence)

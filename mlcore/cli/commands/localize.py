@@ -20,7 +20,7 @@ from mlcore.cli.run_arguments import (
 from mlcore.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mlcore.retrieval.localization import Asked, Match
+    from mlcore.retrieval.localization import Match, QueryImage
 
 
 def run(argv: Sequence[str]) -> int:
@@ -56,7 +56,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _localize(
-    trained: TrainedRun, asked: Sequence[Asked], options: Namespace
+    trained: TrainedRun, asked: Sequence[QueryImage], options: Namespace
 ) -> list[list[Match]]:
     from mlcore.evaluation.evaluate import embedder_of
     from mlcore.retrieval.localization import localize
@@ -77,18 +77,21 @@ def _localize(
 
 
 def _draw(
-    path: Path, trained: TrainedRun, asked: Sequence[Asked], found: Sequence[Sequence[Match]]
+    path: Path,
+    trained: TrainedRun,
+    asked: Sequence[QueryImage],
+    found: Sequence[Sequence[Match]],
 ) -> None:
     from mlcore.reporting.figures.matches import save_matches
-    from mlcore.retrieval.localization import AskedImages
+    from mlcore.retrieval.localization import QueryImages
 
-    source = AskedImages(asked, trained.dataset)
+    source = QueryImages(asked, trained.dataset)
     images = [source.load_image(number) for number in range(len(asked))]
     save_matches(path, asked, images, found, trained.dataset.load_image)
     console.say(f"Written: {path}")
 
 
-def _show(asked: Sequence[Asked], found: Sequence[Sequence[Match]]) -> None:
+def _show(asked: Sequence[QueryImage], found: Sequence[Sequence[Match]]) -> None:
     table = console.table(
         "image",
         "rank#",
@@ -115,7 +118,7 @@ def _show(asked: Sequence[Asked], found: Sequence[Sequence[Match]]) -> None:
     console.show(table)
 
 
-def _as_json(one: Asked, matches: Sequence[Match]) -> dict[str, object]:
+def _as_json(one: QueryImage, matches: Sequence[Match]) -> dict[str, object]:
     return {
         "image": one.name,
         "position_m": None if one.position_m is None else one.position_m.tolist(),

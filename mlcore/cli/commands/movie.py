@@ -14,20 +14,20 @@ from mlcore.cli.run_arguments import (
     add_split,
     add_within,
     each_model,
-    judge_model,
+    evaluate_named,
     out_file,
     parse,
     parser_of_runs,
     require_within,
 )
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import ConfigError, DataError, require_library
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from mlcore.cli.parser import Parser
-    from mlcore.evaluation.gradcam import ExplainedMatch
+    from mlcore.evaluation.gradcam import GradCamMatch
     from mlcore.protocols import PlaceDataset, PlaceTable, Progress, Split
 
 MOVIE = "movie.mp4"
@@ -61,6 +61,7 @@ def run(argv: Sequence[str]) -> int:
     add_split(parser, "test", "validation")
     add_out_file(parser, MOVIE)
     options, words = parse(parser, argv)
+    require_library("mlcore movie", "captum", "mlcore-localization[figures]")
     _require_usable(options)
     out = out_file(options, MOVIE)
 
@@ -91,11 +92,11 @@ def _frames(
     from mlcore.evaluation.gradcam import explain_results
     from mlcore.reporting.figures.gradcam import draw_rows
 
-    by_model: list[tuple[str, list[ExplainedMatch]]] = []
+    by_model: list[tuple[str, list[GradCamMatch]]] = []
     for named in each_model(options, words, parser, progress):
         dataset = named.dataset
         split = _filmed(getattr(dataset, options.split), options)
-        embedder, results = judge_model(named, split, options.split, progress)
+        embedder, results = evaluate_named(named, split, options.split, progress)
         if results.skipped:
             raise DataError(
                 f"{len(results.skipped)} images cannot be read, first {results.skipped[0]}; a "

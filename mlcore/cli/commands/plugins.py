@@ -16,7 +16,9 @@ from mlcore.option_types import options_of, to_plain
 from mlcore.registry.discovery import Plugin, Registry
 
 _PLURALS = {factory.kind: plural for plural, factory in KINDS.items()}
-_SHOWN_APART = {"name", "summary", "source", "aliases", "limits", "config", "build"}
+_SHOWN_APART = {
+    "name", "summary", "source", "aliases", "limits", "requires", "config", "build",
+}  # fmt: skip
 
 
 def run(argv: Sequence[str]) -> int:
@@ -97,7 +99,9 @@ def _show_all(plugins: Sequence[Plugin], *, as_json: bool) -> None:
             plugin.distribution,
             plugin.version,
             plugin.status,
-            plugin.error or _provides(plugin),
+            "; ".join(
+                filter(None, [_provides(plugin), plugin.error, *plugin.missing_libraries])
+            ),
         )
     console.show(table)
 
@@ -117,8 +121,8 @@ def _show_plugin(plugin: Plugin) -> None:
     provides = _provides(plugin)
     if provides:
         console.write(f"  provides {provides}")
-    if plugin.error:
-        console.write(f"  {plugin.error}")
+    for line in filter(None, (plugin.error, *plugin.missing_libraries)):
+        console.write(f"  {line}")
     if plugin.traceback:
         console.write(f"\n{plugin.traceback}")
 
@@ -128,6 +132,10 @@ def _show_component(owner: str, factory: Factory) -> None:
     lines = [f"\n{factory.kind} {factory.name}{aliases}, of plugin {owner}", factory.summary]
     facts = {"source": factory.source, **_declared(factory)}
     lines += [f"  {name}: {value}" for name, value in facts.items() if value != ""]
+    lines += [
+        f"  requires {module}: pip install '{install}'"
+        for module, install in factory.requires.items()
+    ]
     lines += [f"  limit {name}: {limit}" for name, limit in factory.limits.items()]
     console.write("\n".join(lines))
     options = options_of(factory.config)
@@ -169,6 +177,7 @@ def _plugin_json(plugin: Plugin) -> dict[str, Any]:
         "version": plugin.version,
         "status": plugin.status,
         "error": plugin.error,
+        "missing_libraries": list(plugin.missing_libraries),
         "seconds": round(plugin.seconds, 4),
         "imports_torch": plugin.imports_torch,
         "provides": [{"kind": f.kind, "name": f.name} for f in plugin.factories],
@@ -185,6 +194,7 @@ def _component_json(owner: str, factory: Factory) -> dict[str, Any]:
         "source": factory.source,
         "declares": _declared(factory),
         "limits": dict(factory.limits),
+        "requires": dict(factory.requires),
         "options": [
             {
                 "name": f"{factory.kind}.{option.name}",

@@ -22,12 +22,12 @@ from mlcore.cli.run_arguments import (
     short_names,
     untrained_model,
 )
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import ConfigError, DataError, require_library
 from mlcore.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from mlcore.cli.parser import Parser
-    from mlcore.evaluation.gradcam import ExplainedMatch
+    from mlcore.evaluation.gradcam import GradCamMatch
     from mlcore.evaluation.projection import Projection
     from mlcore.evaluation.results import Evaluation
     from mlcore.protocols import Progress, Split
@@ -65,9 +65,9 @@ def run(argv: Sequence[str]) -> int:
     options, words = parse(parser, argv)
     out = _out(options)
     folders = [RunFolder.open(path) for path in options.runs]
-    results = _results(folders)
+    results: Sequence[Evaluation] = _results(folders)
 
-    from mlcore.reporting.tables import accuracy_table
+    from mlcore.reporting.tables import result_tables
 
     if out.suffix.lower() == ".png":
         if words:
@@ -76,8 +76,8 @@ def run(argv: Sequence[str]) -> int:
             )
         _save_curves(results, out)
     else:
-        _save_report(options, words, parser, results, out)
-    console.show(accuracy_table(results))
+        results = _save_report(options, words, parser, out)
+    console.show(result_tables(results))
     console.say(f"Written: {out}")
     return 0
 
@@ -106,27 +106,39 @@ def _save_curves(results: Sequence[Evaluation], out: Path) -> None:
 
 
 def _save_report(
-    options: Namespace,
-    words: Sequence[str],
-    parser: Parser,
-    results: Sequence[Evaluation],
-    out: Path,
-) -> None:
+    options: Namespace, words: Sequence[str], parser: Parser, out: Path
+) -> Sequence[Evaluation]:
+    """Write the report and return the results that its map shows."""
+    for library in ("jinja2", "captum", "openTSNE"):
+        require_library("mlcore report", library, "mlcore-localization[figures]")
     trained = reopen(Namespace(**{**vars(options), "run": options.runs[0]}), words, parser)
-    protocol = results[-1].protocol
-    if trained.dataset.fingerprint != protocol.data_fingerprint:
-        raise DataError(
-            f"{trained.folder.evaluation} was judged on other data "
-            f"({protocol.data_fingerprint}) than this ({trained.dataset.fingerprint}); give "
-            "the same --dataset here, or run 'mlcore evaluate' again"
-        )
+    results, others = _on_these_data(trained)
     from mlcore.reporting.report.page import save_report
 
     trained.folder.plots.mkdir(exist_ok=True)
     _save_curves(results, trained.folder.plots / "metres.png")
     with console.progress() as progress:
-        content = _content(trained, results, options, progress)
+        content = replace(_content(trained, results, options, progress), others=others)
         save_report(content, out, progress=progress)
+    return results
+
+
+def _on_these_data(
+    trained: TrainedRun,
+) -> tuple[Sequence[Evaluation], Sequence[Sequence[Evaluation]]]:
+    """Return the run's first results on the data set at hand, and all its others."""
+    from mlcore.evaluation.recording import recorded
+
+    files = recorded(trained.folder)
+    fingerprint = trained.dataset.fingerprint
+    found = [one for one in files if one.results[0].protocol.data_fingerprint == fingerprint]
+    if not found:
+        raise DataError(
+            f"{trained.folder.evaluation} was measured on other data "
+            f"({files[0].results[0].protocol.data_fingerprint}) than this ({fingerprint}); "
+            "give the same --dataset here, or run 'mlcore evaluate' on this"
+        )
+    return found[0].results, [one.results for one in files if one is not found[0]]
 
 
 def _content(
@@ -147,16 +159,16 @@ def _content(
         dataset=trained.dataset,
         within_m=options.within,
         pictured=options.pictures,
-        explained=_explained(trained, results[-1], options.explained, progress),
+        gradcam=_gradcam(trained, results[-1], options.explained, progress),
         projections=_projections(trained, split, progress),
         comparison=comparison,
         comparison_picture=picture,
     )
 
 
-def _explained(
+def _gradcam(
     trained: TrainedRun, shown: Evaluation, count: int, progress: Progress
-) -> list[ExplainedMatch]:
+) -> list[GradCamMatch]:
     from mlcore.evaluation.evaluate import embedder_of
     from mlcore.evaluation.gradcam import explain_results, worst_and_best
 
@@ -217,7 +229,9 @@ def _comparison(folder: RunFolder) -> tuple[Mapping[str, Any], bytes | None]:
 
 def _results(folders: Sequence[RunFolder]) -> list[Evaluation]:
     """Return the results of one run; of several, the trained ones after the first's others."""
-    first, *others = [_read(folder) for folder in folders]
+    from mlcore.evaluation.recording import read_results
+
+    first, *others = [read_results(folder, folder.evaluation) for folder in folders]
     if not others:
         return first
     baselines = [one for one in first if one.model != "trained"]
@@ -228,13 +242,3 @@ def _results(folders: Sequence[RunFolder]) -> list[Evaluation]:
         for one in results
         if one.model == "trained"
     ]
-
-
-def _read(folder: RunFolder) -> list[Evaluation]:
-    from mlcore.evaluation.results import from_document
-
-    content = folder.read_json(folder.evaluation)
-    try:
-        return from_document(content)
-    except DataError as error:
-        raise DataError(f"{folder.evaluation}: {error}") from error

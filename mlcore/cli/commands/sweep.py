@@ -25,13 +25,13 @@ SPACINGS_M = (0.0, 0.3, 1.0, 5.0)
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     parser = parser_of_runs(
-        "sweep", "Judge trained models by embedding dimension and spacing of references."
+        "sweep", "Evaluate trained models by embedding dimension and spacing of references."
     )
     _add_options(parser)
     options, words = parse(parser, argv)
     settings = _Settings(options)
     out = out_folder(options)
-    results = _judge(options, words, parser, settings)
+    results = _evaluate(options, words, parser, settings)
 
     from mlcore.reporting.figures.curves import save_curves
     from mlcore.reporting.figures.sweeps import (
@@ -117,7 +117,7 @@ def _add_options(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print what is written")
 
 
-def _judge(
+def _evaluate(
     options: Namespace, words: Sequence[str], parser: Parser, settings: _Settings
 ) -> list[Evaluation]:
     """Return the results of every model at every setting, one model after the other."""
@@ -129,8 +129,10 @@ def _judge(
     largest = max(settings.dimensions)
     with console.progress() as progress:
         for named in each_model(options, words, parser, progress):
-            judged = replace(named.config.evaluation, dimensions=largest)
-            if judged.whitening == "none":
+            evaluation = replace(named.config.evaluation, dimensions=largest)
+            if evaluation.whitening == "auto":  # only whitening orders the dimensions
+                evaluation = replace(evaluation, whitening="train")
+            if evaluation.whitening == "none":
                 raise ConfigError(
                     "--whitening none leaves no order of dimensions to sweep over; "
                     "use train or references"
@@ -139,7 +141,7 @@ def _judge(
                 embedder_of(named.model, named.config, progress),
                 named.dataset,
                 getattr(named.dataset, options.split),
-                judged,
+                evaluation,
                 name=named.name,
             )
             if embedded.dimensions < largest:
@@ -150,7 +152,7 @@ def _judge(
                 )
             results += sweep(
                 embedded,
-                judged,
+                evaluation,
                 dimensions=settings.dimensions,
                 spacings_m=settings.spacings_m,
                 name=named.name,
@@ -163,7 +165,7 @@ def _judge(
 
 
 def _at_dimension(results: Sequence[Evaluation], wanted: int) -> list[Evaluation]:
-    """Return of each model what was judged at ``wanted``, or the next smaller or smallest."""
+    """Return each model's results at ``wanted``, or at the next smaller or smallest."""
     chosen: list[Evaluation] = []
     for model in dict.fromkeys(one.model for one in results):
         mine = [one for one in results if one.model == model]

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from mlcore.cli import console
 from mlcore.cli.parser import Parser
-from mlcore.cli.train_run import STOPPED, train_and_judge
+from mlcore.cli.train_run import STOPPED, train_and_evaluate
 from mlcore.distributed import RUN_FOLDER, is_first, was_started_by_first
 from mlcore.errors import ConfigError, FailedElsewhereError
-from mlcore.options import RunConfig, parse_run, run_from_toml, run_help, run_to_toml
+from mlcore.options import RunConfig, parse_run, run_help, run_to_toml
 from mlcore.registry.discovery import Registry
-from mlcore.run_folder import RunFolder
+from mlcore.run_folder import KINDS, Kind, RunFolder
 
 
 def run(argv: Sequence[str]) -> int:
@@ -32,6 +32,8 @@ def run(argv: Sequence[str]) -> int:
         return 0
     if own.resume is not None:
         return _resume(own, rest, registry)
+    if own.accept_changes:
+        raise ConfigError("--accept-changes is for --resume")
     config = parse_run(rest, registry, own_options=parser.option_names())
     if own.print_config:
         console.write(run_to_toml(config))
@@ -45,20 +47,36 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _resume(own: Namespace, rest: Sequence[str], registry: Registry) -> int:
-    if rest or own.out is not None:
-        extra = rest[0] if rest else "--out"
-        raise ConfigError(
-            f"--resume takes every option from the run's config.toml; leave out {extra!r}"
-        )
+    """Go on with a run; what changes no number may be given, the rest must be accepted."""
+    if own.out is not None:
+        raise ConfigError("--resume goes on in the run's own folder; leave out --out")
     folder = RunFolder.open(own.resume)
-    return _train(run_from_toml(folder.config, registry), registry, folder.path, new=False)
+    config = parse_run(["--config", str(folder.config), *rest], registry)
+    return _train(config, registry, folder.path, new=False, accepted=own.accept_changes)
 
 
-def _train(config: RunConfig, registry: Registry, out: Path, *, new: bool) -> int:
-    from mlcore.reporting.tables import accuracy_table
+def _kinds(text: str) -> tuple[Kind, ...]:
+    """Return the kinds of changes that a user accepts."""
+    kinds = tuple(kind for kind in KINDS if kind in text.split(","))
+    if not kinds or set(text.split(",")) != set(kinds):
+        raise ArgumentTypeError(f"expected some of {', '.join(KINDS)}, got {text!r}")
+    return kinds
+
+
+def _train(
+    config: RunConfig,
+    registry: Registry,
+    out: Path,
+    *,
+    new: bool,
+    accepted: Sequence[Kind] = (),
+) -> int:
+    from mlcore.reporting.tables import result_tables
 
     try:
-        ending, results = train_and_judge(config, registry, out, new=new, may_launch=True)
+        ending, results, warnings = train_and_evaluate(
+            config, registry, out, new=new, may_launch=True, accepted=accepted
+        )
     except FailedElsewhereError as error:
         # Lightning kills the first process, which tells why, if one that it started fails.
         return 0 if was_started_by_first() else error.exit_code
@@ -67,7 +85,9 @@ def _train(config: RunConfig, registry: Registry, out: Path, *, new: bool) -> in
     if ending != "finished":
         console.say(f"Stopped and saved; go on with: mlcore train --resume {out}")
         return STOPPED[ending]
-    console.show(accuracy_table(results))
+    console.show(result_tables(results))
+    for warning in warnings:
+        console.say(f"warning: {warning}")
     console.say(f"Run folder: {out}")
     return 0
 
@@ -76,6 +96,14 @@ def _own_parser() -> Parser:
     parser = Parser("train", "Train a model with a loss, then evaluate it.", add_help=False)
     parser.add_argument("--out", type=Path, help="folder of the run; must not exist")
     parser.add_argument("--resume", type=Path, help="go on with the run in this folder")
+    parser.add_argument(
+        "--accept-changes",
+        type=_kinds,
+        default=(),
+        metavar="KIND,...",
+        help="with --resume: go on although data, code or config differ from what the run "
+        "began with",
+    )
     parser.add_argument("--block", action="append", default=[], help="leave a plugin out")
     parser.add_argument(
         "--print-config", action="store_true", help="print the resolved TOML and stop"

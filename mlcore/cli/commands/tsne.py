@@ -15,7 +15,7 @@ from mlcore.cli.run_arguments import (
     parse,
     parser_of_runs,
 )
-from mlcore.errors import DataError
+from mlcore.errors import DataError, require_library
 
 if TYPE_CHECKING:
     from mlcore.cli.parser import Parser
@@ -39,6 +39,8 @@ def run(argv: Sequence[str]) -> int:
     add_split(parser, "test", "validation")
     add_out_file(parser, PICTURE)
     options, words = parse(parser, argv)
+    if options.method != "pca":
+        require_library("t-SNE", "openTSNE", "mlcore-localization[figures]")
     out = out_file(options, PICTURE)
     split, found = _project(options, words, parser)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlcore.files import atomic_write
+from mlcore.reporting.figures.canvas import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,8 +85,7 @@ def save_place_figure(
         title: Above the picture.
     """
     figure = place_figure(split, projections, title=title)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=150)
+    save_figure(figure, path)
 
 
 def place_figure(

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from mlcore.errors import DataError
-from mlcore.files import atomic_write
 from mlcore.protocols import PlaceDataset, PlaceTable
+from mlcore.reporting.figures.canvas import save_figure
 from mlcore.reporting.figures.curves import COLOURS
 
 _SPLITS = ("train", "validation", "test")
@@ -59,8 +59,7 @@ def save_positions(dataset: PlaceDataset, path: Path) -> int:
     panel.set_ylabel(f"northing - {origin_m[1]:,.0f} (m)")
     panel.legend(fontsize=8, markerscale=1.5)
     panel.grid(visible=True, alpha=0.3)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=150)
+    save_figure(figure, path)
     return sum(map(len, tables.values()))
 
 

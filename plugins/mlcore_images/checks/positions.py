@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.data import wrap_rad
-from mlcore.errors import DataError, did_you_mean
+from mlcore.errors import DataError, did_you_mean, require_library
 from mlcore.factories import Finding
 from mlcore_images.checks.plausibility import (
     check_degrees,
@@ -75,6 +75,7 @@ def project(
     Raises:
         DataError: A row is too far from the zone to be projected; names it.
     """
+    require_library("latitude and longitude", "pyproj", "mlcore-localization[geo]")
     from pyproj import Transformer
 
     zones = ((longitude_deg + 180.0) // 6.0).astype(np.int64) % 60

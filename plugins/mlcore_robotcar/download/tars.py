@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.errors import DataError
-from mlcore.files import atomic_write
+from mlcore.files import atomic_write, user_cache_dir
 
 MAX_MEMBER_BYTES = 64 * 2**20
 """Of an image; a raw one of Oxford's has about 1 MB."""
@@ -63,12 +63,6 @@ class TarIndex:
     tables: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def default_cache_dir() -> Path:
-    """Return the user's cache folder of mlcore."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "mlcore"
-
-
 def index_tar(path: Path, camera: str, cache_dir: Path | None = None) -> TarIndex:
     """Return where the images are, from the cache if the tar is as it was.
 
@@ -86,7 +80,7 @@ def index_tar(path: Path, camera: str, cache_dir: Path | None = None) -> TarInde
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     words = (os.fsencode(path.resolve()), b"%d" % state.st_size, b"%d" % state.st_mtime_ns)
     key = hashlib.blake2b(b"\0".join((_VERSION, camera.encode(), *words)), digest_size=16)
-    kept = (cache_dir or default_cache_dir()) / "robotcar-tars" / f"{key.hexdigest()}.npz"
+    kept = (cache_dir or user_cache_dir()) / "robotcar-tars" / f"{key.hexdigest()}.npz"
     found = _recall(kept, path)
     if found is None:
         found = scan_tar(path, camera)

@@ -15,7 +15,7 @@
 // Within this of an edge (metres), float64 decides on which side a pair is.
 #define EDGE_M 1e-3f
 
-// The rows, or the columns, of the whole matrix; see KernelTileOps for the layout.
+// The rows, or the columns, of the whole matrix; see KernelBackend for the layout.
 struct Side {
   const float* high;         // (3, size) metres, centred
   const float* low;          // (3, size), what is missing in `high`

@@ -4,9 +4,10 @@ Float32, one pass over the tile for each step, everything else in the first-leve
 what a chain of torch operations spends on memory traffic is spent on arithmetic here.
 numba compiles at first use (some seconds, then cached on disk) and needs no compiler.
 
-A step works on some chunks of the tile's rows, for one thread of several. It updates what
-belongs to these rows, and for the columns leaves ``(2, chunks, bj)`` results in
-``by_column``, which the caller merges: always in the same order, whatever the threads.
+A step works on some chunks of the tile's rows, for one thread of several. It leaves two
+numbers per row in ``by_row`` ``(2, bi)``, and two per column and chunk in ``by_column``
+``(2, chunks, bj)``; see :class:`mlcore_soft_contrastive.tiled.state.Backend`. The caller
+combines the chunks, always in the same order, whatever the threads.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from mlcore_soft_contrastive.tiled.numba_pairs import (
     ONE,
     ZERO,
+    Doubles,
     Floats,
     Rule,
     Side,
@@ -39,9 +41,10 @@ def most_attracting(
     self_column: Any,
     rule: Rule,
     chunks: Any,
-    by_column: Any,
+    by_row: Doubles,
+    by_column: Floats,
 ) -> None:
-    """Raise the rows' ``attraction`` to their largest p; leave the columns' largest."""
+    """Find the largest p."""
     bi, bj = tile.shape
     pieces = cut(span, bi, bj, rows, columns, rule, chunks)
     scratch = np.empty(5 * bj, np.float32)
@@ -58,7 +61,7 @@ def most_attracting(
             for j in range(len(p)):
                 p[j] = out[0, j] * max(similarity[j], ZERO)
                 largest[j] = max(largest[j], p[j])
-            rows.attraction[row] = max(rows.attraction[row], largest_of(p))
+            by_row[0, i] = max(by_row[0, i], largest_of(p))
 
 
 @compiled("contract", "nsz")
@@ -70,12 +73,10 @@ def mining_extrema(
     self_column: Any,
     rule: Rule,
     chunks: Any,
-    by_column: Any,
+    by_row: Doubles,
+    by_column: Floats,
 ) -> None:
-    """Raise the rows' ``below`` to the largest n, lower ``above`` to ``-max (t - s) w+``.
-
-    ``attraction`` holds t, the row's largest p, by now. Leaves both maxima of the columns.
-    """
+    """Find the largest n, and the largest (t - s) w+; ``attraction`` holds t by now."""
     bi, bj = tile.shape
     t_columns = columns.attraction[span.column : span.column + bj].astype(np.float32)
     pieces = cut(span, bi, bj, rows, columns, rule, chunks)
@@ -98,12 +99,12 @@ def mining_extrema(
                     largest[j] = max(largest[j], n[j])
                     lacking[j] = max(lacking[j], (t_others[j] - s) * out[0, j])
                 lacks = largest_of(shortfall[: right - left])
-                rows.above[row] = min(rows.above[row], -lacks)
+                by_row[1, i] = max(by_row[1, i], lacks)
             else:
                 for j in range(len(similarity)):
                     n[j] = max(similarity[j], ZERO)
                     largest[j] = max(largest[j], n[j])
-            rows.below[row] = max(rows.below[row], largest_of(n[: right - left]))
+            by_row[0, i] = max(by_row[0, i], largest_of(n[: right - left]))
 
 
 @compiled("contract", "nsz")
@@ -115,9 +116,10 @@ def most_repelling(
     self_column: Any,
     rule: Rule,
     chunks: Any,
-    by_column: Any,
+    by_row: Doubles,
+    by_column: Floats,
 ) -> None:
-    """Raise the rows' ``below`` to epsilon over the largest n; leave the columns' largest."""
+    """Find the largest n."""
     bi, bj = tile.shape
     pieces = cut(span, bi, bj, rows, columns, rule, chunks)
     scratch = np.empty(5 * bj, np.float32)
@@ -134,7 +136,7 @@ def most_repelling(
             for j in range(len(n)):
                 n[j] = out[1, j] * max(similarity[j], ZERO)
                 largest[j] = max(largest[j], n[j])
-            rows.below[row] = max(rows.below[row], largest_of(n) + rule.epsilon)
+            by_row[0, i] = max(by_row[0, i], largest_of(n))
 
 
 @compiled("contract", "nsz")
@@ -146,9 +148,10 @@ def sums(
     self_column: Any,
     rule: Rule,
     chunks: Any,
-    by_column: Any,
+    by_row: Doubles,
+    by_column: Floats,
 ) -> None:
-    """Add the rows' pairs to ``attraction`` and ``repulsion``; leave the columns' sums."""
+    """Sum over the kept attracting and over the kept repelling pairs."""
     bi, bj = tile.shape
     alpha, beta, base, plain = rule.alpha, rule.beta, rule.base, rule.plain
     pieces = cut(span, bi, bj, rows, columns, rule, chunks)
@@ -177,14 +180,14 @@ def sums(
                     repulsion[j] += repelling if n > above[j] else ZERO
                     out[2, j] = attracting if p < row_below else ZERO
                     out[3, j] = repelling if n > row_above else ZERO
-                rows.attraction[row] += total(out[2])
+                by_row[0, i] += total(out[2])
             else:
                 for j in range(len(similarity)):
                     s = max(similarity[j], ZERO)
                     repelling = s if plain else exp2(beta * (s - base))
                     repulsion[j] += repelling if s > above[j] else ZERO
                     out[3, j] = repelling if s > row_above else ZERO
-            rows.repulsion[row] += total(out[3])
+            by_row[1, i] += total(out[3])
 
 
 @compiled("contract", "nsz")
@@ -196,12 +199,13 @@ def gradient(
     self_column: Any,
     rule: Rule,
     chunks: Any,
-    by_column: Any,  # noqa: ARG001 - called like the other steps
+    by_row: Doubles,  # noqa: ARG001 - called like the other steps
+    by_column: Floats,  # noqa: ARG001
 ) -> None:
-    """Write H, the loss's derivative by each similarity, over the tile.
+    """Write the derivative by each similarity over the tile.
 
-    ``attraction`` and ``repulsion`` hold each row's factors ``dL/dA exp(-alpha A)`` and
-    ``dL/dR exp(-beta R)`` by now (plain: ``dL/dA`` and ``dL/dR``).
+    ``attraction`` and ``repulsion`` hold each row's factors by now, see
+    :meth:`mlcore_soft_contrastive.tiled.state.TileState.start_gradient`.
     """
     bi, bj = tile.shape
     both = ONE if span.symmetric else ZERO

@@ -48,10 +48,8 @@ class Side(NamedTuple):
         low: ``(3, N)`` float32, what is missing in ``high``.
         exact: ``(3, N)`` float64.
         headings: ``(N,)`` float64 in [0, 2 pi); empty without a heading limit.
-        below: ``(N,)`` float32; a row keeps attracting pairs with p below this.
-        above: ``(N,)`` float32; a row keeps repelling pairs with n above this.
-        attraction: ``(N,)`` float64: the row's sum; in backward the factor of its pairs.
-        repulsion: ``(N,)`` float64, likewise.
+        below: ``(N,)`` float32, as in :class:`mlcore_soft_contrastive.tiled.state.Side`;
+            ``above``, ``attraction`` and ``repulsion`` likewise.
     """
 
     high: Floats
@@ -60,8 +58,8 @@ class Side(NamedTuple):
     headings: Doubles
     below: Floats
     above: Floats
-    attraction: Doubles
-    repulsion: Doubles
+    attraction: Floats
+    repulsion: Floats
 
 
 class Rule(NamedTuple):
@@ -77,7 +75,6 @@ class Rule(NamedTuple):
         alpha: Times log2(e).
         beta: Times log2(e).
         base: The lambda of the formula.
-        epsilon: Mining's margin.
         plain: Whether pairs are summed without exponential.
     """
 
@@ -90,7 +87,6 @@ class Rule(NamedTuple):
     alpha: np.float32
     beta: np.float32
     base: np.float32
-    epsilon: np.float32
     plain: bool
 
 

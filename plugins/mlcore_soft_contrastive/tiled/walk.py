@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import compress
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.tiled.layout import Blocks, TilePair
 from mlcore_soft_contrastive.tiled.products import Products
+from mlcore_soft_contrastive.tiled.state import TileState
 from mlcore_soft_contrastive.tiled.unit_rows import UnitRows
 
 KEPT_SHARE, KEPT_SHARE_MINING, KEPT_FLOATS = 3, 5, 2**20
@@ -41,56 +42,6 @@ Without it one image that mining leaves no near pair would bring all far tiles b
 """
 
 
-class TileOps(Protocol):
-    """The elementwise work on tiles, which numba, torch and CUDA kernels do alike.
-
-    An instance holds the state of one evaluation: per row (sorted) the extrema of mining
-    and the sums. ``tile`` is always the raw product ``x_I x_J^T`` of unit embeddings,
-    contiguous; only ``gradient`` may change it.
-    """
-
-    def most_attracting(self, tile: Tensor, pair: TilePair) -> None:
-        """Mining, first step: take the tile into each row's ``t = max p``."""
-
-    def least_most_attracting(self, pair: TilePair) -> float:
-        """Return the least t so far among the rows (and columns) of a tile."""
-
-    def mining_extrema(self, tile: Tensor, pair: TilePair) -> None:
-        """Mining, second step: the largest n and the least ``(s - t) w+`` of each row."""
-
-    def settled_weights(self) -> Tensor:
-        """Return, by sorted row, the largest ``w+`` that cannot lower its ``(s - t) w+``."""
-
-    def start_sums(self) -> None:
-        """Turn the extrema into thresholds; the sums start at zero."""
-
-    def most_repelling(self, tile: Tensor, pair: TilePair) -> Tensor:
-        """Mining, after :meth:`start_sums`: take a far or weak tile into the largest n.
-
-        Returns a scalar: whether some row may keep a repelling pair of the tile.
-        """
-
-    def sums(self, tile: Tensor, pair: TilePair) -> None:
-        """Add the tile to the sums."""
-
-    def terms(self) -> RowTerms:
-        """Return the two terms of each row's loss, sorted, float64."""
-
-    def start_gradient(self, attraction: Tensor, repulsion: Tensor) -> None:
-        """Take the gradients by the (sorted) terms, before :meth:`gradient`."""
-
-    def gradient(self, tile: Tensor, pair: TilePair) -> None:
-        """Write the derivative by each similarity over the tile."""
-
-
-class MakeTileOps(Protocol):
-    """Makes the elementwise work of one evaluation."""
-
-    def __call__(
-        self, geometry: Geometry, config: SoftContrastiveConfig, rows: Blocks, columns: Blocks
-    ) -> TileOps: ...
-
-
 @dataclass(frozen=True)
 class Plan:
     """What one evaluation walks over.
@@ -101,7 +52,7 @@ class Plan:
         rows: Blocks of the rows.
         columns: Blocks of the columns; the same object in the square form.
         pairs: The tiles.
-        ops: The elementwise work.
+        state: What is known of each image, and the back end; serves one evaluation.
         products: The matrix products.
     """
 
@@ -110,7 +61,7 @@ class Plan:
     rows: Blocks
     columns: Blocks
     pairs: list[TilePair]
-    ops: TileOps
+    state: TileState
     products: Products
 
     @property
@@ -148,7 +99,7 @@ class _TiledLoss(torch.autograd.Function):
         ctx.plan, ctx.walk, ctx.x, ctx.y = plan, walk, x, y
         # For torch's own check that no backward comes after the graph was freed.
         ctx.save_for_backward(embeddings.new_empty(0))
-        attraction, repulsion = plan.ops.terms()
+        attraction, repulsion = plan.state.terms()
         dtype = x.values.dtype
         return (
             _unsorted(attraction.to(dtype), plan.rows),
@@ -166,7 +117,7 @@ class _TiledLoss(torch.autograd.Function):
         plan: Plan = ctx.plan
         x, y = ctx.x, ctx.y
         attraction, repulsion = (g.double()[plan.rows.order] for g in gradients)
-        plan.ops.start_gradient(attraction, repulsion)
+        plan.state.start_gradient(attraction, repulsion)
         by_x, by_y = ctx.walk.differentiate(
             repulsion.abs().amax(), needs_columns=ctx.needs_input_grad[1]
         )
@@ -215,16 +166,16 @@ class _Walk:
         nearest_first = sorted(self._near, key=lambda k: plan.pairs[k].gap_m)
         for k in nearest_first:
             pair = plan.pairs[k]
-            if weights[k] > plan.ops.least_most_attracting(pair):
-                plan.ops.most_attracting(self._similarities(k), pair)
+            if weights[k] > plan.state.least_most_attracting(pair):
+                plan.state.most_attracting(self._similarities(k), pair)
         self._near = []
         candidates: list[int] = []
         for k in nearest_first:
             # An attraction below epsilon is kept whatever the largest n.
             (candidates if weights[k] < plan.config.epsilon else self._near).append(k)
         for k in self._near:
-            plan.ops.mining_extrema(self._similarities(k), plan.pairs[k])
-        settled = _least(plan.ops.settled_weights(), plan.rows) if candidates else {}
+            plan.state.mining_extrema(self._similarities(k), plan.pairs[k])
+        settled = _least(plan.state.settled_weights(), plan.rows) if candidates else {}
         for k in candidates:
             pair = plan.pairs[k]
             spans = [pair.rows, *([pair.columns] if pair.mirrored else [])]
@@ -232,7 +183,7 @@ class _Walk:
                 self._weak.append(k)
             else:
                 self._near.append(k)
-                plan.ops.mining_extrema(self._similarities(k), pair)
+                plan.state.mining_extrema(self._similarities(k), pair)
 
     def sum(self) -> None:
         """Accumulate the sums of every row.
@@ -241,11 +192,11 @@ class _Walk:
         near tiles; which attracting pairs of near tiles are, only after them.
         """
         plan, config = self.plan, self.plan.config
-        plan.ops.start_sums()
+        plan.state.start_sums()
         for k in self._weak:
             tile = self._similarities(k)
-            plan.ops.most_repelling(tile, plan.pairs[k])
-            plan.ops.sums(tile, plan.pairs[k])
+            plan.state.most_repelling(tile, plan.pairs[k])
+            plan.state.sums(tile, plan.pairs[k])
         for k in self._far:
             pair = plan.pairs[k]
             # Most are left out of the gradient: what room there is, is for near tiles.
@@ -253,13 +204,13 @@ class _Walk:
             if config.aggregation == "log-sum-exp":
                 self._largest[k] = tile.amax()
             if config.mining:
-                self._kept_any[k] = plan.ops.most_repelling(tile, pair)
+                self._kept_any[k] = plan.state.most_repelling(tile, pair)
                 # A GPU would have to be waited for, tile by tile.
                 if tile.device.type == "cpu" and not self._kept_any[k]:
                     continue
-            plan.ops.sums(tile, pair)
+            plan.state.sums(tile, pair)
         for k in self._near:
-            plan.ops.sums(self._similarities(k), plan.pairs[k])
+            plan.state.sums(self._similarities(k), plan.pairs[k])
 
     def differentiate(
         self, steepest: Tensor, *, needs_columns: bool
@@ -287,7 +238,7 @@ class _Walk:
         plan, pair = self.plan, self.plan.pairs[k]
         tile = self._similarities(k, keep=False)
         self._kept.pop(k, None)  # what is kept is overwritten now
-        plan.ops.gradient(tile, pair)
+        plan.state.gradient(tile, pair)
         plan.products.add(by_x[pair.rows], tile, self.y[pair.columns])
         if by_y is not None and (pair.mirrored or not plan.square):
             plan.products.add(by_y[pair.columns], tile.T, self.x[pair.rows])

@@ -11,42 +11,46 @@ import torch
 from torch import Tensor
 
 from mlcore_soft_contrastive import Sigmoid, dispatch
-from mlcore_soft_contrastive.tiled.cupy_backend import KernelTileOps
+from mlcore_soft_contrastive.tiled.cupy_backend import KernelBackend
 from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
 from mlcore_soft_contrastive.tiled.layout import TilePair
-from mlcore_soft_contrastive.tiled.numba_backend import NumbaTileOps
-from mlcore_soft_contrastive.tiled.torch_backend import TorchTileOps
+from mlcore_soft_contrastive.tiled.numba_backend import NumbaBackend
+from mlcore_soft_contrastive.tiled.state import TileState
+from mlcore_soft_contrastive.tiled.torch_backend import TorchBackend
 
 TILE = 16
-OPS: dict[str, Any] = {"numba": NumbaTileOps, "torch": TorchTileOps, "kernels": KernelTileOps}
+BACKENDS: dict[str, Any] = {
+    "numba": NumbaBackend,
+    "torch": TorchBackend,
+    "kernels": KernelBackend,
+}
 Steps = dict[str, list[float]]
 Off = Callable[..., float]
 
 
-@pytest.fixture(params=OPS)
-def ops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Each kind of elementwise work in turn, on small tiles."""
-    chosen = make = OPS[request.param]
-    if chosen is KernelTileOps:
+@pytest.fixture(params=BACKENDS)
+def _each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every back end in turn, on small tiles."""
+    make = BACKENDS[request.param]
+    if make is KernelBackend:
         kernels = request.getfixturevalue("kernels")
-        make = partial(chosen, launch=kernels(tiles_source(Sigmoid().device_code())))
+        make = partial(make, launch=kernels(tiles_source(Sigmoid().device_code())))
     monkeypatch.setattr(dispatch, "choose", lambda *_: (request.param, TILE, make))
-    return chosen
 
 
 @pytest.fixture
-def steps(ops: Any, monkeypatch: pytest.MonkeyPatch) -> Steps:
+def steps(_each_backend: None, monkeypatch: pytest.MonkeyPatch) -> Steps:
     """Gaps of the tiles that each step of mining has seen."""
     seen: Steps = {"mining_extrema": [], "most_repelling": []}
 
     def spy(name: str) -> None:
-        work = getattr(ops, name)
+        work = getattr(TileState, name)
 
         def noted(self: Any, tile: Tensor, pair: TilePair) -> Any:
             seen[name].append(pair.gap_m)
             return work(self, tile, pair)
 
-        monkeypatch.setattr(ops, name, noted)
+        monkeypatch.setattr(TileState, name, noted)
 
     for name in seen:
         spy(name)
@@ -103,10 +107,9 @@ def test_they_are_walked_once_and_nothing_is_lost(
     assert len(weak) == len(steps["most_repelling"]) == 4 * (6 if rectangular else 3)
 
 
-def test_their_most_repelling_pair_is_needed(
-    ops: Any, off: Off, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ops, "most_repelling", lambda *_: torch.tensor(True))
+@pytest.mark.usefixtures("_each_backend")
+def test_their_most_repelling_pair_is_needed(off: Off, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TileState, "most_repelling", lambda *_: torch.tensor(True))
     positions = streets(0.0, 25.0, 60.0)
     assert max(off(random_looks(seed), positions) for seed in range(4)) > 1e-2
 
