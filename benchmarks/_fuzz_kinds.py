@@ -52,7 +52,7 @@ def kinds() -> list[Kind]:
         Kind("images Parquet", ".parquet", _parquet, _read_table),
         Kind("images file name", ".txt", _name, _read_name),
         Kind("images EXIF", ".jpg", _exif, _read_exif),
-        Kind("images EXIF, signed", ".jpg", _signed_exif, _read_exif),
+        Kind("images EXIF, rotated", ".jpg", _full_exif, _read_exif),
         Kind("images JPEG", ".jpg", _exif, _read_image),
         # Checkpoints and run folders go here.
     ]
@@ -290,17 +290,15 @@ def _exif() -> bytes:
     return _image("RGB", "JPEG", exif=exif)
 
 
-def _signed_exif() -> bytes:
-    """Return an image whose EXIF block is signed, in bytes, and has an orientation."""
+def _full_exif() -> bytes:
+    """Return an image that is rotated and dated, with a heading beyond a turn."""
     from PIL import Image
-    from PIL.TiffImagePlugin import IFDRational
 
     exif = Image.Exif()
     exif[0x0112] = 6
-    parts = (IFDRational(-33, 1), IFDRational(51, 1), IFDRational(0, 0))
-    exif.get_ifd(0x8825).update(
-        {1: b"S\0", 2: parts, 3: b"E", 4: (151.0, 12.0, 0.0), 17: 421.0}
-    )
+    exif.get_ifd(0x8769)[0x9003] = "2014:12:02 15:30:08"
+    gps = {1: "South", 2: (33.0, 51.4, 0.0), 3: "e", 4: (151.0, 12.0, 0.0), 17: 421.0}
+    exif.get_ifd(0x8825).update(gps)
     return _image("RGB", "JPEG", exif=exif)
 
 
