@@ -187,7 +187,7 @@ def test_degrees_are_refused(tree):
         listed["positions"] = np.linspace([-80.01, 40.43], [-79.98, 40.45], 18)
 
     rewrite(tree, degrees)
-    assert "utmDb is -80.01 to 40.45: degrees" in error_of(tree)
+    assert "utmDb is -80.01 to 40.45, which looks like degrees" in error_of(tree)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e12])
@@ -204,7 +204,7 @@ def test_more_names_than_positions(tree):
         listed["names"] = listed["names"][:-1]
 
     rewrite(tree, cut)
-    assert "utmDb is 2 x 18 and 17 images are named" in error_of(tree)
+    assert "utmDb is 2 x 18 but must be 2 x 17" in error_of(tree)
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../../secret.jpg", ""])

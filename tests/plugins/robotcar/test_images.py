@@ -105,7 +105,7 @@ def test_undistortion_is_within_a_grey_level(tmp_path):
 def test_a_table_of_another_camera_is_refused(tmp_path):
     path = tmp_path / "lut.bin"
     path.write_bytes(barrel(16, 16).tobytes())
-    with pytest.raises(DataError, match=r"4,096 bytes.*24,576 are due"):
+    with pytest.raises(DataError, match=r"4,096 bytes.*needs 24,576"):
         read_lookup(path, "stereo/centre", 32, 48)
     path.write_bytes(np.full((2, 16, 16), np.nan).tobytes())
     with pytest.raises(DataError, match="no pixel positions"):
