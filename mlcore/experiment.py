@@ -262,7 +262,9 @@ def with_input_size(
         for image in _readable(config, dataset, _NUM_SHAPES)
     ]
     options = config.model.options
-    sizes = {image.shape: input_size(options, image.shape[1:]) for image in images}
+    sizes = {
+        image.shape: input_size(options, (image.shape[1], image.shape[2])) for image in images
+    }
     with_bars = {
         size: sum(not fits(image, *size) for image in images) for size in sizes.values()
     }

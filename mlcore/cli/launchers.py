@@ -83,11 +83,11 @@ def perform(task: Task) -> Ending:
     registry = Registry.discover(block=task.block)
     config = run_from_text(task.config, folder.config, registry)
     try:
-        ending, _ = train_and_evaluate(config, registry, task.out, new=new, split=task.split)
+        outcome = train_and_evaluate(config, registry, task.out, new=new, split=task.split)
     except NonFiniteLossError as error:
         folder.write_json(task.out / _FAILURE, {"error": str(error)})
         return "diverged"
-    return ending
+    return outcome.ending
 
 
 @contextmanager

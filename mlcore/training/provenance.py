@@ -178,7 +178,8 @@ def _that_matter(changes: Changes, config: RunConfig) -> Changes:
         for name, values in changes.get("config", {}).items()
         if name not in free and not _is_longer(name, values, config)
     }
-    rest = {kind: changes[kind] for kind in KINDS if kind in changes and kind != "config"}
+    rest: Changes = {kind: changes[kind] for kind in KINDS if kind in changes}
+    rest.pop("config", None)
     return {**rest, "config": found} if found else rest
 
 

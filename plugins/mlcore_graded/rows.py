@@ -131,9 +131,10 @@ class RowwiseLoss(nn.Module):
     def _blocks(self, anchors: Tensor, positions_m: Tensor) -> Iterator[RowBlock]:
         size = len(positions_m)
         if size > 1:
-            for part in anchors.split(max(1, BLOCK_PAIRS // size)):
-                if len(part):
-                    yield RowBlock(part, positions_m, self.influence)
+            num_rows = max(1, BLOCK_PAIRS // size)
+            for start in range(0, len(anchors), num_rows):
+                part = anchors[start : start + num_rows]
+                yield RowBlock(part, positions_m, self.influence)
 
 
 class _Sum(torch.autograd.Function):
