@@ -225,8 +225,8 @@ def test_tars_that_lead_elsewhere_are_refused(tmp_path, extra):
     [
         (b"", "empty"),
         (b"\n <html><body>Sign in</body></html>", "web page"),
-        (b"something else" * 100, "no tar"),
-        (b"\x1f\x8b" + b"1" * 600, "no tar"),
+        (b"something else" * 100, "not a tar"),
+        (b"\x1f\x8b" + b"1" * 600, "not a tar"),
     ],
 )
 def test_what_is_no_tar_is_refused(tmp_path, data, said):
@@ -241,7 +241,7 @@ def test_a_header_that_declares_much_is_not_believed(tmp_path):
     header.size = 3 * 2**30
     path = tmp_path / "a.tar"
     path.write_bytes(header.tobuf() + b"1 x=y\n" * 1000)
-    with pytest.raises(DataError, match="no tar"):
+    with pytest.raises(DataError, match="not a tar"):
         scan_tar(path, "stereo/centre")
     large = member(f"{DATE}/stereo/centre/1.png")
     large.size = 2**33

@@ -163,7 +163,7 @@ def test_tags_in_every_form(tmp_path, text):
 
 
 def test_tags_that_are_none(tmp_path):
-    with pytest.raises(DataError, match="no tag"):
+    with pytest.raises(DataError, match="not a tag"):
         read_tags(write(tmp_path, "12;!!", name="tags.csv"))
 
 
