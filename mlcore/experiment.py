@@ -19,7 +19,7 @@ from mlcore.factories import BuildContext
 from mlcore.files import user_cache_dir
 from mlcore.models.config import input_size
 from mlcore.options import Chosen, RunConfig, run_from_toml
-from mlcore.options.config import blamed_on, model_input_size
+from mlcore.options.config import attribute_errors, model_input_size
 from mlcore.protocols import (
     HasImageFiles,
     InfluenceFunction,
@@ -356,5 +356,5 @@ def _readable(
 
 def _build(chosen: Chosen[Any], context: BuildContext) -> Any:
     chosen.factory.require_libraries()
-    with blamed_on(chosen, "could not be built"):
+    with attribute_errors(chosen, "could not be built"):
         return chosen.factory.build(chosen.options, context)

@@ -48,11 +48,11 @@ def train_and_evaluate(
     may_launch: bool = False,
     accepted: Sequence[Kind] = (),
 ) -> Outcome:
-    """Train in the run folder ``out``, or go on from its newest checkpoint, then evaluate.
+    """Train in the run folder ``out``, from its newest checkpoint if not ``new``; evaluate.
 
-    Of several processes each calls this; the first one writes and talks. Lightning starts
-    the others by the command of this process: only where that trains this run and no other
-    (``may_launch``) can it.
+    Each of several processes calls this; only the first one writes and prints. Lightning
+    starts the others with the command of this process, which works only where that command
+    trains this run and no other (``may_launch``).
 
     Args:
         config: Every option; of a run that goes on, those to go on with.
@@ -105,7 +105,8 @@ def _train_and_evaluate(
     if processes.launcher == "lightning" and processes.count > 1 and not may_launch:
         raise ConfigError(
             f"--training.devices {processes.devices} and --training.num_nodes "
-            f"{processes.num_nodes} are for mlcore train; here each run has one process"
+            f"{processes.num_nodes} only work with 'mlcore train'; here each run has one "
+            "process"
         )
     first = is_first()
     with _progress() as progress:
@@ -178,5 +179,5 @@ def _describe(
 
 
 def _progress() -> AbstractContextManager[Progress]:
-    """Return the user's progress bars; of several processes the first one draws them."""
+    """Return the progress bars; of several processes only the first one draws them."""
     return console.progress() if is_first() else nullcontext(no_progress)

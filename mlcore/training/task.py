@@ -20,7 +20,7 @@ from mlcore.distributed import (
     sum_over_processes,
 )
 from mlcore.errors import DataError, FailedElsewhereError, MlcoreError, NonFiniteLossError
-from mlcore.options.config import blamed_on, known_limits
+from mlcore.options.config import attribute_errors, known_limits
 from mlcore.protocols import Batch, Pairs, Triplets
 from mlcore.run_folder import require_same_shapes
 from mlcore.sampling.batches import TrainingBatch, TrainingLoader
@@ -220,7 +220,9 @@ class EmbeddingTask(pl.LightningModule):
     def _compare(
         self, embeddings: Tensor, batch: Batch, tuples: Pairs | Triplets | None
     ) -> JointLoss:
-        with blamed_on(self._experiment.config.loss, f"failed at step {self.global_step}"):
+        with attribute_errors(
+            self._experiment.config.loss, f"failed at step {self.global_step}"
+        ):
             return joint_loss(self.loss, embeddings, batch, tuples)
 
     def _record(self, output: JointLoss, item: TrainingBatch) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from mlcore.option_types import RelativeTo
 
 Layout = Literal["auto", "table", "names", "exif"]
 HeadingConvention = Literal["clockwise-from-north", "counterclockwise-from-east"]
@@ -41,7 +43,7 @@ class ImagesConfig:
     """
 
     root: Path | None = None
-    table: Path | None = field(default=None, metadata={"relative_to": "root"})
+    table: Annotated[Path | None, RelativeTo("root")] = None
     layout: Layout = "auto"
     train: str = ""
     validation: str = ""

@@ -100,7 +100,7 @@ def test_a_bare_name_and_its_options(capsys, photos):
 
 def test_what_needs_no_preparation_says_what_does(capsys, tmp_path):
     assert main(["data", "prepare", "streets", "--out", str(tmp_path)]) == 2
-    assert "these have one: robotcar" in capsys.readouterr().err
+    assert "these do: robotcar" in capsys.readouterr().err
     assert main(["data", "prepare", "robotcar", "--root", str(tmp_path)]) == 2
-    assert "--out is not set" in capsys.readouterr().err
+    assert "--out is missing" in capsys.readouterr().err
     assert main(["data", "check", "streets", "--out", str(tmp_path)]) == 2
