@@ -147,7 +147,8 @@ def _require_one_process(processes: Processes) -> None:
     if processes.launcher == "lightning" and processes.count > 1:
         raise ConfigError(
             f"--training.devices {processes.devices} and --training.num_nodes "
-            f"{processes.num_nodes} are for mlcore train; here each run has one process"
+            f"{processes.num_nodes} only work with 'mlcore train'; here each run has one "
+            "process"
         )
 
 
