@@ -187,7 +187,7 @@ def _component(factory: Factory) -> Iterator[str]:
 
 def _options(section: str, options: Sequence[Option]) -> Iterator[str]:
     rows = [
-        (f"`{section}.{o.name}`", o.type_name, f"`{o.default_text}`", _text(o.help))
+        (f"`{section}.{o.name}`", o.values_text, f"`{o.default_text}`", _text(o.help))
         for o in options
     ]
     return _table(("option", "type", "default", "meaning"), rows)

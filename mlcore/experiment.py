@@ -25,7 +25,7 @@ from mlcore.networks import (
     without_weights,
 )
 from mlcore.options import Chosen, RunConfig, run_from_toml
-from mlcore.options.config import blamed_on, model_input_size
+from mlcore.options.config import attribute_errors, model_input_size
 from mlcore.protocols import (
     HasImageFiles,
     InfluenceFunction,
@@ -61,7 +61,7 @@ _NUM_SHAPES = 32
 """Training images whose shapes decide the size of the network's input."""
 
 _MANY_WITH_BARS = 0.1
-"""Share of images with bars from which on the user is told."""
+"""Share of letterboxed images above which the user gets a note."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class Experiment:
         miner: The miner, for a loss that takes mined tuples.
         loss: The loss.
         data_notes: Warnings about the data set, and its faults that the user accepts.
-        input_notes: What the user should know of the network's input.
+        input_notes: Notes on the network's input and precision for the user.
     """
 
     config: RunConfig
@@ -153,7 +153,7 @@ def check_dataset(config: RunConfig, dataset: PlaceDataset) -> tuple[str, ...]:
     """Refuse a data set whose faults ``dataset.accept_faults`` does not list.
 
     Returns:
-        What may spoil a result and does not stop the run.
+        Warnings: what may distort a result and does not stop the run.
     """
     from mlcore.data.soundness import require_sound
 
@@ -178,27 +178,13 @@ def assemble(
         ConfigError: The components do not fit together.
     """
     dataset = dataset or open_dataset(config, progress)
+    config, precision_notes = _with_possible_precision(config)
     data_notes = check_dataset(config, dataset)
     config, input_notes = with_input_size(config, dataset)
 
     import torch
 
-    from mlcore.sampling.batches import TrainingBatches
-
-    planner = TuplePlanner(
-        dataset.train,
-        config.sampling,
-        derive_seed(config.seed, "tuples"),
-        other_far="other-far" in config.loss.factory.needs,
-    )
-    batches = TrainingBatches(
-        dataset,
-        planner,
-        input_size=model_input_size(config),
-        seed=derive_seed(config.seed, "augmentation"),
-        augment=config.training.augment,
-        skip_unreadable=config.training.skip_unreadable,
-    )
+    planner, batches = _tuples(config, dataset)
     model, weights = initialised(config, dataset, progress)
     limit_deg = config.sampling.near_heading_limit_deg
     context = BuildContext(
@@ -231,8 +217,44 @@ def assemble(
         miner=miner,
         loss=loss,
         data_notes=data_notes,
-        input_notes=input_notes,
+        input_notes=(*precision_notes, *input_notes),
     )
+
+
+def _tuples(config: RunConfig, dataset: PlaceDataset) -> tuple[TuplePlanner, TrainingBatches]:
+    """Return the tuples of the run, as images of the table and as batches to train on."""
+    from mlcore.sampling.batches import TrainingBatches
+
+    planner = TuplePlanner(
+        dataset.train,
+        config.sampling,
+        derive_seed(config.seed, "tuples"),
+        other_far="other-far" in config.loss.factory.needs,
+    )
+    batches = TrainingBatches(
+        dataset,
+        planner,
+        input_size=model_input_size(config),
+        seed=derive_seed(config.seed, "augmentation"),
+        augment=config.training.augment,
+        skip_unreadable=config.training.skip_unreadable,
+    )
+    return planner, batches
+
+
+def _with_possible_precision(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:
+    """Return the configuration with the precision that the device computes in, and a note.
+
+    float16 is for GPUs: Lightning would silently compute in bfloat16 on a CPU.
+    """
+    import torch
+
+    training = config.training
+    on_cpu = training.accelerator == "cpu" or not torch.cuda.is_available()
+    if training.precision != "16-mixed" or not on_cpu:
+        return config, ()
+    note = "--training.precision 16-mixed needs a GPU; this run uses bf16-mixed on the CPU"
+    return replace(config, training=replace(training, precision="bf16-mixed")), (note,)
 
 
 def initial_model(
@@ -362,5 +384,5 @@ def _readable(
 
 def _build(chosen: Chosen[Any], context: BuildContext) -> Any:
     chosen.factory.require_libraries()
-    with blamed_on(chosen, "could not be built"):
+    with attribute_errors(chosen, "could not be built"):
         return chosen.factory.build(chosen.options, context)

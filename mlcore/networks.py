@@ -14,7 +14,7 @@ from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext, Weights
 from mlcore.files import user_cache_dir
 from mlcore.options import Chosen, RunConfig
-from mlcore.options.config import blamed_on, model_input_size
+from mlcore.options.config import attribute_errors, model_input_size
 from mlcore.protocols import FeatureShape, Loss
 from mlcore.run_folder import RunFolder
 from mlcore.seeding import derive_seed
@@ -101,7 +101,7 @@ def without_weights(config: RunConfig) -> RunConfig:
 
 def _built(chosen: Chosen[Any], context: BuildContext) -> Any:
     chosen.factory.require_libraries()
-    with blamed_on(chosen, "could not be built"):
+    with attribute_errors(chosen, "could not be built"):
         return chosen.factory.build(chosen.options, context)
 
 
@@ -116,7 +116,7 @@ def _features(config: RunConfig, context: BuildContext) -> FeatureShape:
     assert config.backbone is not None
     needs = config.pooling.factory.needs
     size = context.input_size_px if "size" in needs else None
-    with blamed_on(config.backbone, "could not embed an image of the input's size"):
+    with attribute_errors(config.backbone, "could not embed an image of the input's size"):
         shape = context.backbone.feature_shape(size)
     if "token" in needs and not shape.has_token:
         raise ConfigError(

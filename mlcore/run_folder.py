@@ -193,7 +193,7 @@ class RunFolder:
         """Load a training state without running any pickled code.
 
         Raises:
-            DataError: It cannot be loaded, is none of mlcore's, or its name tells of
+            DataError: It cannot be loaded, is none of mlcore's, or its name has
                 another step than its content.
         """
         import torch

@@ -18,6 +18,7 @@ from mlcore.run_folder import Kind, RunFolder, describe_environment
 if TYPE_CHECKING:
     from mlcore.evaluation.results import Evaluation
     from mlcore.experiment import Experiment
+    from mlcore.training.strategy import Processes
 
 
 STOPPED = {"interrupted": 130, "terminated": 143}
@@ -48,11 +49,11 @@ def train_and_evaluate(
     may_launch: bool = False,
     accepted: Sequence[Kind] = (),
 ) -> Outcome:
-    """Train in the run folder ``out``, or go on from its newest checkpoint, then evaluate.
+    """Train in the run folder ``out``, from its newest checkpoint if not ``new``; evaluate.
 
-    Of several processes each calls this; the first one writes and talks. Lightning starts
-    the others by the command of this process: only where that trains this run and no other
-    (``may_launch``) can it.
+    Each of several processes calls this; only the first one writes and prints. Lightning
+    starts the others with the command of this process, which works only where that command
+    trains this run and no other (``may_launch``).
 
     Args:
         config: Every option; of a run that goes on, those to go on with.
@@ -101,12 +102,8 @@ def _train_and_evaluate(
     from mlcore.training.memory_estimate import check_budget
     from mlcore.training.strategy import Processes
 
-    processes = Processes.of(config.training)
-    if processes.launcher == "lightning" and processes.count > 1 and not may_launch:
-        raise ConfigError(
-            f"--training.devices {processes.devices} and --training.num_nodes "
-            f"{processes.num_nodes} are for mlcore train; here each run has one process"
-        )
+    if not may_launch:
+        _require_one_process(Processes.of(config.training))
     first = is_first()
     with _progress() as progress:
         experiment = assemble(config, dataset=dataset, progress=progress)
@@ -143,6 +140,16 @@ def _train_and_evaluate(
         record(folder, results, own=True)
         save_curves(results, folder.plots / "metres.png")
     return Outcome(ending, results, tuple(warnings))
+
+
+def _require_one_process(processes: Processes) -> None:
+    """Raise ConfigError for a run that Lightning would start more processes of."""
+    if processes.launcher == "lightning" and processes.count > 1:
+        raise ConfigError(
+            f"--training.devices {processes.devices} and --training.num_nodes "
+            f"{processes.num_nodes} only work with 'mlcore train'; here each run has one "
+            "process"
+        )
 
 
 def _describe(
@@ -183,5 +190,5 @@ def _describe(
 
 
 def _progress() -> AbstractContextManager[Progress]:
-    """Return the user's progress bars; of several processes the first one draws them."""
+    """Return the progress bars; of several processes only the first one draws them."""
     return console.progress() if is_first() else nullcontext(no_progress)

@@ -115,28 +115,26 @@ def evaluate_split(
     distance_m = _distance_m(references.positions_m[found.row], queries.positions_m[:, None])
     nearest_m = _nearest_m(references, queries, distance_m.shape[1])
     graded = _graded_protocol(options)
+    protocol = EvaluationProtocol(
+        data_fingerprint=data_fingerprint,
+        split=split_name,
+        num_references=len(references),
+        num_queries=len(queries),
+        spacing_m=options.spacing_m,
+        thresholds_m=tuple(options.thresholds_m),
+        auc_limits_m=tuple(options.auc_limits_m),
+        recall_at=tuple(options.recall_at),
+        recall_radius_m=options.recall_radius_m,
+        graded=graded,
+    )
+    positions_m = references.positions_m, queries.positions_m
     order = order_counts(
-        reference_embeddings,
-        query_embeddings,
-        references.positions_m,
-        queries.positions_m,
-        graded.order_limits_m,
+        reference_embeddings, query_embeddings, *positions_m, graded.order_limits_m
     )
     in_radius = distance_m[:, : max(options.recall_at)] <= options.recall_radius_m
     return Evaluation(
         model=name,
-        protocol=EvaluationProtocol(
-            data_fingerprint=data_fingerprint,
-            split=split_name,
-            num_references=len(references),
-            num_queries=len(queries),
-            spacing_m=options.spacing_m,
-            thresholds_m=tuple(options.thresholds_m),
-            auc_limits_m=tuple(options.auc_limits_m),
-            recall_at=tuple(options.recall_at),
-            recall_radius_m=options.recall_radius_m,
-            graded=graded,
-        ),
+        protocol=protocol,
         whitening=whitening,
         whitening_images=whitening_images,
         dimensions=reference_embeddings.shape[1],

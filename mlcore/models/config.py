@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from mlcore.errors import ConfigError
+from mlcore.option_types import AT_LEAST_ONE, Range, check_ranges
 
 SMALLEST_INPUT_PX = 32
+INPUT_PX = Range(at_least=SMALLEST_INPUT_PX)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +24,12 @@ class ModelConfig:
             given; smaller images keep their size.
     """
 
-    input_height_px: int | None = None
-    input_width_px: int | None = None
-    longest_side_px: int = 240
+    input_height_px: Annotated[int | None, INPUT_PX] = None
+    input_width_px: Annotated[int | None, INPUT_PX] = None
+    longest_side_px: Annotated[int, INPUT_PX] = 240
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +41,8 @@ class PixelConfig(ModelConfig):
         rows: Height of the grey image that is the embedding, in pixels.
     """
 
-    columns: int = 64
-    rows: int = 24
+    columns: Annotated[int, AT_LEAST_ONE] = 64
+    rows: Annotated[int, AT_LEAST_ONE] = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,15 +58,8 @@ class NetworkConfig(ModelConfig):
     """
 
     weights: str = "none"
-    trainable_blocks: int | Literal["all", "none"] = "all"
-    embedding_dim: int | None = None
-
-    def __post_init__(self) -> None:
-        number = self.trainable_blocks
-        if isinstance(number, int) and number < 1:
-            raise ValueError(f"trainable_blocks must be all, none or at least 1, got {number}")
-        if self.embedding_dim is not None and self.embedding_dim < 1:
-            raise ValueError(f"embedding_dim must be at least 1, got {self.embedding_dim}")
+    trainable_blocks: Annotated[int | Literal["all", "none"], AT_LEAST_ONE] = "all"
+    embedding_dim: Annotated[int | None, AT_LEAST_ONE] = None
 
 
 def input_size(config: ModelConfig, image_shape: tuple[int, int]) -> tuple[int, int]:

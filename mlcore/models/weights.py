@@ -58,7 +58,8 @@ class LoadedWeights:
         kinds = (self.fit, self.missing, self.left_over)
         counts = [Counter(name.partition(".")[0] for name in names) for names in kinds]
         parts = dict.fromkeys(part for count in counts for part in count)
-        return [(part, *(count[part] for count in counts)) for part in parts]
+        fit, missing, left_over = counts
+        return [(part, fit[part], missing[part], left_over[part]) for part in parts]
 
 
 def locate(source: str, offered: Sequence[Weights], cache_dir: Path) -> Path:

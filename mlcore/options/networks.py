@@ -23,14 +23,14 @@ from mlcore.factories import (
 from mlcore.models.catalogue import COMPOSED
 from mlcore.models.config import NetworkConfig
 from mlcore.options.config import Chosen
-from mlcore.options.raw import Given
+from mlcore.options.raw import RawOption
 from mlcore.registry.discovery import Registry
 
 _PARTS = ("backbone", "pooling")
 _DEFAULT_BACKBONE = "small-cnn"
 
 
-def part_defaults(given: Sequence[Given], registry: Registry) -> dict[str, str]:
+def part_defaults(given: Sequence[RawOption], registry: Registry) -> dict[str, str]:
     """Return the names of model, backbone and pooling where parts are chosen; else nothing.
 
     Raises:
@@ -56,7 +56,7 @@ def part_defaults(given: Sequence[Given], registry: Registry) -> dict[str, str]:
     return {"model": COMPOSED.name, "backbone": name, "pooling": pooling}
 
 
-def renamed(given: Sequence[Given], model: Factory) -> list[Given]:
+def renamed(given: Sequence[RawOption], model: Factory) -> list[RawOption]:
     """Return the options with ``model.pretrained`` under its new name, ``model.weights``.
 
     Raises:
@@ -104,7 +104,7 @@ def parts_of_pair(model: Chosen[ModelFactory], registry: Registry) -> dict[str, 
 
 
 def settled_weights(
-    model: Chosen[ModelFactory], backbone: Chosen[BackboneFactory], given: Sequence[Given]
+    model: Chosen[ModelFactory], backbone: Chosen[BackboneFactory], given: Sequence[RawOption]
 ) -> Chosen[ModelFactory]:
     """Return the model with the weights that it starts from.
 
@@ -145,7 +145,7 @@ def _taking(factory: Factory, model: Chosen[ModelFactory], registry: Registry) -
     return Chosen(name=registry.qualified_name(factory), factory=factory, options=options)
 
 
-def _last(given: Sequence[Given], section: str, option: str) -> Given | None:
+def _last(given: Sequence[RawOption], section: str, option: str) -> RawOption | None:
     """Return the item that wins, as ``given`` is in rising precedence."""
     found = [item for item in given if (item.section, item.option) == (section, option)]
     return found[-1] if found else None

@@ -56,8 +56,8 @@ class TuplePlanner:
     far images beyond the far radius of the anchor and of each other. A tuple is smaller
     where there are too few images; a location without any near or far image is left out.
 
-    Memory: the columns of :class:`TrainingImages`, a tree of about 50 bytes an image and 8
-    bytes for its place; a step costs no pass over the images.
+    Memory: the columns of :class:`TrainingImages`, a tree of about 50 bytes per image and 8
+    bytes for its place; no step reads through all images.
 
     Args:
         split: References and queries, both of which are drawn from.
@@ -109,10 +109,10 @@ class TuplePlanner:
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of the tuples."""
+        """Notes on the tuples for the user."""
         counts = (
             f"{len(self.images)} training images, {self.num_locations} locations, "
-            f"{self.steps_per_epoch} steps an epoch, {self.num_places} places"
+            f"{self.steps_per_epoch} steps per epoch, {self.num_places} places"
         )
         return (counts, *self._notes, *self._note_on_smaller_tuples())
 

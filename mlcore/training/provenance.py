@@ -2,7 +2,7 @@
 
 ``environment.json`` keeps the data, the code and the configuration that a run began with, and
 a history of every time it went on. A run goes on with the same, or with what its user has
-accepted by name: half a training on other data is no training on either.
+accepted by name: a model trained half on other data is a result for neither.
 """
 
 from __future__ import annotations
@@ -230,8 +230,8 @@ def _in_words(
             words.append(f"the {name} has changed")
             continue
         reason = _reason_against_steps(config) if name == "training.max_steps" else ""
-        told = f"{label} was {_shown(before)} and is now {_shown(now)}"
-        words.append(f"{told} ({reason})" if reason else told)
+        change = f"{label} was {_shown(before)} and is now {_shown(now)}"
+        words.append(f"{change} ({reason})" if reason else change)
     return ", ".join(words)
 
 

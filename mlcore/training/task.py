@@ -20,7 +20,7 @@ from mlcore.distributed import (
     sum_over_processes,
 )
 from mlcore.errors import DataError, FailedElsewhereError, MlcoreError, NonFiniteLossError
-from mlcore.options.config import blamed_on, known_limits
+from mlcore.options.config import attribute_errors, known_limits
 from mlcore.protocols import Batch, Pairs, Triplets
 from mlcore.run_folder import require_same_shapes
 from mlcore.sampling.batches import TrainingBatch, TrainingLoader
@@ -123,7 +123,7 @@ class EmbeddingTask(pl.LightningModule):
         return self._step.item.skipped
 
     def train(self, mode: bool = True) -> EmbeddingTask:
-        """Set training mode, in which batch norms may be told to stay as they are."""
+        """Set training mode, in which frozen batch norms stay as they are."""
         super().train(mode)
         if mode and self._options.batch_norm == "frozen":
             freeze_batch_norms(self)
@@ -221,7 +221,9 @@ class EmbeddingTask(pl.LightningModule):
     def _compare(
         self, embeddings: Tensor, batch: Batch, tuples: Pairs | Triplets | None
     ) -> JointLoss:
-        with blamed_on(self._experiment.config.loss, f"failed at step {self.global_step}"):
+        with attribute_errors(
+            self._experiment.config.loss, f"failed at step {self.global_step}"
+        ):
             return joint_loss(self.loss, embeddings, batch, tuples)
 
     def _record(self, output: JointLoss, item: TrainingBatch) -> None:
@@ -255,21 +257,21 @@ class EmbeddingTask(pl.LightningModule):
         shown = ", ".join(images[:5]) + (
             f" and {len(images) - 5} more" if len(images) > 5 else ""
         )
-        told = (
+        message = (
             f"{what} of {loss.name!r} is {float(value.detach())} at step {item.step}, before "
             f"the optimizer step; images: {shown}.{known_limits(loss)} Try a smaller "
             "--training.learning_rate"
         )
-        self._fail(NonFiniteLossError(told + self._keep(item, told)))
+        self._fail(NonFiniteLossError(message + self._keep(item, message)))
 
-    def _keep(self, item: TrainingBatch, told: str) -> str:
-        """Keep the whole batch for reproduction; return how to go on, in words."""
+    def _keep(self, item: TrainingBatch, message: str) -> str:
+        """Keep the whole batch for reproduction; return the end of the message."""
         path = self._failed_batch
         if path is None or self.global_rank != 0:
             return ""
         try:
             whole = item if num_processes() == 1 else self._experiment.batches[item.step]
-            keep_batch(path, self._experiment, whole, told)
+            keep_batch(path, self._experiment, whole, message)
         except OSError as error:
             return f". The batch could not be kept for reproduction: {error}"
         return f", or look at the batch: mlcore reproduce {path.parent}"

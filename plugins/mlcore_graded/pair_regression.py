@@ -66,9 +66,10 @@ class AdaptiveMarginLoss(PairRegressionLoss):
 
     def pair_terms(self, similarity: Tensor, rows: RowBlock) -> Tensor:
         """Return the cost of each pair."""
-        w, distance = rows.weight, embedding_distance(similarity)
-        shortfall = torch.relu(self.margin * (1.0 - w) - distance)
-        return (w * distance.square() + (1.0 - w) * shortfall.square()) / 2.0
+        attraction, repulsion = rows.weight, 1.0 - rows.weight
+        shortfall = torch.relu(self.margin * repulsion - embedding_distance(similarity))
+        # D^2 / 2 = 1 - s for unit embeddings.
+        return attraction * (1.0 - similarity) + repulsion / 2.0 * shortfall.square()
 
 
 class StressLoss(PairRegressionLoss):

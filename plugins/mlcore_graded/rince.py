@@ -39,16 +39,15 @@ class RinceLoss(RowwiseLoss):
     def sum_terms(self, similarity: Tensor, rows: RowBlock) -> Tensor:
         """Return each anchor's sum over its bands."""
         total = similarity.new_zeros(len(similarity))
+        below = similarity - similarity.detach().amax(dim=1, keepdim=True)
         for t, (positive, beyond) in zip(self.temperatures, self._bands(rows), strict=True):
-            logits = similarity / t
-            # Logits span 200 at most, as temperatures are at least 0.01: no sum underflows.
-            shift = logits.detach().amax(dim=1, keepdim=True)
-            e = torch.exp(logits - shift)
+            # Exponents are at least -200, as temperatures are at least 0.01: none underflows.
+            logits = below / t
+            e = logits.exp()
             negatives = (e * beyond).sum(dim=1)
             anchor, p = (positive & _counts(positive, beyond)[:, None]).nonzero(as_tuple=True)
-            terms = (e[anchor, p] + negatives[anchor]).log() - (logits - shift)[anchor, p]
-            number = positive.sum(dim=1)[anchor]
-            total = total.index_add(0, anchor, terms / number)
+            terms = (e[anchor, p] + negatives[anchor]).log() - logits[anchor, p]
+            total = total.index_add(0, anchor, terms / positive.sum(dim=1)[anchor])
         return total
 
     def _bands(self, rows: RowBlock) -> Iterator[tuple[Tensor, Tensor]]:

@@ -212,9 +212,25 @@ def normalized(embeddings: Tensor) -> Tensor:
 
 def embedding_distance(similarity: Tensor) -> Tensor:
     """Return |x - y| of unit embeddings; where they coincide, 0 with gradient 0."""
-    squared = (2.0 - 2.0 * similarity).clamp(min=0.0)
-    same = squared == 0
-    return squared.masked_fill(same, 1.0).sqrt().masked_fill(same, 0.0)
+    distance: Tensor = _Distance.apply(similarity)
+    return distance
+
+
+class _Distance(torch.autograd.Function):
+    """sqrt(2 - 2 s), whose derivative is -1 over itself; as one operation, and so in place."""
+
+    @staticmethod
+    def forward(ctx: Any, similarity: Tensor) -> Tensor:
+        # Rounding makes s > 1 of coincident embeddings now and then.
+        distance = similarity.mul(-2.0).add_(2.0).clamp_(min=0.0).sqrt_()
+        ctx.save_for_backward(distance)
+        return distance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_distance: Tensor) -> Tensor:
+        (distance,) = ctx.saved_tensors
+        return of_distance.div(distance).neg_().masked_fill_(distance == 0, 0.0)
 
 
 def finite_positions(batch: Batch) -> Tensor:

@@ -84,7 +84,9 @@ def _of_others(logits: Tensor, weight: Tensor) -> Tensor:
         return logits  # nothing to compare with: the term is 0
     shift = exponent.detach().amax(dim=1, keepdim=True)
     e = torch.exp(exponent - shift)
-    # From both sides, not the whole sum minus e: where e is nearly all of it, that cancels.
-    before = torch.nn.functional.pad(e[:, :-1], (1, 0)).cumsum(dim=1)
-    after = torch.nn.functional.pad(e[:, 1:], (0, 1)).flip(1).cumsum(dim=1).flip(1)
-    return shift + torch.log(before + after)
+    # Taking e_j off the whole sum cancels where it is most of it, which only the largest can
+    # be: for that one, the others are added up.
+    largest = e.detach().argmax(dim=1, keepdim=True)
+    smaller = e.scatter(1, largest, 0.0).sum(dim=1, keepdim=True)
+    others = smaller + e.gather(1, largest) - e
+    return shift + others.scatter(1, largest, smaller).log()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from mlcore.option_types import RelativeTo
 
 Layout = Literal["auto", "table", "names", "exif"]
 HeadingConvention = Literal["clockwise-from-north", "counterclockwise-from-east"]
@@ -26,22 +28,22 @@ class ImagesConfig:
             @easting@northing@.jpg, or the EXIF GPS of the images. auto takes the first of
             these that is there.
         train: Selection of the training images. If none of train, validation and test is
-            given, the column split says it, or the folders train, val and test.
+            given, the column split decides, or the folders train, val and test.
         validation: Selection of the validation images.
         test: Selection of the test images.
-        references: Selection of what is searched, in every split. If neither references nor
+        references: Selection of the reference images of every split. If neither references nor
             queries is given, the column role says it, or the folders database and queries;
             if one is given, the other is the rest.
-        queries: Selection of what is looked for, in every split.
-        heading_convention: What the column heading_rad or heading_deg counts from.
-        swap_axes: Whether the two position columns (or the first two fields of a file name)
-            are in each other's place.
+        queries: Selection of the query images of every split.
+        heading_convention: Zero and direction of the column heading_rad or heading_deg.
+        swap_axes: Whether to exchange the two position columns (or the first two fields of a
+            file name).
         accept_faults: Names of faults, as 'mlcore data check' lists them, that do not stop
             training or evaluation.
     """
 
     root: Path | None = None
-    table: Path | None = field(default=None, metadata={"relative_to": "root"})
+    table: Annotated[Path | None, RelativeTo("root")] = None
     layout: Layout = "auto"
     train: str = ""
     validation: str = ""

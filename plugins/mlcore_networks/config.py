@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from mlcore.models import NetworkConfig
+from mlcore.option_types import AT_LEAST_ONE, POSITIVE, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,7 @@ class SmallCnnBackboneConfig:
             many.
     """
 
-    width: int = 16
+    width: Annotated[int, AT_LEAST_ONE] = 16
 
     def __post_init__(self) -> None:
         if self.width < 8 or self.width % 8:
@@ -42,9 +44,9 @@ class SmallCnnConfig(NetworkConfig):
     """
 
     pooling: str = "gem"
-    num_clusters: int = 16
-    embedding_dim: int | None = 256
-    width: int = 16
+    num_clusters: Annotated[int, AT_LEAST_ONE] = 16
+    embedding_dim: Annotated[int | None, AT_LEAST_ONE] = 256
+    width: Annotated[int, AT_LEAST_ONE] = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ class PretrainedConfig(NetworkConfig):
 
     weights: str = "imagenet"
     pooling: str = "gem"
-    num_clusters: int = 64
+    num_clusters: Annotated[int, AT_LEAST_ONE] = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +78,10 @@ class NetVladConfig:
         num_clusters: Words, each of which collects the residuals of the features near it.
     """
 
-    num_clusters: int = 64
+    num_clusters: Annotated[int, AT_LEAST_ONE] = 64
 
     def __post_init__(self) -> None:
-        at_least_one(self, "num_clusters")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +93,11 @@ class GridConfig:
         columns: Cells along the width.
     """
 
-    rows: int = 2
-    columns: int = 4
+    rows: Annotated[int, AT_LEAST_ONE] = 2
+    columns: Annotated[int, AT_LEAST_ONE] = 4
 
     def __post_init__(self) -> None:
-        at_least_one(self, "rows", "columns")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +108,10 @@ class CosPlaceConfig:
         dimensions: Dimensions after its linear layer.
     """
 
-    dimensions: int = 512
+    dimensions: Annotated[int, AT_LEAST_ONE] = 512
 
     def __post_init__(self) -> None:
-        at_least_one(self, "dimensions")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +124,12 @@ class ConvApConfig:
         columns: Cells along the width.
     """
 
-    channels: int = 512
-    rows: int = 2
-    columns: int = 2
+    channels: Annotated[int, AT_LEAST_ONE] = 512
+    rows: Annotated[int, AT_LEAST_ONE] = 2
+    columns: Annotated[int, AT_LEAST_ONE] = 2
 
     def __post_init__(self) -> None:
-        at_least_one(self, "channels", "rows", "columns")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,15 +143,13 @@ class MixVprConfig:
         expansion: Size of a mixing layer's hidden vector, as a multiple of the map's.
     """
 
-    channels: int = 512
-    rows: int = 4
-    depth: int = 4
-    expansion: float = 1.0
+    channels: Annotated[int, AT_LEAST_ONE] = 512
+    rows: Annotated[int, AT_LEAST_ONE] = 4
+    depth: Annotated[int, AT_LEAST_ONE] = 4
+    expansion: Annotated[float, POSITIVE] = 1.0
 
     def __post_init__(self) -> None:
-        at_least_one(self, "channels", "rows", "depth")
-        if not self.expansion > 0:
-            raise ValueError(f"expansion must be positive, got {self.expansion}")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +163,13 @@ class SaladConfig:
         hidden: Hidden channels of its two-layer perceptrons.
     """
 
-    num_clusters: int = 64
-    channels: int = 128
-    token_dim: int = 256
-    hidden: int = 512
+    num_clusters: Annotated[int, AT_LEAST_ONE] = 64
+    channels: Annotated[int, AT_LEAST_ONE] = 128
+    token_dim: Annotated[int, AT_LEAST_ONE] = 256
+    hidden: Annotated[int, AT_LEAST_ONE] = 512
 
     def __post_init__(self) -> None:
-        at_least_one(self, "num_clusters", "channels", "token_dim", "hidden")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,19 +183,12 @@ class BoqConfig:
         rows: Vectors that the outputs of all queries are combined into.
     """
 
-    channels: int = 256
-    num_queries: int = 32
-    num_blocks: int = 2
-    rows: int = 16
+    channels: Annotated[int, AT_LEAST_ONE] = 256
+    num_queries: Annotated[int, AT_LEAST_ONE] = 32
+    num_blocks: Annotated[int, AT_LEAST_ONE] = 2
+    rows: Annotated[int, AT_LEAST_ONE] = 16
 
     def __post_init__(self) -> None:
-        at_least_one(self, "num_queries", "num_blocks", "rows")
+        check_ranges(self)
         if self.channels < 32 or self.channels % 32:
             raise ValueError(f"channels must be a positive multiple of 32, got {self.channels}")
-
-
-def at_least_one(options: object, *names: str) -> None:
-    """Raise ValueError if one of the options is smaller than 1."""
-    for name in names:
-        if getattr(options, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(options, name)}")

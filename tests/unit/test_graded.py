@@ -17,7 +17,7 @@ from mlcore.errors import ConfigError, DataError
 from mlcore.evaluation.documents import from_document, to_document
 from mlcore.evaluation.evaluate import evaluate_split
 from mlcore.evaluation.graded import order_counts
-from mlcore.evaluation.measures import summary
+from mlcore.evaluation.measures import columns, summary
 from mlcore.evaluation.results import require_same_protocol
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
@@ -263,6 +263,15 @@ def test_results_of_older_versions_open_and_show_what_they_can():
     assert trained.median_error() > trained.median_error_bound()
     assert graded_table([trained]).row_count == 2 * len(trained.sections)
     assert from_document(to_document([trained]))[0].protocol == trained.protocol
+
+
+def test_shares_are_shown_in_percent_and_metres_as_they_are():
+    split, references, queries = random_case(1)
+    found = evaluate_split(references, queries, split, EvaluationOptions(), name="a")
+    shown = {column.heading: column for column in columns(found.protocol, "graded")}
+    assert shown["median (m)"].text(12.34) == "12.3"
+    assert shown["nearest first"].text(0.1234) == "12.3"
+    assert shown["NDCG@10"].text(None) == ""
 
 
 def test_older_and_newer_results_can_be_compared():

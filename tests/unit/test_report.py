@@ -16,6 +16,7 @@ from mlcore.evaluation.gradcam import GradCamMatch
 from mlcore.evaluation.projection import project
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
+from mlcore.reporting.figures.positions import axis_names
 from mlcore.reporting.report.charts import Line, line_chart, round_values
 from mlcore.reporting.report.content import ReportContent
 from mlcore.reporting.report.map import Frame, pictured_rows
@@ -240,6 +241,27 @@ def test_a_comparison_is_shown_as_means_over_seeds():
     assert "60.0 (50.0 to 70.0)" in cells
     assert HOSTILE in cells
     assert "data:image/png;base64,cG5n" in text
+
+
+def test_north_is_marked_where_positions_can_be_utm():
+    given = content()
+    assert 'text-anchor="middle">N</text>' in report_text(given)
+    local = [
+        replace(table, positions_m=table.positions_m - given.split.references.positions_m[0])
+        for table in (given.split.references, given.split.queries)
+    ]
+    text = report_text(replace(given, split=Split(references=local[0], queries=local[1])))
+    assert 'text-anchor="middle">N</text>' not in text
+    assert axis_names(local[0].positions_m) == ("x", "y")
+
+
+def test_results_of_other_protocols_have_tables_of_their_own():
+    given = content()
+    other = content(num_queries=7).results
+    shown = "".join(Tags(report_text(replace(given, others=[other]))).text)
+    assert "Other evaluations of this run" in shown
+    assert "Split test of data data-1, 7 queries, 25 references" in shown
+    assert "Other evaluations" not in "".join(Tags(report_text(given)).text)
 
 
 def test_one_condition_one_place_and_results_that_are_all_alike():

@@ -1,4 +1,4 @@
-"""``mlcore evaluate RUN``: evaluate a trained model, also on other data or options."""
+"""``mlcore evaluate RUN``: evaluate a trained model again, also on other data or options."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcore.cli import console
+from mlcore.cli.parser import Parser
 from mlcore.cli.run_arguments import (
     TrainedRun,
     add_split,
-    parse,
-    parser_of,
-    reopen,
-    require_folder_of,
+    open_run,
+    parser_for_run,
+    require_parent,
 )
 from mlcore.errors import ConfigError
 from mlcore.protocols import Progress
@@ -22,24 +22,30 @@ if TYPE_CHECKING:
     from mlcore.models.embedding import EmbeddingModel
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
-    parser = parser_of(
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
+    parser = parser_for_run(
         "evaluate", "Evaluate a trained model, also on other data or with other options."
     )
     add_split(parser, "test", "validation")
     parser.add_argument(
         "--out",
         type=Path,
-        help="file to write (default: evaluation.json of the run, or a file in its "
-        "evaluations/ for other data or options)",
+        help="file to write (default: RUN/evaluation.json, or a file in RUN/evaluations for "
+        "other data or options)",
     )
-    parser.add_argument("--json", action="store_true", help="print what is written")
-    options, words = parse(parser, argv)
-    require_folder_of(options.out, "--out")
+    parser.add_json_option()
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    parser = make_parser()
+    options, changes = parser.parse_with_run_options(argv)
+    require_parent(options.out, "--out")
     if options.out is not None and options.out.exists():
-        raise ConfigError(f"--out {options.out} exists already; choose another file")
-    trained = reopen(options, words, parser)
+        raise ConfigError(f"--out {options.out} already exists; choose another file")
+    trained = open_run(options.run, changes, options.block, parser.command)
 
     from mlcore.evaluation.documents import to_document
     from mlcore.evaluation.evaluate import evaluate_models
@@ -71,12 +77,7 @@ def run(argv: Sequence[str]) -> int:
 def _models(trained: TrainedRun, progress: Progress) -> dict[str, EmbeddingModel]:
     """Return the models to evaluate, by name: the trained network and its baselines."""
     from mlcore.evaluation.evaluate import with_baselines
-    from mlcore.experiment import initial_model, open_dataset
 
     if not trained.config.evaluation.baselines:
         return {"trained": trained.model}
-    dataset = trained.dataset
-    if trained.config.dataset != trained.trained_as.dataset:
-        dataset = open_dataset(trained.trained_as, progress)
-    untrained = initial_model(trained.trained_as, dataset, progress)
-    return with_baselines(trained.model, untrained)
+    return with_baselines(trained.model, trained.untrained_model(progress))

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcore.cli import console
+from mlcore.cli.parser import Parser
 from mlcore.cli.run_arguments import (
     TrainedRun,
     add_split,
-    parse,
-    parser_of,
-    reopen,
-    require_folder_of,
+    open_run,
+    parser_for_run,
+    require_parent,
 )
 from mlcore.errors import ConfigError
 
@@ -23,24 +23,36 @@ if TYPE_CHECKING:
     from mlcore.retrieval.localization import Match, QueryImage
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
-    parser = parser_of("localize", "Find where images were taken: the best references.")
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
+    parser = parser_for_run(
+        "localize", "Find where images were taken: the references most similar to each."
+    )
     parser.add_argument(
         "images",
         metavar="IMAGE",
         nargs="+",
-        help="a file, or the name of an image of the data set",
+        help="an image file, or the name of an image in the data set",
     )
     add_split(parser, "test", "validation", "train")
-    parser.add_argument("--top", type=int, default=5, help="references shown for each image")
-    parser.add_argument("--json", action="store_true", help="print JSON for a script")
-    parser.add_argument("--picture", type=Path, help="PNG of queries beside their matches")
-    options, words = parse(parser, argv)
+    parser.add_argument(
+        "--top", type=int, default=5, metavar="N", help="references per image (default: 5)"
+    )
+    parser.add_argument(
+        "--picture", type=Path, metavar="PNG", help="draw each image beside its matches"
+    )
+    parser.add_json_option()
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    parser = make_parser()
+    options, changes = parser.parse_with_run_options(argv)
     if options.top < 1:
-        raise ConfigError(f"--top must be 1 or more, got {options.top}")
-    require_folder_of(options.picture, "--picture")
-    trained = reopen(options, words, parser)
+        raise ConfigError(f"--top must be at least 1, got {options.top}")
+    require_parent(options.picture, "--picture")
+    trained = open_run(options.run, changes, options.block, parser.command)
 
     from mlcore.retrieval.localization import resolve_images
 
@@ -70,8 +82,8 @@ def _localize(
             getattr(trained.dataset, options.split).references,
             trained.config.evaluation,
         )
-        console.notes([f"left out, unreadable: {name}" for name in references.skipped])
-        # What the user asks for is never skipped.
+        console.notes([f"skipped, unreadable: {name}" for name in references.skipped])
+        # An image that the user names is never skipped.
         embedder = replace(embedder, skip_unreadable=False)
         return localize(asked, embedder, trained.dataset, references, options.top)
 

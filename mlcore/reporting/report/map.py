@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mlcore.evaluation.gradcam import worst_and_best
 from mlcore.evaluation.results import Evaluation
 from mlcore.protocols import PlaceDataset, Progress
+from mlcore.reporting.figures.positions import axis_names
 from mlcore.reporting.report.charts import round_values
 from mlcore.reporting.report.content import ReportContent
 from mlcore.reporting.report.thumbnails import thumbnails
@@ -148,6 +149,7 @@ class Map:
     points: Sequence[Point]
     scale_m: str
     scale_px: float
+    north_up: bool
 
 
 class Frame:
@@ -164,6 +166,7 @@ class Frame:
         self.scale = float(min(inside / extent[0], (_MOST_HEIGHT - 2 * _MARGIN) / extent[1]))
         self.height = max(_LEAST_HEIGHT, float(extent[1]) * self.scale + 2 * _MARGIN)
         self._centre_m = (low + high) / 2
+        self.is_north_up = axis_names(positions_m) == ("easting", "northing")
 
     def __call__(self, positions_m: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``(N, 2)`` of positions ``(N, 2)``; y grows southwards."""
@@ -224,6 +227,7 @@ def draw_map(
         points=points,
         scale_m=scale_m,
         scale_px=scale_px,
+        north_up=frame.is_north_up,
     )
 
 

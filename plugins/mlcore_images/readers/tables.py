@@ -44,7 +44,7 @@ def list_table(source: Path, root: Path, also: Sequence[str]) -> Listing:
         DataError: The file is missing, malformed or empty, or has no column ``path``.
     """
     if not source.is_file():
-        raise DataError(f"there is no table {source}; give its path as dataset.table")
+        raise DataError(f"table {source} does not exist; set dataset.table to its path")
     is_parquet = source.suffix.lower() in (".parquet", ".pq")
     if not is_parquet:
         require_plain_csv(source)

@@ -52,7 +52,8 @@ class Salad(Pooling):
         Raises:
             ConfigError: There are no more features than clusters.
         """
-        require_more_features(*features.maps.shape[2:], self._num_clusters)
+        height, width = features.maps.shape[2:]
+        require_more_features(height, width, self._num_clusters)
         places = features.maps.flatten(2).transpose(1, 2)  # (B, n, C)
         scores = self.scores(places).transpose(1, 2)  # (B, m, n)
         dustbin = self.dustbin.expand(len(scores), 1, scores.shape[2])

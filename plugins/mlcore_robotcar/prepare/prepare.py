@@ -96,7 +96,7 @@ def _checked(config: RobotCarConfig) -> tuple[Path, int]:
     if config.root is None:
         raise ConfigError("dataset.root is not set; give the folder of the download")
     if not config.root.is_dir():
-        raise DataError(f"dataset.root {config.root} is no folder")
+        raise DataError(f"dataset.root {config.root} is not a folder")
     expect_sensible(config)
     return config.root, config.num_processes or os.cpu_count() or 1
 

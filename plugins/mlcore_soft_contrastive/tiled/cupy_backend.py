@@ -1,13 +1,11 @@
 """Tiles through the CUDA kernels: prepares what ``kernels/tiles.cu`` works on.
 
-Everything a kernel needs lies in torch tensors and is handed over by address, so that
-nothing is copied, and whoever launches the kernels (CuPy on a GPU; in the tests a build of
-the same source for the host) needs to know nothing of this.
+Kernels read torch tensors by address: nothing is copied, and the launcher (CuPy on a GPU; in
+the tests a build of the same source for the host) needs to know nothing about the loss.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import torch
@@ -15,7 +13,7 @@ from torch import Tensor
 
 from mlcore.protocols import DeviceInfluenceFunction
 from mlcore_soft_contrastive.config import LARGEST_EXPONENT, SoftContrastiveConfig
-from mlcore_soft_contrastive.geometry import Geometry
+from mlcore_soft_contrastive.geometry import Geometry, edge_m, wrapped
 from mlcore_soft_contrastive.tiled.layout import TilePair
 from mlcore_soft_contrastive.tiled.state import Side, Step
 
@@ -37,7 +35,7 @@ class Launch(Protocol):
 
 
 def covers(geometry: Geometry, config: SoftContrastiveConfig, embeddings: Tensor) -> bool:
-    """Return whether the kernels can compute this, on whatever device."""
+    """Return whether the kernels support this configuration, on any device."""
     return (
         embeddings.dtype != torch.float64
         and isinstance(geometry.influence, DeviceInfluenceFunction)
@@ -79,7 +77,7 @@ class KernelBackend:
         by_row = tile.new_empty(2, grid[0], num_rows)
         by_column = tile.new_empty(2, grid[1], num_columns)
         self._launch(
-            # What is largest in a far or weak tile is found beside what nobody reads.
+            # Its first result is the largest n; the second is not used.
             "mining_extrema" if step == "most_repelling" else step,
             grid,
             _THREADS,
@@ -114,12 +112,14 @@ class _Words:
         origin_m = geometry.columns.positions_m.mean(dim=0)
         size, device = len(side.places), origin_m.device
         exact = torch.zeros(3, size, dtype=torch.float64, device=device)
-        exact[: len(origin_m)] = (side.places.positions_m - origin_m).T
-        high = exact.float()
-        low = (exact - high).float()
+        exact[: len(origin_m)] = side.places.positions_m.T  # centring would round them
+        centred = torch.zeros_like(exact)
+        centred[: len(origin_m)] = (side.places.positions_m - origin_m).T
+        high = centred.float()
+        low = (centred - high).float()
         headings = torch.zeros(0, dtype=torch.float64, device=device)
         if geometry.heading_limit_rad is not None and side.places.headings_rad is not None:
-            headings = torch.remainder(side.places.headings_rad, 2 * math.pi)
+            headings = wrapped(side.places.headings_rad)
         # Kept, since a kernel is only given their addresses.
         self._fields = [high, low, exact, headings, side.below, side.above]
         self._fields += [side.attraction, side.repulsion, own]
@@ -129,12 +129,13 @@ class _Words:
 
 def _numbers(geometry: Geometry, config: SoftContrastiveConfig) -> list[float]:
     """Return what ``read_rule`` of the kernels reads."""
-    influence, limit = geometry.influence, geometry.heading_limit_rad
+    influence = geometry.influence
     assert isinstance(influence, DeviceInfluenceFunction)
     return [
         influence.support_m,
         influence.repulsion_start_m,
-        math.inf if limit is None else limit,
+        geometry.heading_threshold_rad,
+        edge_m(influence),
         config.alpha,
         config.beta,
         config.base,

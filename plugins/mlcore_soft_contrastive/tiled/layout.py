@@ -6,7 +6,6 @@ apart than any pair attracts: their tiles need no distance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -85,22 +84,29 @@ def blocks(positions_m: Tensor, tile: int) -> Blocks:
 
 
 def tile_pairs(rows: Blocks, columns: Blocks, *, symmetric: bool) -> list[TilePair]:
-    """Return the tiles that cover the matrix; of a symmetric one, the upper triangle."""
+    """Return the tiles that cover the matrix; of a symmetric one, the upper triangle.
+
+    In rounds: blocks i and j meet in round ``(i + j) mod n``. Given the round, i determines
+    j, so that the tiles of a round have no rows and no columns in common, and threads may
+    take any of them at once.
+    """
     apart = torch.maximum(
         rows.lower_m[:, None] - columns.upper_m[None],
         columns.lower_m[None] - rows.upper_m[:, None],
     )
-    gaps_m = apart.clamp_(min=0.0).square_().sum(dim=2).sqrt_().tolist()
+    # Added up in the order of geometry.distances_m, so that rounding, which is monotonic,
+    # makes no gap larger than a distance in its tile.
+    squared = apart.clamp_(min=0.0).square_().unbind(dim=2)
+    gaps_m = sum(squared[1:], squared[0]).sqrt().tolist()
     return [
         TilePair(rows.spans[i], columns.spans[j], gaps_m[i][j], symmetric)
-        for i, j in _numbers(len(rows.spans), len(columns.spans), symmetric)
+        for i, j in _in_rounds(len(rows.spans), len(columns.spans), symmetric)
     ]
 
 
-def _numbers(rows: int, columns: int, symmetric: bool) -> Iterator[tuple[int, int]]:
-    for i in range(rows):
-        for j in range(i if symmetric else 0, columns):
-            yield i, j
+def _in_rounds(rows: int, columns: int, symmetric: bool) -> list[tuple[int, int]]:
+    numbers = [(i, j) for i in range(rows) for j in range(i if symmetric else 0, columns)]
+    return sorted(numbers, key=lambda ij: (sum(ij) % max(rows, columns), ij))
 
 
 def hilbert_index(points: Tensor) -> Tensor:

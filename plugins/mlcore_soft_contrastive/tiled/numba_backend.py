@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from mlcore_soft_contrastive.config import LARGEST_EXPONENT, SoftContrastiveConfig
-from mlcore_soft_contrastive.geometry import Geometry
+from mlcore_soft_contrastive.geometry import Geometry, edge_m, wrapped
 from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
 from mlcore_soft_contrastive.tiled import numba_kernels, numba_pairs, state
 from mlcore_soft_contrastive.tiled.layout import TilePair
 from mlcore_soft_contrastive.tiled.numba_kernels import CHUNK
 from mlcore_soft_contrastive.tiled.numba_pairs import Rule, Side, Span
-from mlcore_soft_contrastive.tiled.threads import share
 
 _LOG2_E = 1.4426950408889634
 
@@ -63,13 +60,8 @@ class NumbaBackend:
         chunks = -(-tile.shape[0] // CHUNK)
         by_row = np.zeros((2, tile.shape[0]))
         by_chunk = np.zeros((2, chunks, tile.shape[1]), np.float32)
-        work, values = getattr(numba_kernels, step), tile.numpy()
         sides = self.rows, self.columns, self._own, self.rule
-
-        def run(start: int, stop: int) -> None:
-            work(values, span, *sides, (start, stop), by_row, by_chunk)
-
-        share(run, chunks)
+        getattr(numba_kernels, step)(tile.numpy(), span, *sides, by_row, by_chunk)
         combine = np.sum if step == "sums" else np.max
         return torch.from_numpy(by_row), torch.from_numpy(combine(by_chunk, axis=1))
 
@@ -78,14 +70,16 @@ def _side(side: state.Side, geometry: Geometry) -> Side:
     """Return the numbers of ``side`` as the kernels read them, thresholds not copied."""
     origin_m = geometry.columns.positions_m.mean(dim=0)
     exact = np.zeros((3, len(side.places)))
-    exact[: len(origin_m)] = (side.places.positions_m - origin_m).T.numpy()
-    high = exact.astype(np.float32)
+    exact[: len(origin_m)] = side.places.positions_m.T.numpy()
+    centred = np.zeros_like(exact)
+    centred[: len(origin_m)] = (side.places.positions_m - origin_m).T.numpy()
+    high = centred.astype(np.float32)
     headings = np.zeros(0)
     if geometry.heading_limit_rad is not None and side.places.headings_rad is not None:
-        headings = np.mod(side.places.headings_rad.numpy(), 2 * math.pi)
+        headings = wrapped(side.places.headings_rad).numpy()
     return Side(
         high=high,
-        low=(exact - high).astype(np.float32),
+        low=(centred - high).astype(np.float32),
         exact=exact,
         headings=headings,
         below=side.below.numpy(),
@@ -96,7 +90,7 @@ def _side(side: state.Side, geometry: Geometry) -> Side:
 
 
 def _rule(geometry: Geometry, config: SoftContrastiveConfig) -> Rule:
-    influence, limit = geometry.influence, geometry.heading_limit_rad
+    influence = geometry.influence
     assert isinstance(influence, Sigmoid | Linear | Tanh | Step)
     steepness = influence.steepness_per_m if isinstance(influence, Sigmoid) else 0.0
     return Rule(
@@ -105,7 +99,8 @@ def _rule(geometry: Geometry, config: SoftContrastiveConfig) -> Rule:
         cutoff_m=influence.cutoff_m,
         support_m=influence.support_m,
         repulsion_start_m=influence.repulsion_start_m,
-        heading_limit_rad=math.inf if limit is None else limit,
+        heading_limit_rad=geometry.heading_threshold_rad,
+        edge_m=edge_m(influence),
         alpha=np.float32(config.alpha * _LOG2_E),
         beta=np.float32(config.beta * _LOG2_E),
         base=np.float32(config.base),

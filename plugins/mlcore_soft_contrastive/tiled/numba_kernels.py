@@ -4,10 +4,9 @@ Float32, one pass over the tile for each step, everything else in the first-leve
 what a chain of torch operations spends on memory traffic is spent on arithmetic here.
 numba compiles at first use (some seconds, then cached on disk) and needs no compiler.
 
-A step works on some chunks of the tile's rows, for one thread of several. It leaves two
-numbers per row in ``by_row`` ``(2, bi)``, and two per column and chunk in ``by_column``
-``(2, chunks, bj)``; see :class:`mlcore_soft_contrastive.tiled.state.Backend`. The caller
-combines the chunks, always in the same order, whatever the threads.
+A step leaves two numbers per row in ``by_row`` ``(2, bi)``, and two per column and chunk of
+rows in ``by_column`` ``(2, chunks, bj)``, which the caller combines; see
+:class:`mlcore_soft_contrastive.tiled.state.Backend`.
 """
 
 from __future__ import annotations
@@ -40,13 +39,12 @@ def most_attracting(
     columns: Side,
     self_column: Any,
     rule: Rule,
-    chunks: Any,
     by_row: Doubles,
     by_column: Floats,
 ) -> None:
     """Find the largest p."""
     bi, bj = tile.shape
-    pieces = cut(span, bi, bj, rows, columns, rule, chunks)
+    pieces = cut(span, bi, bj, rows, columns, rule)
     scratch = np.empty(5 * bj, np.float32)
     for k in range(len(pieces)):
         chunk, first, last, left, right, near = piece(pieces, k)
@@ -72,14 +70,13 @@ def mining_extrema(
     columns: Side,
     self_column: Any,
     rule: Rule,
-    chunks: Any,
     by_row: Doubles,
     by_column: Floats,
 ) -> None:
     """Find the largest n, and the largest (t - s) w+; ``attraction`` holds t by now."""
     bi, bj = tile.shape
     t_columns = columns.attraction[span.column : span.column + bj].astype(np.float32)
-    pieces = cut(span, bi, bj, rows, columns, rule, chunks)
+    pieces = cut(span, bi, bj, rows, columns, rule)
     scratch = np.empty(5 * bj, np.float32)
     n, shortfall = np.empty(bj, np.float32), np.zeros(bj, np.float32)
     for k in range(len(pieces)):
@@ -115,13 +112,12 @@ def most_repelling(
     columns: Side,
     self_column: Any,
     rule: Rule,
-    chunks: Any,
     by_row: Doubles,
     by_column: Floats,
 ) -> None:
     """Find the largest n."""
     bi, bj = tile.shape
-    pieces = cut(span, bi, bj, rows, columns, rule, chunks)
+    pieces = cut(span, bi, bj, rows, columns, rule)
     scratch = np.empty(5 * bj, np.float32)
     for k in range(len(pieces)):
         chunk, first, last, left, right, near = piece(pieces, k)
@@ -147,14 +143,13 @@ def sums(
     columns: Side,
     self_column: Any,
     rule: Rule,
-    chunks: Any,
     by_row: Doubles,
     by_column: Floats,
 ) -> None:
     """Sum over the kept attracting and over the kept repelling pairs."""
     bi, bj = tile.shape
     alpha, beta, base, plain = rule.alpha, rule.beta, rule.base, rule.plain
-    pieces = cut(span, bi, bj, rows, columns, rule, chunks)
+    pieces = cut(span, bi, bj, rows, columns, rule)
     scratch = np.empty(5 * bj, np.float32)
     for k in range(len(pieces)):
         chunk, first, last, left, right, near = piece(pieces, k)
@@ -169,6 +164,8 @@ def sums(
             if near:
                 own = self_column[row] - span.column - left
                 pair_weights(row, span.column + left, rows, columns, own, rule, out)
+                if 0 <= own < len(similarity):
+                    out[0, own] = ZERO  # its p < 0 is in no sum, and might overflow
                 for j in range(len(similarity)):
                     s = max(similarity[j], ZERO)
                     p, n = out[0, j] * s, out[1, j] * s
@@ -198,7 +195,6 @@ def gradient(
     columns: Side,
     self_column: Any,
     rule: Rule,
-    chunks: Any,
     by_row: Doubles,  # noqa: ARG001 - called like the other steps
     by_column: Floats,  # noqa: ARG001
 ) -> None:
@@ -212,7 +208,7 @@ def gradient(
     attractions = columns.attraction[span.column : span.column + bj].astype(np.float32) * both
     repulsions = columns.repulsion[span.column : span.column + bj].astype(np.float32) * both
     alpha, beta, base, plain = rule.alpha, rule.beta, rule.base, rule.plain
-    pieces = cut(span, bi, bj, rows, columns, rule, chunks)
+    pieces = cut(span, bi, bj, rows, columns, rule)
     scratch = np.empty(5 * bj, np.float32)
     for k in range(len(pieces)):
         _, first, last, left, right, near = piece(pieces, k)
@@ -228,6 +224,8 @@ def gradient(
             own = self_column[row] - span.column - left
             if near:
                 pair_weights(row, span.column + left, rows, columns, own, rule, out)
+                if 0 <= own < len(similarity):
+                    out[0, own] = ZERO  # its p < 0 is in no sum, and might overflow
                 for j in range(len(similarity)):
                     s = max(similarity[j], ZERO)
                     p, n = out[0, j] * s, out[1, j] * s
@@ -260,9 +258,7 @@ _SHORTEST_FAR = 64
 
 
 @compiled()
-def cut(
-    span: Span, height: int, width: int, rows: Side, columns: Side, rule: Rule, chunks: Any
-) -> Any:
+def cut(span: Span, height: int, width: int, rows: Side, columns: Side, rule: Rule) -> Any:
     """Cut a tile into pieces that are near, or far as a whole.
 
     Args:
@@ -272,21 +268,20 @@ def cut(
         rows: The rows of the matrix.
         columns: The columns of the matrix.
         rule: For the support.
-        chunks: First chunk of rows, and the chunk after the last one.
 
     Returns:
         ``(pieces, 6)`` int64, chunk by chunk and from left to right: number of the chunk,
         first row in the tile, row after the last, first column, column after the last,
         whether it is near. See :func:`piece`.
     """
-    groups = -(-width // CHUNK)
-    pieces = np.empty((max(0, chunks[1] - chunks[0]) * groups, 6), np.int64)
+    chunks, groups = -(-height // CHUNK), -(-width // CHUNK)
+    pieces = np.empty((chunks * groups, 6), np.int64)
     boxes, box, count = np.empty((groups, 6)), np.empty(6), 0
     if span.near:
         for group in range(groups):
             start, stop = group * CHUNK, min(width, (group + 1) * CHUNK)
             _bound(columns, span.column + start, span.column + stop, boxes[group])
-    for chunk in range(chunks[0], chunks[1]):
+    for chunk in range(chunks):
         first, last, begin = chunk * CHUNK, min(height, (chunk + 1) * CHUNK), count
         if span.near:
             _bound(rows, span.row + first, span.row + last, box)

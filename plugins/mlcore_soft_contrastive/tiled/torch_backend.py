@@ -78,29 +78,34 @@ class TorchBackend:
             return torch.stack(
                 [(view.p * attracting).sum(dim=1), (view.n * repelling).sum(dim=1)]
             )
-        exponents = torch.stack(
-            [
+        found = []
+        for k, exponents in enumerate(
+            (
                 (config.alpha * (config.base - view.p)).masked_fill_(~attracting, -torch.inf),
                 (config.beta * (view.n - config.base)).masked_fill_(~repelling, -torch.inf),
-            ]
-        )
-        before = view.side.shifts[:, view.span]
-        shifts = torch.maximum(before, exponents.amax(dim=2).double())
-        view.side.sums[:, view.span] *= torch.exp(before - shifts)
-        view.side.shifts[:, view.span] = shifts
-        return torch.exp(exponents - shifts[:, :, None].to(exponents.dtype)).sum(dim=2)
+            )
+        ):
+            sums, before = view.side.sums[k, view.span], view.side.shifts[k, view.span]
+            shift = torch.maximum(before, exponents.amax(dim=1).double())
+            sums *= torch.exp(before - shift)
+            before.copy_(shift)
+            found.append(torch.exp(exponents - shift[:, None].to(exponents.dtype)).sum(dim=1))
+        return torch.stack(found)
 
     def _row_gradient(self, view: _Pairs) -> Tensor:
         """Return the derivative of the rows' own terms by each similarity."""
         config, side = self._config, view.side
-        attraction = view.weights.attraction.mul(view.kept_attracting()).to(view.s.dtype)
+        attracts = view.kept_attracting()
         repels = view.kept_repelling() & ~view.weights.same
+        attraction = view.weights.attraction.mul(attracts).to(view.s.dtype)
         repulsion = view.weights.repulsion.mul(repels).to(view.s.dtype)
         if config.aggregation != "plain":
-            shift = view.column(config.base - side.terms[0])
-            attraction *= torch.exp(config.alpha * (shift - view.p))
-            shift = view.column(config.base + side.terms[1])
-            repulsion *= torch.exp(config.beta * (view.n - shift))
+            # A pair in a row's sum has an exponent of at most 0 here, as the term is at
+            # least the pair's own part. That of any other pair may overflow.
+            exponents = config.alpha * (view.column(config.base - side.terms[0]) - view.p)
+            attraction *= torch.exp(exponents.masked_fill_(~attracts, -torch.inf))
+            exponents = config.beta * (view.n - view.column(config.base + side.terms[1]))
+            repulsion *= torch.exp(exponents.masked_fill_(~repels, -torch.inf))
         repulsion *= view.column(side.by_terms[1])
         return repulsion - attraction * view.column(side.by_terms[0])
 

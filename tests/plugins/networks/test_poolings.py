@@ -235,7 +235,10 @@ def test_learned_poolings_give_unit_vectors(name):
     [
         ((config.GridConfig, {"rows": 0}), "rows must be at least 1, got 0"),
         ((config.BoqConfig, {"channels": 40}), "multiple of 32, got 40"),
-        ((config.MixVprConfig, {"expansion": 0.0}), "expansion must be positive, got 0.0"),
+        (
+            (config.MixVprConfig, {"expansion": 0.0}),
+            "expansion must be greater than 0, got 0.0",
+        ),
         ((config.SmallCnnBackboneConfig, {"width": 12}), "multiple of 8, got 12"),
     ],
 )

@@ -342,7 +342,7 @@ def test_a_mutated_pairwise_kernel_fails(mutation: str, kernels: Any) -> None:
 
 
 def test_parameter_names_are_c_names() -> None:
-    with pytest.raises(ConfigError, match="'cutoff m' is no C name"):
+    with pytest.raises(ConfigError, match="'cutoff m' is not a valid C ident"):
         tiles_source(DeviceCode("d", {"cutoff m": 1.0}))
 
 

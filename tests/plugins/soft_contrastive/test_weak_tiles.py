@@ -123,3 +123,28 @@ def test_one_that_lowers_a_least_attraction_is_mined(steps: Steps, off: Off) -> 
     looks = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.86, 0.0, 0.51]])
     assert off(looks.repeat_interleave(TILE, dim=0), streets(0.0, 18.9, 60.0)) < 2e-6
     assert any(17.8 < gap < 18.9 for gap in steps["mining_extrema"])
+
+
+def test_settled_weights_are_no_larger_than_they_may_be(steps: Steps, off: Off) -> None:
+    """48 images in three groups; half of each of two groups looks a little different.
+
+    Within such a group the least ``(s - t) w+`` is -0.06, so that a weight up to 0.06 is
+    settled. 17.9 m off stands the other group, of w+ up to 0.09 and nothing alike: it lowers
+    what a repelling pair must exceed from 0.84 to 0.81; the third group's 0.828 lies between.
+    """
+    turn = (1.0 - 0.94**2) ** 0.5
+    looks = torch.tensor(
+        [
+            [1.0, 0.0, 0.0, 0.0, 0.0],
+            [0.94, turn, 0.0, 0.0, 0.0],
+            [0.0, 0.0, 0.0, 1.0, 0.0],
+            [0.0, 0.0, 0.0, 0.94, turn],
+            [0.828, 0.828 * 0.06 / turn, 0.5417, 0.0, 0.0],
+            [0.828, 0.828 * 0.06 / turn, 0.5417, 0.0, 0.0],
+        ]
+    ).repeat_interleave(TILE // 2, dim=0)
+    positions = streets(0.0, 0.0, 0.0) * 0.05
+    positions[TILE : 2 * TILE, 0] += 17.95
+    positions[2 * TILE :, 0] += 60.0
+    assert off(looks, positions) < 2e-6
+    assert any(17.8 < gap < 18.0 for gap in steps["mining_extrema"])

@@ -53,7 +53,7 @@ def test_options_of_a_pair_reach_its_parts(shipped):
         (["--pooling.num_clusters", "3"], "--pooling.num_clusters needs --backbone NAME or"),
         (["--model", "composed"], "--model composed needs --backbone NAME"),
         (["--model.width", "12"], "model 'small-cnn': width must be a positive multiple of 8"),
-        (["--model.trainable_blocks", "0"], "must be all, none or at least 1, got 0"),
+        (["--model.trainable_blocks", "0"], "trainable_blocks must be at least 1, got 0"),
         (["--model.embedding_dim", "0"], "embedding_dim must be at least 1, got 0"),
     ],
 )
