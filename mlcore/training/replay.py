@@ -130,8 +130,8 @@ def _precision(precision: str, device: torch.device) -> AbstractContextManager[A
 def _load(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise DataError(
-            f"there is no {path}: no step of this run met a loss that is not finite, or the "
-            "disk was full when it did"
+            f"{path} does not exist: the loss of this run was finite at every step, or the "
+            "disk was full when it was not"
         )
     try:
         kept: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

@@ -107,7 +107,7 @@ def expect_sensible(config: RobotCarConfig) -> None:
     rules = {
         "longest_side_px": (config.longest_side_px >= 16, "must be at least 16"),
         "jpeg_quality": (1 <= config.jpeg_quality <= 100, "must be between 1 and 100"),
-        "max_gap_s": (config.max_gap_s > 0, "must be more than 0"),
+        "max_gap_s": (config.max_gap_s > 0, "must be greater than 0"),
         "num_processes": (
             config.num_processes is None or config.num_processes >= 1,
             "must be at least 1",
@@ -118,7 +118,7 @@ def expect_sensible(config: RobotCarConfig) -> None:
         ),
         "max_offset_m": (
             config.max_offset_m is None or config.max_offset_m > 0,
-            "must be more than 0, or none",
+            "must be greater than 0, or none",
         ),
     }
     for option, (holds, rule) in rules.items():

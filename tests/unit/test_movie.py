@@ -138,7 +138,7 @@ def test_no_ffmpeg_is_one_sentence(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("exit 0", "ffmpeg stopped before it had all frames"),
+        ("exit 0", "ffmpeg stopped before it had received all frames"),
         ("cat > /dev/null; echo 'No space left' >&2; exit 1", "movie.mp4: No space left"),
         ("exit 1", "movie.mp4: it stopped early"),
     ],

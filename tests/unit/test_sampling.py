@@ -66,7 +66,7 @@ def test_headings_are_compared_across_the_wrap():
     anchors, near = rows_of(plan, Role.ANCHOR, 0), rows_of(plan, Role.NEAR, 0)
     assert set(near.tolist()) <= {anchors[0] - 1, anchors[0] + 1}
     narrow = replace(options, near_heading_limit_deg=1.9)
-    with pytest.raises(DataError, match="100 training images do not make one tuple"):
+    with pytest.raises(DataError, match="no tuple can be formed from the 100 training images"):
         TuplePlanner(split, narrow, 0)
 
 
@@ -156,8 +156,8 @@ def test_small_tuples_are_told():
     plan = planner.plan(0)
     assert Counter(plan.role.tolist()) == {Role.ANCHOR: 3, Role.NEAR: 6, Role.FAR: 3}
     assert planner.notes[1] == (
-        "of the first 6 tuples, 6 have fewer near images than asked for, 6 fewer far ones, "
-        "6 no other far one"
+        "of the first 6 tuples, 6 have fewer near images than requested, 6 fewer far images, "
+        "6 no other-far image"
     )
 
 

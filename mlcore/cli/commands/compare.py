@@ -321,8 +321,8 @@ def _report(
         for config in configs.values()
     ):
         console.say(
-            "Each row trained on its own hard images (--sampling.hard_features live); the rows "
-            "share the anchors and the images that hard ones were chosen from"
+            "Each row trained on its own hard images (--sampling.hard_features live); anchors "
+            "and candidate images are the same in all rows"
         )
     if any(option.startswith("sampling.") for one in own.vary for option in one.options):
         console.say("Rows with different --sampling.* did not see the same tuples")

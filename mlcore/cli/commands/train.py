@@ -109,7 +109,7 @@ def _kinds(text: str) -> tuple[Kind, ...]:
     """Return the kinds of changes that a user accepts."""
     kinds = tuple(kind for kind in KINDS if kind in text.split(","))
     if not kinds or set(text.split(",")) != set(kinds):
-        raise ArgumentTypeError(f"expected some of {', '.join(KINDS)}, got {text!r}")
+        raise ArgumentTypeError(f"expected one or more of {', '.join(KINDS)}, got {text!r}")
     return kinds
 
 
