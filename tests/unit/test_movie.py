@@ -155,5 +155,5 @@ def test_an_encoder_that_fails_is_an_error(tmp_path, monkeypatch, script, messag
 
 
 def test_no_frame(tmp_path):
-    with pytest.raises(DataError, match="without a frame"):
+    with pytest.raises(DataError, match="at least one frame"):
         save_movie(iter(()), tmp_path / "movie.mp4", frames_per_second=5)

@@ -172,7 +172,7 @@ BROKEN = {
     ),
     "default of another type": (
         good("x").replace("= 1.0", "= 'a'"),
-        "field 'beta' has the default 'a', which is no float",
+        "field 'beta' has the default 'a', which is not of type float",
     ),
 }
 

@@ -201,7 +201,7 @@ def test_headings_of_one_part_only_are_told():
 @pytest.mark.parametrize("num", [1, 2, 3])
 def test_fewer_images_than_one_tuple_needs(num):
     split = Split(references=make_table(street(num)), queries=NOTHING)
-    message = rf"{num} training images do not make one tuple: .* --sampling.near_radius_m"
+    message = rf"from the {num} training images: .* --sampling.near_radius_m"
     with pytest.raises(DataError, match=message):
         TuplePlanner(split, OPTIONS, 0)
 
@@ -220,7 +220,7 @@ def test_radii_that_make_no_sense(radii):
 
 @pytest.mark.parametrize("limit_deg", [-1.0, 181.0, math.nan])
 def test_a_heading_limit_that_is_no_angle(limit_deg):
-    with pytest.raises(ValueError, match="near_heading_limit_deg must be from 0 to 180"):
+    with pytest.raises(ValueError, match="near_heading_limit_deg must be between 0 and 180"):
         SamplingOptions(near_heading_limit_deg=limit_deg)
 
 

@@ -99,7 +99,7 @@ def _prepare(dataset: Chosen[DatasetFactory], registry: Registry, out: Path | No
     if prepare is None:
         raise ConfigError(
             f"data set {dataset.name!r} needs no preparation; these do: "
-            f"{_having(dataset, registry, 'prepare')}"
+            f"{_names_with(dataset, registry, 'prepare')}"
         )
     if out is None:
         raise ConfigError("--out is missing; give the folder to write to")
@@ -107,7 +107,7 @@ def _prepare(dataset: Chosen[DatasetFactory], registry: Registry, out: Path | No
         return prepare(dataset.options, out, progress)
 
 
-def _having(dataset: Chosen[DatasetFactory], registry: Registry, part: str) -> str:
+def _names_with(dataset: Chosen[DatasetFactory], registry: Registry, part: str) -> str:
     factories = [f for _, f in registry.factories(type(dataset.factory))]
     return ", ".join(f.name for f in factories if getattr(f, part) is not None)
 
