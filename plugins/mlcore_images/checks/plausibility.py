@@ -24,7 +24,7 @@ _LARGEST_HEADING_DEG = 900.0
 
 
 def check_metres(listing: Listing, columns: Mapping[str, Floats], *, swap_axes: bool) -> None:
-    """Refuse degrees in columns of metres, and easting and northing in each other's place.
+    """Refuse degrees in columns of metres, and swapped easting and northing.
 
     Args:
         listing: Where the columns come from.
@@ -32,7 +32,7 @@ def check_metres(listing: Listing, columns: Mapping[str, Floats], *, swap_axes: 
         swap_axes: Whether they were already exchanged.
 
     Raises:
-        DataError: The values cannot be metres, or are in each other's place.
+        DataError: The values cannot be metres, or the columns are swapped.
     """
     for name, values in columns.items():
         listing.refuse(

@@ -122,7 +122,7 @@ def read_headings(
     treat images without heading as looking north.
 
     Raises:
-        DataError: Values are no numbers, or of another unit than the column's name says.
+        DataError: Values are not numbers, or not in the unit of the column's name.
     """
     names = [name for name in ("heading_rad", "heading_deg") if name in listing]
     if not names:

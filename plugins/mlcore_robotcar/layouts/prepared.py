@@ -124,7 +124,7 @@ class PreparedSource:
         return image_path(self.dates[number], stamp, self._suffixes[number])
 
     def timestamps(self, number: int) -> NDArray[np.int64]:
-        """Return the timestamps of a traversal, kept once read: 8 bytes an image."""
+        """Return the timestamps of a traversal, cached after reading: 8 bytes per image."""
         if number not in self._stamps:
             table = read_rows(self.index(number), ("timestamp",))
             self._stamps[number] = table["timestamp"].to_numpy()

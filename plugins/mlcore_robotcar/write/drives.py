@@ -74,7 +74,7 @@ def splits_of(dataset: PlaceDataset) -> dict[str, Split]:
     """Return the splits by the names of their regions.
 
     Raises:
-        DataError: There is no reference, a heading is unknown, or a position is no number.
+        DataError: There is no reference, a heading is unknown, or a position is not a number.
     """
     splits = dict(zip(REGIONS, (dataset.train, dataset.validation, dataset.test), strict=True))
     for name, split in splits.items():
