@@ -164,7 +164,7 @@ BROKEN = {
     ),
     "option type that cannot be shown": (
         good("x").replace("beta: float = 1.0", "beta: dict[str, int] | None = None"),
-        r"'beta' has type dict\[str, int\] or none, which cannot be shown on a command line",
+        r"'beta' has type dict\[str, int\] or none, which is not supported on the command line",
     ),
     "option type that is not there": (
         good("x").replace("beta: float", "beta: 'Tensor'"),
