@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -107,7 +107,7 @@ def check_ranges(options: Any) -> None:
 
     For the ``__post_init__`` of options that are also built without a command line.
     """
-    config: Hashable = type(options)
+    config: Any = type(options)
     for option in _without_help(config):
         try:
             option.check(getattr(options, option.name))
