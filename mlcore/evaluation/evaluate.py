@@ -18,7 +18,7 @@ from mlcore.errors import ConfigError, DataError
 from mlcore.evaluation.graded import GradedColumns, GradedProtocol, ndcg, order_counts
 from mlcore.evaluation.results import Evaluation, EvaluationProtocol
 from mlcore.factories import BuildContext
-from mlcore.models.catalogue import MODELS
+from mlcore.models.catalogue import PIXELS
 from mlcore.options.config import model_input_size
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceDataset, PlaceTable, Progress, Split, no_progress
@@ -115,28 +115,26 @@ def evaluate_split(
     distance_m = _distance_m(references.positions_m[found.row], queries.positions_m[:, None])
     nearest_m = _nearest_m(references, queries, distance_m.shape[1])
     graded = _graded_protocol(options)
+    protocol = EvaluationProtocol(
+        data_fingerprint=data_fingerprint,
+        split=split_name,
+        num_references=len(references),
+        num_queries=len(queries),
+        spacing_m=options.spacing_m,
+        thresholds_m=tuple(options.thresholds_m),
+        auc_limits_m=tuple(options.auc_limits_m),
+        recall_at=tuple(options.recall_at),
+        recall_radius_m=options.recall_radius_m,
+        graded=graded,
+    )
+    positions_m = references.positions_m, queries.positions_m
     order = order_counts(
-        reference_embeddings,
-        query_embeddings,
-        references.positions_m,
-        queries.positions_m,
-        graded.order_limits_m,
+        reference_embeddings, query_embeddings, *positions_m, graded.order_limits_m
     )
     in_radius = distance_m[:, : max(options.recall_at)] <= options.recall_radius_m
     return Evaluation(
         model=name,
-        protocol=EvaluationProtocol(
-            data_fingerprint=data_fingerprint,
-            split=split_name,
-            num_references=len(references),
-            num_queries=len(queries),
-            spacing_m=options.spacing_m,
-            thresholds_m=tuple(options.thresholds_m),
-            auc_limits_m=tuple(options.auc_limits_m),
-            recall_at=tuple(options.recall_at),
-            recall_radius_m=options.recall_radius_m,
-            graded=graded,
-        ),
+        protocol=protocol,
         whitening=whitening,
         whitening_images=whitening_images,
         dimensions=reference_embeddings.shape[1],
@@ -212,16 +210,12 @@ def _first_true(hits: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.where(hits.any(axis=1), hits.argmax(axis=1), -1)
 
 
-PIXELS = "pixels"
-
-
 def with_baselines(
     trained: EmbeddingModel, untrained: EmbeddingModel
 ) -> dict[str, EmbeddingModel]:
     """Return the models of a run's table, by name: untrained, pixels, trained."""
-    factory = next(factory for factory in MODELS if factory.name == PIXELS)
-    pixels: EmbeddingModel = factory.build(factory.config(), BuildContext())
-    return {"untrained": untrained, PIXELS: pixels, "trained": trained}
+    pixels = PIXELS.build(PIXELS.config(), BuildContext())
+    return {"untrained": untrained, PIXELS.name: pixels, "trained": trained}
 
 
 def evaluate_models(

@@ -107,7 +107,8 @@ def check_ranges(options: Any) -> None:
 
     For the ``__post_init__`` of options that are also built without a command line.
     """
-    for option in _without_help(type(options)):
+    config: Any = type(options)
+    for option in _without_help(config):
         try:
             option.check(getattr(options, option.name))
         except ValueError as error:
@@ -136,9 +137,9 @@ def check_options(config: type[Any]) -> None:
         field = f"field {option.name!r}"
         if not _is_supported(option.hint):
             raise TypeError(
-                f"{field} has type {type_name(option.hint)}, which cannot be shown on a "
-                "command line; use bool, int, float, str, Path, Literal, a tuple of these, "
-                "a number | Literal, or one of them | None"
+                f"{field} has type {type_name(option.hint)}, which is not "
+                "supported on the command line; use bool, int, float, str, Path, Literal, "
+                "a tuple of these, a number | Literal, or one of them | None"
             )
         try:
             kept = from_plain(to_plain(option.default), option.hint) == option.default
@@ -154,7 +155,9 @@ def check_options(config: type[Any]) -> None:
         except ValueError as error:
             raise TypeError(f"the default of {field} {error}") from error
         if option.relative_to and option.relative_to not in names:
-            raise TypeError(f"{field} is relative to {option.relative_to!r}, which is no field")
+            raise TypeError(
+                f"{field} is relative to {option.relative_to!r}, which is not a field"
+            )
 
 
 def _options(

@@ -1,6 +1,6 @@
 """Tuples with hard images: near ones that look different, far ones that look alike.
 
-What is hard is told by embeddings, which are computed for a window of tuples at once: of its
+Embeddings decide what is hard. They are computed for a window of tuples at once: of its
 anchors, of some near images of each, and of a pool of random images for the far ones. The
 window is planned as a whole, one window ahead of its use, so that neither prefetching nor the
 number of workers changes a tuple.

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 class HardImages(pl.Callback):
     """Plans a window of tuples when the window before it begins.
 
-    What is hard is thus told by the network of a window ago; the first two windows are the
-    untrained network's. What was planned is in the checkpoint.
+    The network as it was a window ago decides what is hard; the first two windows use the
+    untrained network. What was planned is in the checkpoint.
 
     Args:
         experiment: With a planner that asks for hard images.
         hard: The planner's hard tuples.
-        progress: Told of the images that are embedded.
+        progress: Progress callback of embedding the images.
     """
 
     def __init__(self, experiment: Experiment, hard: HardTuples, progress: Progress) -> None:

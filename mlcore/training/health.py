@@ -1,4 +1,4 @@
-"""Warns while training of what looks like training and is none."""
+"""Warns during training when nothing is learned although the run goes on."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ class Health(pl.Callback):
             )
         if self._num_collapsed >= COLLAPSED_STEPS:
             faults["collapse"] = (
-                f"all images of a batch have had one embedding for {self._num_collapsed} "
-                "steps: the network has collapsed to a point and tells no places apart. Try a "
-                "smaller --training.learning_rate or another loss"
+                f"all embeddings of a batch have been identical for {self._num_collapsed} "
+                "steps: the network has collapsed to a point and cannot distinguish places. "
+                "Try a smaller --training.learning_rate or another loss"
             )
         return faults

@@ -1,4 +1,4 @@
-"""What a run will take of memory and disk, told before it starts.
+"""Estimate the memory and disk space of a run before it starts.
 
 Shapes: ``b`` images of one process with a graph at once, ``B`` in the joint batch, ``D``
 embedding dimensions.
@@ -42,7 +42,7 @@ class Estimate:
 
     Attributes:
         weights: Parameters, their gradients and Adam's two moments.
-        activations: What the graph of ``b`` images holds; 0 if it could not be told.
+        activations: What the graph of ``b`` images holds; 0 if it could not be measured.
         images: The batch's pixels.
         loss: The loss of ``B`` images, by the growth that its factory declares.
         retrieval: Embeddings of the evaluation, whitened and not.
@@ -140,11 +140,11 @@ def _loss_bytes(growth: Literal["linear", "quadratic", "cubic"], size: int, dim:
 
 
 def check_budget(experiment: Experiment, folder: Path) -> Sequence[str]:
-    """Return what the user should know of memory, or refuse what cannot be.
+    """Return notes on memory for the user, or refuse a run that cannot fit.
 
     Raises:
         ConfigError: Training takes more memory than the device has.
-        DataError: The disk has no room for the checkpoints.
+        DataError: The disk has too little space for the checkpoints.
     """
     needed = estimate(experiment)
     _require_disk(needed, folder)
@@ -155,25 +155,25 @@ def check_budget(experiment: Experiment, folder: Path) -> Sequence[str]:
     here = 1 if on_gpu else Processes.of(options).devices
     total, free = _gpu_memory() if on_gpu else host_memory()
     where = "the GPU" if on_gpu else "this machine"
-    take, told = here * needed.training, f"{_size(here * needed.training)} ({needed})"
+    take, need = here * needed.training, f"{_size(here * needed.training)} ({needed})"
     remedy = (
         "use --training.chunk_size (the same gradient in the memory of one chunk), a smaller "
         "--sampling.tuples_per_batch or a smaller input (--model.longest_side_px)"
     )
     if take > total:
         raise ConfigError(
-            f"training takes at least {told}, and {where} has {_size(total)}: {remedy}; "
-            "--training.check_memory false tries all the same"
+            f"training needs at least {need}, but {where} has {_size(total)}: {remedy}; "
+            "to try anyway, use --training.check_memory false"
         )
     notes = []
     if take > free:
         notes.append(
-            f"training takes at least {told}, and {where} has {_size(free)} free: {remedy}"
+            f"training needs at least {need}, but {where} has {_size(free)} free: {remedy}"
         )
     host_free = host_memory().free
     if needed.retrieval > host_free:
         notes.append(
-            f"the evaluation holds embeddings of {_size(needed.retrieval)}, and this machine "
+            f"evaluation needs {_size(needed.retrieval)} for embeddings, but this machine "
             f"has {_size(host_free)} free: use --evaluation.spacing_m or a smaller "
             "--model.embedding_dim"
         )
@@ -188,9 +188,9 @@ def _require_disk(needed: Estimate, folder: Path) -> None:
     )
     if free < wanted:
         raise DataError(
-            f"the disk of {folder} has {_size(free)} free, and the run needs {_size(wanted)}: "
+            f"the disk of {folder} has {_size(free)} free, but the run needs {_size(wanted)}: "
             f"two checkpoints of {_size(needed.checkpoint)} are kept while the next is "
-            "written; make room or choose another --out"
+            "written; free some space or choose another --out"
         )
 
 

@@ -1,4 +1,4 @@
-"""How many processes a run has, who starts them, and what Lightning is to do for them."""
+"""How many processes a run has, who starts them, and Lightning's part in it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Processes:
     """The processes of a run.
 
     Attributes:
-        devices: On each machine, one a device.
+        devices: Processes on each machine, one per device.
         num_nodes: Machines.
         launcher: Who starts them: "lightning", "torchrun" or "slurm".
     """
@@ -52,8 +52,8 @@ class Processes:
             raise ConfigError(
                 f"{started.launcher} has started {started.count} processes, but "
                 f"--training.devices {asked.devices} and --training.num_nodes "
-                f"{asked.num_nodes} ask for {asked.count}; leave both out, or let the "
-                "numbers agree"
+                f"{asked.num_nodes} require {asked.count}; remove both "
+                "options, or make the numbers match"
             )
         return started
 
@@ -68,10 +68,10 @@ class Processes:
         return {"devices": self.devices, "num_nodes": self.num_nodes, "strategy": strategy}
 
     def environment(self) -> ClusterEnvironment:
-        """Return what tells Lightning who starts the processes.
+        """Return Lightning's description of who starts the processes.
 
-        It is told always: left to itself, it takes a shell on a SLURM node for a job step,
-        and puts checkpoints of its own into the run folder to requeue the job.
+        It is always given: left to itself, Lightning takes a shell on a SLURM node for a job
+        step, and puts checkpoints of its own into the run folder to requeue the job.
         """
         if self.launcher == "slurm":
             return SLURMEnvironment(auto_requeue=False)

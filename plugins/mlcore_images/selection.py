@@ -54,7 +54,7 @@ def _clause(option: str, expression: str, part: str) -> Clause:
     column, equals, value = (text.strip() for text in part.partition("="))
     if not column or not equals or not value:
         raise ConfigError(
-            f"dataset.{option} is {expression!r}: {part.strip()!r} is no selection; write "
+            f"dataset.{option} is {expression!r}: {part.strip()!r} is not a selection; write "
             "column=value or column=low..high, join several with &, or write * for every image"
         )
     found = _RANGE.fullmatch(value)
@@ -67,7 +67,7 @@ def _clause(option: str, expression: str, part: str) -> Clause:
     )
     if low and high and float(low) > float(high):
         raise ConfigError(
-            f"dataset.{option} is {expression!r}: {value!r} runs downwards; "
+            f"dataset.{option} is {expression!r}: {value!r} is a decreasing range; "
             f"write {column}={high}..{low}"
         )
     return clause

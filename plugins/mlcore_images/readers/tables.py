@@ -44,7 +44,7 @@ def list_table(source: Path, root: Path, also: Sequence[str]) -> Listing:
         DataError: The file is missing, malformed or empty, or has no column ``path``.
     """
     if not source.is_file():
-        raise DataError(f"there is no table {source}; give its path as dataset.table")
+        raise DataError(f"table {source} does not exist; set dataset.table to its path")
     is_parquet = source.suffix.lower() in (".parquet", ".pq")
     if not is_parquet:
         require_plain_csv(source)
@@ -91,7 +91,7 @@ def _refuse_duplicates(listing: Listing) -> None:
 def _wanted(source: Path, names: Sequence[str], also: Sequence[str]) -> list[str]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise DataError(f"{source}: column {twice[0]!r} is there twice; rename or drop one")
+        raise DataError(f"{source}: column {twice[0]!r} appears twice; rename or remove one")
     known = {*NUMBERS, *LABELS, *TEXTS, *also}
     return [name for name in names if name in known]
 

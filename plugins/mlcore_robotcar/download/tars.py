@@ -1,9 +1,9 @@
 """Images and tables in tars: found once, remembered by offset and size, read by seeking.
 
-A tar is walked header by header, which reads 512 bytes an image and none of its pixels. What
-was found is kept in a cache, by the tar's path, size and time of change, so that no tar is
-walked twice. Nothing is ever extracted; a tar with links, absolute paths or ``..`` is none of
-the data set's and is refused.
+A tar is walked header by header, which reads 512 bytes per image and no pixels. The index is
+cached, by the tar's path, size and time of change, so that no tar is walked twice. Nothing is
+ever extracted; a tar with links, absolute paths or ``..`` is none of the data set's and is
+refused.
 """
 
 from __future__ import annotations
@@ -143,16 +143,18 @@ def scan_tar(path: Path, camera: str) -> TarIndex:
                 met.take(member, count)
             file.seek(met.end)
             if any(file.read(_BLOCK)):  # tarfile takes a damaged header for the end
-                truncated = f"what follows after {met} is no header"
+                truncated = f"what follows after {met} is not a header"
     except (DataError, MemoryError, OSError):
         raise
     except Exception as error:
         # tarfile raises nearly anything on damaged headers.
         if not met.end:
-            raise DataError(f"{path} is no tar: {error}; download it again") from error
+            raise DataError(
+                f"{path} is not a tar archive: {error}; download it again"
+            ) from error
         truncated = f"a header after {met} is unreadable ({error})"
     if not truncated and size < met.end + _BLOCK:
-        truncated = f"it has {size:,} bytes, and {met.end + 2 * _BLOCK:,} at least are due"
+        truncated = f"it has {size:,} bytes but needs at least {met.end + 2 * _BLOCK:,}"
     stamps = np.array(sorted(met.rows), dtype=np.int64)
     places = np.array([met.rows[stamp] for stamp in stamps.tolist()], np.int64).reshape(-1, 2)
     return TarIndex(

@@ -148,7 +148,7 @@ def _split(path: Path, fields: Mapping[str, MatArray], notes: list[str]) -> str:
         for word in words:
             if word.lower() in _SPLITS:
                 return _SPLITS[word.lower()]
-    notes.append(f"{path.name} does not say which split it is: taken as test")
+    notes.append(f"{path.name} does not name its split: used as test")
     return "test"
 
 
@@ -160,20 +160,20 @@ def _positions(
         return np.empty((0, 2))
     if positions.shape != (2, count):
         raise DataError(
-            f"{where} is {' x '.join(map(str, positions.shape))} and {count} images are named: "
-            f"2 x {count} is due; take names and positions from one release"
+            f"{where} is {' x '.join(map(str, positions.shape))} but must be 2 x {count}, "
+            "a column per named image; take names and positions from one release"
         )
     bad = np.flatnonzero(~(np.abs(positions) <= _LARGEST_M).all(axis=0))
     if len(bad):
         raise DataError(
             f"{where}: position {bad[0] + 1} is {positions[:, bad[0]].tolist()}, and "
-            f"{len(bad) - 1} more are no metres on earth; download the file again"
+            f"{len(bad) - 1} more are out of range for metres on earth; download the file again"
         )
     first, second = np.median(positions, axis=1)
     if np.abs(positions).max() <= 180 and abs(first) > 1 and (np.ptp(positions, 1) < 1).all():
         raise DataError(
-            f"{where} is around {first:.5f} and {second:.5f}: degrees, it seems, where metres "
-            "are due; project them to UTM"
+            f"{where} is around {first:.5f} and {second:.5f}, which looks like degrees but "
+            "must be metres; project them to UTM"
         )
     low, high = _UTM_EASTING_M
     if low <= first <= high and second > _UTM_NORTHING_M:
@@ -192,8 +192,8 @@ def _image(where: str, name: str) -> tuple[str, str, int]:
     safe = not path.is_absolute() and ".." not in path.parts and "\0" not in name
     if not safe or stamp is None or len(path.parts) < 2:
         raise DataError(
-            f"{where} names {name[:200]!r}; a path such as "
-            "2014-12-02-15-30-08/stereo/left/images/1417534208124875.png is due"
+            f"{where} names {name[:200]!r}; expected a path such as "
+            "2014-12-02-15-30-08/stereo/left/images/1417534208124875.png"
         )
     dates = [part for part in path.parts if DATE.fullmatch(part)]
     return str(path), (dates or path.parts)[0], int(stamp[1])

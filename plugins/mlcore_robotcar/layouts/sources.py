@@ -112,7 +112,7 @@ class RawSource:
             raise DataError(
                 f"{root} holds no layout of RobotCar: neither what 'mlcore data prepare "
                 "robotcar' wrote, nor folders named like 2014-12-02-15-30-08 or tars such as "
-                "2014-12-02-15-30-08_stereo_centre_01.tar, nor images that others have prepared"
+                "2014-12-02-15-30-08_stereo_centre_01.tar, nor images prepared by third parties"
             )
         kept = {date: one for date, one in found.items() if date not in config.leave_out}
         self.notes: list[str] = []

@@ -135,8 +135,8 @@ def _findings(drives: Sequence[Drive]) -> tuple[Finding, ...]:
     findings = [
         Finding(
             "info",
-            "dates and timestamps are made up: a traversal a day from 2020-01-01, its images "
-            "at 16 Hz in their order, a minute between two stretches",
+            "dates and timestamps are invented: one traversal per day from 2020-01-01, "
+            "images in order at 16 Hz, a minute between two stretches",
         ),
         Finding("info", "latitude, longitude, roll, pitch (nan) and UTM zone are not known"),
     ]
@@ -152,7 +152,7 @@ def _findings(drives: Sequence[Drive]) -> tuple[Finding, ...]:
     words = {word for drive in drives for word in drive.conditions}
     foreign = sorted(word for word in words if condition_of("", (tag_of(word),)) == UNKNOWN)
     if foreign:
-        message = f"conditions are no words of RobotCar; read back, they are {UNKNOWN!r}"
+        message = f"conditions are not RobotCar tags and will be read back as {UNKNOWN!r}"
         findings.append(Finding("warning", message, len(foreign), tuple(foreign[:5])))
     return tuple(findings)
 

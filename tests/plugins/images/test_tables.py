@@ -10,8 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlcore.errors import DataError, MlcoreError
+from mlcore.options import parse_run
+from mlcore.registry.discovery import Registry
 from mlcore_images.checks.positions import read_headings, read_positions
 from mlcore_images.config import ImagesConfig
+from mlcore_images.readers.captures import times_of
 from mlcore_images.readers.layouts import find_listing
 
 
@@ -90,7 +93,7 @@ def test_further_bad_rows_are_counted(tmp_path):
         (table("path,easting,northing_m", "a.jpg,1,2"), "'easting_m'; did you mean 'easting'?"),
         (table("path,x,y", "a.jpg,1,2"), "its columns: path, x, y"),
         (table("path,latitude", "a.jpg,1"), "no column 'longitude'"),
-        (table("path,easting_m,easting_m", "a.jpg,1,2"), "'easting_m' is there twice"),
+        (table("path,easting_m,easting_m", "a.jpg,1,2"), "'easting_m' appears twice"),
         (table(METRES, "a.jpg,1"), "Expected 3 columns, got 2"),
         (table(METRES, ",1,2"), "line 2: path is empty"),
         (
@@ -158,7 +161,7 @@ def test_data_across_an_edge_of_zones_stay_in_one_frame(tmp_path, middle_deg):
     [
         (["a.jpg,50,14", "b.jpg,95,14"], "line 3: latitude 95.0 is not within -90 to 90"),
         (["a.jpg,50,14", "b.jpg,50,190"], "line 3: longitude 190.0 is not within"),
-        (["a.jpg,-122.4,37.7", "b.jpg,-122.5,37.8"], "in each other's place"),
+        (["a.jpg,-122.4,37.7", "b.jpg,-122.5,37.8"], "latitude and longitude are swapped"),
         (["a.jpg,5735000,620000"], "name the columns easting_m and northing_m"),
         (["a.jpg,89,14"], "outside UTM"),
     ],
@@ -169,7 +172,7 @@ def test_impossible_degrees_are_refused(tmp_path, rows, said):
 
 def test_data_of_several_cities_are_noted(tmp_path):
     _, notes = positions_of(tmp_path, table(DEGREES, "a.jpg,50,0", "b.jpg,50,30"))
-    assert any("from the middle of UTM zone" in str(note) for note in notes)
+    assert any("from the central meridian of UTM zone" in str(note) for note in notes)
 
 
 def test_a_position_on_the_other_side_of_the_globe_is_named(tmp_path):
@@ -298,3 +301,46 @@ def test_any_bytes_are_read_or_refused(tmp_path, data):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(DataError):
             find_listing(ImagesConfig(root=tmp_path, table=tmp_path / name))
+
+
+def test_headings_beyond_a_turn_are_wrapped_and_counted(tmp_path):
+    """GSV-Cities has them up to 731 degrees."""
+    rows = [f"{row}.jpg,{row},0,{deg}" for row, deg in enumerate((244, 421, 731, -420.5, 360))]
+    listing = listing_of(tmp_path, table(f"{METRES},heading_deg", *rows))
+    headings_rad, (found,) = read_headings(listing, "clockwise-from-north")
+    np.testing.assert_allclose(np.degrees(headings_rad), [-116, 61, 11, -60.5, 0], atol=1e-9)
+    assert (found.count, found.examples) == (3, ("line 3", "line 4", "line 5"))
+    assert "wrapped" in found.message
+
+
+@pytest.mark.parametrize(
+    ("stamps", "seconds"),
+    [
+        (("1417534208000000", "1417534208125000"), 0.125),
+        (("1417534208000", "1417534208125"), 0.125),
+        (("1417534208", "1417534210"), 2.0),
+        (("1417534208000000000", "1417534208125000000"), 0.125),
+        (("0.5", "0.625"), 0.125),
+        (("2014:12:02 15:30:08", "2014:12:02 15:30:09"), 1.0),
+        (("2014-12-02T15:30:08.25Z", "2014-12-02T15:30:08.50Z"), 0.25),
+        (("20141202_153008", "20141202_153010"), 2.0),
+        (("20141202153008", "20141202153010"), 2.0),
+        (("17", "18"), np.nan),  # numbers of frames
+        (("201410", "201411"), np.nan),  # year and month
+        (("morning", "noon"), np.nan),
+    ],
+)
+def test_timestamps_are_seconds_whatever_their_form(tmp_path, stamps, seconds):
+    rows = [f"{row}.jpg,{row},0,{stamp}" for row, stamp in enumerate(stamps)]
+    times_s = times_of(listing_of(tmp_path, table(f"{METRES},timestamp", *rows)))
+    np.testing.assert_allclose(np.diff(times_s), [seconds], atol=1e-6)
+
+
+def test_the_table_is_looked_for_in_the_root(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    words = ["--dataset", "images", "--dataset.root", "data", "--dataset.table", "mine.csv"]
+    words += ["--loss", "proposed"]
+    options = parse_run(words, Registry.discover()).dataset.options
+    assert options.table == tmp_path / "data" / "mine.csv"
+    assert options.table.is_absolute()
