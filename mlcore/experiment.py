@@ -125,9 +125,9 @@ def require_usable(
     for part, table in (("reference", region.references), ("query", region.queries)):
         if not len(table):
             raise DataError(
-                f"the {split} split has no {part} images, so that nothing could be evaluated "
-                f"after training; change the options of data set {config.dataset.name!r} that "
-                "choose them"
+                f"the {split} split has no {part} images, so the trained model could "
+                f"not be evaluated; change the options of data set {config.dataset.name!r} "
+                "that select them"
             )
     if config.training.skip_unreadable or not isinstance(dataset, HasImageFiles):
         return
@@ -143,7 +143,7 @@ def _require_files(dataset: HasImageFiles, table: PlaceTable) -> None:
     ]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(rows)} image files looked for are missing, the first is "
+            f"{len(missing)} of {len(rows)} image files checked are missing, the first is "
             f"{missing[0]}; restore them, or leave them out with "
             "--training.skip_unreadable true"
         )
@@ -309,7 +309,7 @@ def with_input_size(
     notes: tuple[str, ...] = ()
     if with_bars[size] > _MANY_WITH_BARS * len(images):
         note = (
-            f"{with_bars[size]} of {len(images)} training images looked at have another aspect "
+            f"{with_bars[size]} of {len(images)} training images checked have another aspect "
             f"ratio than the model's input of {height} x {width} px (height x width) and are "
             "letterboxed: bars in their mean colour fill the rest. Set --model.input_height_px "
             "and --model.input_width_px to choose another input"
@@ -378,7 +378,8 @@ def _readable(
         yield image
     if failure is not None and not num_read:
         raise DataError(
-            f"none of {len(rows)} training images looked at can be read; the last: {failure}"
+            f"none of {len(rows)} training images checked can be read; the last error: "
+            f"{failure}"
         )
 
 

@@ -144,7 +144,7 @@ class EvaluationOptions:
             Recall@N.
         order_limits_m: Distances (metres) within which references are compared by order
             accuracy.
-        ndcg_at: Numbers k of NDCG@k.
+        ndcg_at: Values of k for NDCG@k.
         gain_cutoff_m: Distance (metres) at which the gain of NDCG, a sigmoid, is 1/2.
         gain_steepness_per_m: Steepness (1/metre) of that gain.
         batch_size: Images embedded at once.

@@ -83,7 +83,7 @@ def fit(
     start = 0 if checkpoint is None else int(checkpoint.stem.removeprefix("step-"))
     if start > options.max_steps:
         raise ConfigError(
-            f"the run has taken {start} steps already, more than --training.max_steps "
+            f"the run has already taken {start} steps, more than --training.max_steps "
             f"{options.max_steps}"
         )
     if is_first():

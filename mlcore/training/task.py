@@ -273,7 +273,7 @@ class EmbeddingTask(pl.LightningModule):
             whole = item if num_processes() == 1 else self._experiment.batches[item.step]
             keep_batch(path, self._experiment, whole, message)
         except OSError as error:
-            return f". The batch could not be kept for reproduction: {error}"
+            return f". The batch could not be saved for reproduction: {error}"
         return f", or look at the batch: mlcore reproduce {path.parent}"
 
     def _fail(self, error: MlcoreError) -> NoReturn:

@@ -28,7 +28,7 @@ KINDS = {
     "pooling": "a pooling",
     "model": "a model",
 }
-"""What a package can provide, as its README says it."""
+"""What a package can provide, in the words of its README."""
 
 _FILES = {
     "pyproject.toml": "pyproject.toml.txt",
@@ -36,7 +36,7 @@ _FILES = {
     "src/$package/__init__.py": "init.py.txt",
     "tests/test_conformance.py": "test_conformance.py.txt",
 }
-"""Files of every package and the templates they are made of."""
+"""Files of every package and their templates."""
 
 
 def make_parser() -> Parser:
@@ -109,8 +109,8 @@ def _substitutions(name: str, kinds: Sequence[str]) -> dict[str, str]:
 
 
 def _imports(package: str, class_name: str, kinds: Sequence[str]) -> Iterator[str]:
-    """Yield the import lines of ``plugin.py``, in the order that linters want."""
-    # An influence function is its own options, imported at once: it needs no torch.
+    """Yield the import lines of ``plugin.py``, in the order that linters expect."""
+    # An influence function is its own options class and needs no torch.
     lazy = [kind for kind in sorted(kinds) if kind != "influence"]
     if lazy:
         yield from ("from dataclasses import dataclass", "from typing import TYPE_CHECKING", "")
