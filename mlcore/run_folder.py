@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _VERSIONS_OF = (
     "torch",
     "torchvision",
+    "timm",
     "lightning",
     "numpy",
     "pytorch-metric-learning",
@@ -280,9 +281,17 @@ def require_same_shapes(
 
 
 def describe_environment(
-    plugins: Sequence[Plugin], *, device: str, fingerprint: str, notes: Sequence[str]
+    plugins: Sequence[Plugin],
+    *,
+    device: str,
+    fingerprint: str,
+    notes: Sequence[str],
+    weights: Mapping[str, str] | None = None,
 ) -> Mapping[str, Any]:
-    """Return the versions and hardware that can explain a difference between two runs."""
+    """Return the versions and hardware that can explain a difference between two runs.
+
+    ``weights`` has the path and SHA-256 of the file that training starts from.
+    """
     return {
         "command": shlex.join(["mlcore", *sys.argv[1:]]),
         "mlcore": _version("mlcore-localization"),
@@ -296,6 +305,7 @@ def describe_environment(
         },
         "device": device,
         "data_fingerprint": fingerprint,
+        "weights": dict(weights or {}),
         "notes": list(notes),
     }
 

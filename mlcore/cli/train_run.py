@@ -162,6 +162,7 @@ def _describe(
             it.
     """
     from mlcore.evaluation.evaluate import device_of
+    from mlcore.reporting.tables import weights_table
     from mlcore.training.provenance import began_with, provenance_of, went_on
 
     now = provenance_of(experiment, registry)
@@ -175,11 +176,15 @@ def _describe(
             step=folder.newest_step(),
         )
     else:  # new, or killed before it was written
+        if (weights := experiment.weights) is not None:
+            console.say(f"Weights from {weights.path} (SHA-256 {weights.sha256[:12]}...)")
+            console.say(console.as_text(weights_table(weights)).rstrip())
         environment = describe_environment(
             registry.plugins,
             device=str(device_of(experiment.config.training.accelerator)),
             fingerprint=experiment.dataset.fingerprint,
             notes=experiment.notes,
+            weights=None if weights is None else weights.origin,
         )
         environment = {**environment, **began_with(now)}
     folder.write_json(folder.environment, environment)

@@ -220,6 +220,8 @@ def _quiet_lightning() -> Iterator[None]:
         logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Frozen batch norms are in evaluation mode on purpose.
+        warnings.filterwarnings("ignore", message=".*module.s. in eval mode at the start.*")
         # A run may be shorter than its logging interval; its table is of the end.
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.*")
