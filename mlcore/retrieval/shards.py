@@ -34,7 +34,7 @@ class ShardFolder:
     def __init__(self, path: Path, made_from: Mapping[str, Any]) -> None:
         self.path = path
         manifest = path / "shards.json"
-        content = json.dumps(dict(made_from), indent=1, sort_keys=True) + "\n"
+        content = json.dumps(dict(made_from), indent=1) + "\n"
         if manifest.exists():
             _require_equal(path, json.loads(manifest.read_text()), json.loads(content))
             return
@@ -56,7 +56,7 @@ class ShardFolder:
 
 
 def _require_equal(path: Path, there: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    for name in sorted(there.keys() | given.keys()):
+    for name in (*given, *there):
         if there.get(name) != given.get(name):
             raise ConfigError(
                 f"--out {path} holds embeddings with {name} {there.get(name)}, this command "

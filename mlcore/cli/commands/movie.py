@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlcore.cli import console
 from mlcore.cli.run_arguments import (
+    RETRIEVAL_OPTIONS,
     add_out_file,
     add_split,
     add_within,
@@ -35,7 +36,9 @@ MOVIE = "movie.mp4"
 def make_parser() -> Parser:
     """Return the parser of the command's own flags."""
     parser = parser_for_runs(
-        "movie", "Film the queries of a traversal with their matches; one row per model."
+        "movie",
+        "Film the queries of a traversal with their matches; one row per model.",
+        evaluation=(*RETRIEVAL_OPTIONS, "baselines"),
     )
     parser.add_argument(
         "--traversal", metavar="NAME", help="traversal to film (default: the first)"

@@ -27,7 +27,11 @@ PICTURE = "tsne.png"
 
 def make_parser() -> Parser:
     """Return the parser of the command's own flags."""
-    parser = parser_for_runs("tsne", "Draw query embeddings in 2D, coloured by place.")
+    parser = parser_for_runs(
+        "tsne",
+        "Draw query embeddings in 2D, coloured by place.",
+        evaluation=("batch_size", "baselines"),
+    )
     parser.add_argument(
         "--method",
         choices=("auto", "tsne", "pca"),
