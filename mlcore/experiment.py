@@ -169,8 +169,8 @@ def assemble(
         ConfigError: The components do not fit together.
     """
     dataset = dataset or open_dataset(config, progress)
+    data_notes = check_dataset(config, dataset)  # before torch, whose import takes seconds
     config, precision_notes = _with_possible_precision(config)
-    data_notes = check_dataset(config, dataset)
     config, input_notes = with_input_size(config, dataset)
 
     import torch

@@ -213,10 +213,10 @@ def open_run(
 
     from mlcore.experiment import check_dataset, open_dataset, restore
 
-    trained_as, model = restore(folder, registry)
     with console.progress() as progress:
         dataset = open_dataset(config, progress)
     console.notes([*dataset.notes, *check_dataset(config, dataset)])
+    trained_as, model = restore(folder, registry)
     return TrainedRun(
         folder=folder, config=config, trained_as=trained_as, model=model, dataset=dataset
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from mlcore.errors import ConfigError
+from mlcore.option_types import AT_LEAST_ONE, Range, check_ranges
 
 SMALLEST_INPUT_PX = 32
+_SIDE = Range(at_least=SMALLEST_INPUT_PX)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +24,12 @@ class ModelConfig:
             given; smaller images keep their size.
     """
 
-    input_height_px: int | None = None
-    input_width_px: int | None = None
-    longest_side_px: int = 240
+    input_height_px: Annotated[int | None, _SIDE] = None
+    input_width_px: Annotated[int | None, _SIDE] = None
+    longest_side_px: Annotated[int, _SIDE] = 240
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +41,8 @@ class PixelConfig(ModelConfig):
         rows: Height of the grey image that is the embedding, in pixels.
     """
 
-    columns: int = 64
-    rows: int = 24
+    columns: Annotated[int, AT_LEAST_ONE] = 64
+    rows: Annotated[int, AT_LEAST_ONE] = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +60,9 @@ class SmallCnnConfig(ModelConfig):
     """
 
     pooling: Literal["average", "gem", "netvlad"] = "gem"
-    num_clusters: int = 16
-    embedding_dim: int | None = 256
-    width: int = 16
+    num_clusters: Annotated[int, AT_LEAST_ONE] = 16
+    embedding_dim: Annotated[int | None, AT_LEAST_ONE] = 256
+    width: Annotated[int, Range(at_least=8)] = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +81,8 @@ class ResNetConfig(ModelConfig):
 
     pretrained: str = "imagenet"
     pooling: Literal["average", "gem", "netvlad"] = "gem"
-    num_clusters: int = 64
-    embedding_dim: int | None = None
+    num_clusters: Annotated[int, AT_LEAST_ONE] = 64
+    embedding_dim: Annotated[int | None, AT_LEAST_ONE] = None
 
 
 @dataclass(frozen=True, kw_only=True)

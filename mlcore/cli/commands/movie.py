@@ -98,6 +98,8 @@ def _frames(
     options: Namespace, changes: Sequence[RawOption], command: Command, progress: Progress
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the frames. Of each model only its small maps are kept, not the images."""
+    import numpy
+
     from mlcore.evaluation.gradcam import explain_results
     from mlcore.reporting.figures.gradcam import draw_rows
 
@@ -106,15 +108,14 @@ def _frames(
         dataset = named.dataset
         split = _filmed(getattr(dataset, options.split), options)
         embedder, results = named.evaluate(split, options.split, progress)
-        if results.skipped:
-            raise DataError(
-                f"{len(results.skipped)} images cannot be read, the first is "
-                f"{results.skipped[0]}; a movie needs all of them"
-            )
-        rows = range(len(results.query_index))
-        found = explain_results(embedder, dataset, results, rows, name=named.name)
+        shown = range(len(results.query_index))
+        found = explain_results(embedder, dataset, results, shown, name=named.name)
         by_model.append((named.name, found))
-    queries = split.queries
+    # Every model reads the same files, so that each row of the movie has the same queries.
+    console.notes([f"skipped, unreadable: {name}" for name in results.skipped])
+    read = set(results.query_index.tolist())
+    rows = [row for row, index in enumerate(split.queries.index.tolist()) if index in read]
+    queries = split.queries.take(numpy.array(rows))
     for place, index in enumerate(queries.index.tolist()):
         yield draw_rows(
             [(name, found[place]) for name, found in by_model],

@@ -229,7 +229,8 @@ def _metrics(folder: RunFolder) -> list[Mapping[str, Any]]:
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+            row = {name: float(value) for name, value in row.items()}
+        except (ValueError, TypeError, AttributeError, RecursionError):
             console.say(f"note: {folder.metrics}: row {len(rows) + 1} is incomplete")
             break
         rows.append(row)
