@@ -155,6 +155,7 @@ def assemble(
     config: RunConfig,
     *,
     dataset: PlaceDataset | None = None,
+    data_notes: tuple[str, ...] | None = None,
     progress: Progress = no_progress,
 ) -> Experiment:
     """Build everything a training run needs, without training.
@@ -162,6 +163,7 @@ def assemble(
     Args:
         config: Every option.
         dataset: The data set of ``config`` if it is open already.
+        data_notes: What :func:`check_dataset` returned if it was called already.
         progress: Of what takes long.
 
     Raises:
@@ -169,7 +171,8 @@ def assemble(
         ConfigError: The components do not fit together.
     """
     dataset = dataset or open_dataset(config, progress)
-    data_notes = check_dataset(config, dataset)  # before torch, whose import takes seconds
+    if data_notes is None:
+        data_notes = check_dataset(config, dataset)
     config, precision_notes = _with_possible_precision(config)
     config, input_notes = with_input_size(config, dataset)
 

@@ -48,8 +48,7 @@ def run(folder: Path, *words: str, at_import: str = "", in_build: str = "pass"):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rude\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[mlcore.plugins]\nrude = rude\n")
     return subprocess.run(
-        [sys.executable, "-c", "import sys; from mlcore.cli.main import main; sys.exit(main())"]
-        + list(words),
+        [sys.executable, "-m", "mlcore", *words],
         env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,

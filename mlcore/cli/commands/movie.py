@@ -98,7 +98,7 @@ def _frames(
     options: Namespace, changes: Sequence[RawOption], command: Command, progress: Progress
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the frames. Of each model only its small maps are kept, not the images."""
-    import numpy
+    import numpy as np
 
     from mlcore.evaluation.gradcam import explain_results
     from mlcore.reporting.figures.gradcam import draw_rows
@@ -113,9 +113,8 @@ def _frames(
         by_model.append((named.name, found))
     # Every model reads the same files, so that each row of the movie has the same queries.
     console.notes([f"skipped, unreadable: {name}" for name in results.skipped])
-    read = set(results.query_index.tolist())
-    rows = [row for row, index in enumerate(split.queries.index.tolist()) if index in read]
-    queries = split.queries.take(numpy.array(rows))
+    is_read = np.isin(split.queries.index, results.query_index)
+    queries = split.queries.take(is_read.nonzero()[0])
     for place, index in enumerate(queries.index.tolist()):
         yield draw_rows(
             [(name, found[place]) for name, found in by_model],

@@ -222,7 +222,7 @@ def _metrics(folder: RunFolder) -> list[Mapping[str, Any]]:
     """Return the rows of ``metrics.jsonl``; an incomplete row ends them."""
     rows: list[Mapping[str, Any]] = []
     lines = (
-        folder.metrics.read_text(encoding="utf-8").splitlines()
+        folder.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
         if folder.metrics.exists()
         else []
     )
