@@ -164,6 +164,7 @@ def assemble(
     config: RunConfig,
     *,
     dataset: PlaceDataset | None = None,
+    data_notes: tuple[str, ...] | None = None,
     progress: Progress = no_progress,
 ) -> Experiment:
     """Build everything a training run needs, without training.
@@ -171,6 +172,7 @@ def assemble(
     Args:
         config: Every option.
         dataset: The data set of ``config``, if it is already open.
+        data_notes: What :func:`check_dataset` returned, if it was already called.
         progress: Progress callback for slow parts.
 
     Raises:
@@ -178,8 +180,9 @@ def assemble(
         ConfigError: The components do not fit together.
     """
     dataset = dataset or open_dataset(config, progress)
+    if data_notes is None:
+        data_notes = check_dataset(config, dataset)
     config, precision_notes = _with_possible_precision(config)
-    data_notes = check_dataset(config, dataset)
     config, input_notes = with_input_size(config, dataset)
 
     import torch

@@ -67,7 +67,7 @@ def train_and_evaluate(
     Raises:
         MlcoreError: The configuration, the data or the loss is invalid.
     """
-    from mlcore.experiment import open_dataset, require_usable
+    from mlcore.experiment import check_dataset, open_dataset, require_usable
 
     folder = RunFolder(out)
     with ExitStack() as held:
@@ -76,16 +76,25 @@ def train_and_evaluate(
         with _progress() as progress:
             dataset = open_dataset(config, progress)
         require_usable(dataset, config, split)
+        checked = _Checked(dataset, check_dataset(config, dataset))
+        # All before torch, whose import takes seconds.
         return _train_and_evaluate(
-            config, registry, folder, dataset, held, new, split, may_launch, accepted
+            config, registry, folder, checked, held, new, split, may_launch, accepted
         )
+
+
+class _Checked(NamedTuple):
+    """A data set, and what its check had to say."""
+
+    dataset: PlaceDataset
+    notes: tuple[str, ...]
 
 
 def _train_and_evaluate(
     config: RunConfig,
     registry: Registry,
     folder: RunFolder,
-    dataset: PlaceDataset,
+    checked: _Checked,
     held: ExitStack,
     new: bool,
     split: Literal["test", "validation"],
@@ -106,10 +115,12 @@ def _train_and_evaluate(
         _require_one_process(Processes.of(config.training))
     first = is_first()
     with _progress() as progress:
-        experiment = assemble(config, dataset=dataset, progress=progress)
+        experiment = assemble(
+            config, dataset=checked.dataset, data_notes=checked.notes, progress=progress
+        )
     if first:
-        checked = check_budget(experiment, folder.path)
-        console.notes([*experiment.notes, *checked, *tensorboard_notes()])
+        budget = check_budget(experiment, folder.path)
+        console.notes([*experiment.notes, *budget, *tensorboard_notes()])
         toml = run_to_toml(experiment.config)
         if new:
             RunFolder.create(folder.path, toml)

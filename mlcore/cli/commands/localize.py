@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mlcore.cli import console
 from mlcore.cli.parser import Parser
 from mlcore.cli.run_arguments import (
+    RETRIEVAL_OPTIONS,
     TrainedRun,
     add_split,
     open_run,
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 def make_parser() -> Parser:
     """Return the parser of the command's own flags."""
     parser = parser_for_run(
-        "localize", "Find where images were taken: the references most similar to each."
+        "localize",
+        "Find where images were taken: the references most similar to each.",
+        evaluation=RETRIEVAL_OPTIONS,
     )
     parser.add_argument(
         "images",
