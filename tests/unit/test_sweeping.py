@@ -52,6 +52,7 @@ def test_each_setting_is_what_evaluating_it_alone_gives(small_cnn, synthetic_dat
         *((0.0, size) for size in (4, 12, 24)),
         *((5.0, size) for size in (4, 12, 24)),
     ]
+    assert {one.whitening_images for one in found} == {len(dataset.train.references)}
     for one in found:
         options = replace(OPTIONS, dimensions=one.dimensions, spacing_m=one.protocol.spacing_m)
         alone = evaluate_model(small_cnn, dataset, dataset.test, options, name="model")
@@ -89,6 +90,7 @@ def test_pixels_have_no_order_of_dimensions(synthetic_dataset):
     )
     (only,) = sweep(embedded, OPTIONS, dimensions=(8, 16), spacings_m=(0.0,), name="m")
     assert only.dimensions == 64 * 24
+    assert (only.whitening, only.whitening_images) == ("none", 0)
 
 
 def test_the_mean_weighs_conditions_alike(small_cnn, synthetic_dataset):
