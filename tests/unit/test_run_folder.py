@@ -63,7 +63,7 @@ def test_a_checkpoint_cut_short_is_noticed(run, cut):
 def test_no_checkpoint_is_whole(run):
     for step in (5, 10):
         run.checkpoint_path(step).write_bytes(b"not a zip archive")
-    with pytest.raises(DataError, match="is whole"):
+    with pytest.raises(DataError, match="are damaged"):
         run.newest_checkpoint()
 
 
