@@ -106,7 +106,9 @@ def test_unlike_protocols_are_refused():
 
 
 def test_an_equal_distance_is_neither_won_nor_lost():
-    result = versus(entry("b", {0: [1.0, 2.0, 3.0, 9.0]}), entry("a", {0: [1.0, 2.0, 5.0, 8.0]}))
+    result = versus(
+        entry("b", {0: [1.0, 2.0, 3.0, 9.0]}), entry("a", {0: [1.0, 2.0, 5.0, 8.0]})
+    )
     assert (result.wins, result.losses) == (0.25, 0.25)
 
 
