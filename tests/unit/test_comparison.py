@@ -51,6 +51,8 @@ def test_student_interval_is_scipys():
     expected = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
     assert student_interval(values)[1:] == pytest.approx(expected)
     assert student_interval([0.5]) == (0.5, None, None)
+    # With one degree of freedom, Student's t is Cauchy's: tan(0.475 pi) = 12.706.
+    assert student_interval([0.0, 2.0]) == pytest.approx((1.0, -11.706, 13.706), abs=1e-3)
 
 
 def test_differences_are_paired_over_common_seeds():
