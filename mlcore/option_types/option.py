@@ -107,7 +107,8 @@ def check_ranges(options: Any) -> None:
 
     For the ``__post_init__`` of options that are also built without a command line.
     """
-    for option in _without_help(type(options)):
+    config: Any = type(options)
+    for option in _without_help(config):
         try:
             option.check(getattr(options, option.name))
         except ValueError as error:
