@@ -110,10 +110,10 @@ def one_by_one() -> Iterator[Launch]:
 
 @contextmanager
 def several_at_once(num: int, logs: Path) -> Iterator[Launch]:
-    """Do the runs in ``num`` processes that share the cores, and the GPUs if there are any.
+    """Execute the runs in ``num`` processes that share the cores, and the GPUs if any.
 
-    What a run says goes to a file in ``logs``. Leaving by an exception stops the runs at
-    their next step, with a checkpoint.
+    The output of each run goes to a file in ``logs``. An exception stops the runs at their next
+    step, with a checkpoint.
     """
     logs.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")

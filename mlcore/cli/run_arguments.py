@@ -109,7 +109,7 @@ def out_file(options: Namespace, name: str) -> Path:
 
 
 def out_folder(options: Namespace) -> Path:
-    """Return the folder that pictures go to: ``--out``, made if need be, or the only run's.
+    """Return the folder that pictures go to: ``--out``, created if missing, or the only run's.
 
     Raises:
         ConfigError: There are several runs and no ``--out``, or the folder cannot be created.
@@ -230,10 +230,9 @@ class NamedModel:
 def models_of_runs(
     options: Namespace, changes: Sequence[RawOption], command: Command, progress: Progress
 ) -> Iterator[NamedModel]:
-    """Yield the network the first run started from, then each run's trained one.
+    """Yield the network that the first run started from, then each run's trained one.
 
-    One at a time, so that no two have to be in memory. The first is left out without
-    ``evaluation.baselines``.
+    Only one is in memory at a time. The first is left out without ``evaluation.baselines``.
 
     Raises:
         DataError: There is no run, or the runs are of different data sets.

@@ -59,7 +59,7 @@ class Chosen(Generic[F_co]):
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides a run; equal configurations give equal runs.
+    """Everything that determines a run; equal configurations give equal runs.
 
     Attributes:
         seed: Seed from which all others are derived.

@@ -42,7 +42,7 @@ from mlcore.options.sections import (
 from mlcore.registry.discovery import Registry
 
 _CHANGEABLE_TRAINING = ("accelerator", "num_workers", "skip_unreadable")
-"""Options of ``[training]`` that embedding images takes too."""
+"""Options of ``[training]`` that also apply when images are embedded."""
 
 _COMPONENTS_HELP = f"""components:
   --config FILE     TOML file with options; the command line overrides it
@@ -72,10 +72,9 @@ def parse_run(
         command: The command, to be named in messages; its flags are suggested too.
 
     Raises:
-        ConfigError: An option, key or name does not exist (the nearest is named), belongs
-            to a component that is not chosen, has a value of the wrong type or outside its
-            range, or chooses components that do not suit each other or whose libraries are
-            not installed.
+        ConfigError: An option, key or name does not exist (the nearest is named), belongs to a
+            component that is not chosen, has a value of the wrong type or outside its range, or
+            chooses components that do not fit together or whose libraries are not installed.
     """
     return resolve_run(read_argv(argv), registry, command=command)
 
@@ -97,7 +96,7 @@ def resolve_run(
 
 
 def run_from_toml(path: Path, registry: Registry) -> RunConfig:
-    """Return the configuration that a file alone describes, as a run folder keeps it.
+    """Return the configuration that a single file describes, such as that of a run folder.
 
     Raises:
         ConfigError: As for :func:`parse_run`.
@@ -194,7 +193,7 @@ def run_sections(given: Sequence[RawOption], registry: Registry) -> list[Section
 def parse_options(
     given: Sequence[RawOption], config: type[Any], title: str
 ) -> tuple[Any, Section, list[RawOption]]:
-    """Return a dataclass of options that are in no run, its section, and the other options.
+    """Return a dataclass of options that no run has, its section, and the other options.
 
     Args:
         given: Options of the command line; ``--NAME VALUE`` sets the field NAME.
