@@ -53,10 +53,10 @@ def evaluate_model(
     Raises:
         DataError: The split has no reference or no query, an image cannot be read, or
             whitening cannot be fitted.
-        ConfigError: A threshold, limit, spacing or number of neighbours is out of range.
+        ConfigError: ``recall_at`` is empty.
     """
     _require_images(split, split_name)
-    _require_usable(options)
+    _require_a_number(options)
     searched = embed_references(embedder, dataset, split.references, options, name=name)
     asked = embedder(dataset, split.queries.index, f"{name}: queries")
     found = replace(split, references=searched.table, queries=split.queries.take(asked.rows))
@@ -105,10 +105,10 @@ def evaluate_split(
 
     Raises:
         DataError: The split has no reference or no query.
-        ConfigError: A threshold, limit or number of neighbours is out of range.
+        ConfigError: ``recall_at`` is empty.
     """
     _require_images(split, split_name)
-    _require_usable(options)
+    _require_a_number(options)
     references, queries = split.references, split.queries
     num_retrieved = max([*options.recall_at, *options.ndcg_at])
     found = search(reference_embeddings, query_embeddings, num_retrieved)
@@ -170,20 +170,10 @@ def _require_images(split: Split, name: str) -> None:
             raise DataError(f"the {name} split has no {what} image; nothing can be evaluated")
 
 
-def _require_usable(options: EvaluationOptions) -> None:
-    if not options.recall_at or min(options.recall_at) < 1:
-        raise ConfigError(
-            f"--evaluation.recall_at must be numbers of at least 1, got {options.recall_at}"
-        )
-    if any(number < 1 for number in options.ndcg_at):
-        raise ConfigError(
-            f"--evaluation.ndcg_at must be numbers of at least 1, got {options.ndcg_at}"
-        )
-    for name in ("thresholds_m", "auc_limits_m", "order_limits_m"):
-        if any(value <= 0 for value in getattr(options, name)):
-            raise ConfigError(
-                f"--evaluation.{name} must be positive, got {getattr(options, name)}"
-            )
+def _require_a_number(options: EvaluationOptions) -> None:
+    # That each number is in its range was checked when the options were made.
+    if not options.recall_at:
+        raise ConfigError("--evaluation.recall_at must have at least one number, got none")
 
 
 def _distance_m(from_m: NDArray[np.float64], to_m: NDArray[np.float64]) -> NDArray[np.float64]:
