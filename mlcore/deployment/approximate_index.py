@@ -96,11 +96,11 @@ def build_index(
             index.add(references.read(start, stop))
             progress("indexing references", stop, total)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().splitlines()[-1].rpartition(": ")[2]
         raise ConfigError(
             f"--index {kind}: faiss cannot build {factory!r} over {total} references of "
-            f"{dimensions} dimensions ({reason}); use flat, ivf, hnsw, fp16, int8 or another of "
-            "faiss's factory strings"
+            f"{dimensions} dimensions ({reason}); use flat, ivf, hnsw, fp16, int8 or another "
+            "of faiss's factory strings"
         ) from error
     build_s = time.perf_counter() - started
     with atomic_write(path) as file:
