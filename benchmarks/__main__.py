@@ -1,4 +1,4 @@
-"""``python -m benchmarks`` lists every benchmark; ``--quick`` runs them all, as CI does."""
+"""``python -m benchmarks`` lists the benchmarks; with ``--quick`` it runs all, as CI does."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from benchmarks._common import RESULTS, read_header
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark, as its file and its last result tell.
+    """One benchmark, as its file and its last committed result describe it.
 
     Attributes:
         name: Its module.
         purpose: First line of its docstring.
-        duration: Its ``DURATION``, in words.
-        last: Device, commit and date of the committed result, if there is one.
+        duration: Its ``DURATION``: how long it takes, in words.
+        last: Device, commit and date of the committed result; "none yet" without one.
     """
 
     name: str
@@ -30,10 +30,14 @@ class Benchmark:
 
 
 def main(argv: list[str]) -> int:
-    """List the benchmarks, or run all of them quickly; 1 if one failed."""
+    """List the benchmarks or run them all in their quick form; return 1 if one failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="run every benchmark with --quick")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument(
+        "--quick", action="store_true", help="run every benchmark in its quick form"
+    )
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], default="cpu", help="for --quick (default: cpu)"
+    )
     options = parser.parse_args(argv)
     benchmarks = find(Path(__file__).parent)
     if not options.quick:
@@ -46,7 +50,7 @@ def main(argv: list[str]) -> int:
 
 
 def find(folder: Path) -> list[Benchmark]:
-    """Return the benchmarks in a folder; reads their files and imports none."""
+    """Return the benchmarks in a folder; parses their files without importing them."""
     return [
         _read(path) for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")
     ]
@@ -79,7 +83,7 @@ def _show(benchmarks: list[Benchmark]) -> None:
     for benchmark in benchmarks:
         table.add_row(benchmark.name, benchmark.purpose, benchmark.duration, benchmark.last)
     console.show(table)
-    console.write("Run one: python -m benchmarks.NAME [--quick] [--device cuda] [--save]")
+    console.write("Run one with: python -m benchmarks.NAME [--quick] [--device cuda] [--save]")
 
 
 def _run_quickly(name: str, device: str) -> bool:

@@ -1,4 +1,4 @@
-"""Made raw frames of RobotCar, and the same work on them in a bare loop and in ``prepare``."""
+"""Synthetic raw frames of RobotCar, and the same work in a bare loop and in ``prepare``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every benchmark shares: options, timing, and a result that says how it was made."""
+"""Shared by all benchmarks: options, timing, and results that record how they were made."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def measure(
     turn_s: float = 0.0,
     synchronize: Callable[[], object] | None = None,
 ) -> dict[str, Timing]:
-    """Time each run, taking turns so that a busy machine slows all of them alike.
+    """Time the runs in turns, so that a busy machine slows all of them alike.
 
     Args:
         runs: What to time, by name.
@@ -96,7 +96,7 @@ def measure(
 
 
 def parser(module: str, purpose: str) -> argparse.ArgumentParser:
-    """Return the parser of a benchmark with the options that all have.
+    """Return the parser of a benchmark, with the options that all benchmarks have.
 
     Args:
         module: The benchmark's ``__name__`` or file name.
@@ -107,10 +107,10 @@ def parser(module: str, purpose: str) -> argparse.ArgumentParser:
         description=purpose.splitlines()[0],
         allow_abbrev=False,
     )
-    made.add_argument("--quick", action="store_true", help="a smaller form, for CI")
-    made.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    made.add_argument("--quick", action="store_true", help="a smaller version, for CI")
+    made.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu")
     made.add_argument(
-        "--save", action="store_true", help="keep the result in benchmarks/results"
+        "--save", action="store_true", help="write the result to benchmarks/results"
     )
     return made
 
@@ -125,16 +125,16 @@ def report(
     method: str,
     result: str | None = None,
 ) -> None:
-    """Print a result under its header, and keep it where ``--save`` asks for that.
+    """Print a result under its header and, with ``--save``, write it to the results.
 
     Args:
         file: The benchmark's ``__file__``.
         purpose: Its docstring.
         body: The result as Markdown: a table, as a rule.
         options: The parsed common options.
-        argv: The words it was called with.
-        method: Warm-ups, repeats, and what the spread is, in words.
-        result: Name of the file that is kept; that of the benchmark unless given.
+        argv: The arguments it was called with.
+        method: Warm-ups, repeats, and which spread is shown, in words.
+        result: Name of the file to write; the benchmark's own by default.
     """
     name = name_of(file)
     text = header(name, purpose, device=options.device, argv=argv, method=method) + body + "\n"
@@ -146,7 +146,7 @@ def report(
 
 
 def header(name: str, purpose: str, *, device: str, argv: Sequence[str], method: str) -> str:
-    """Return what a number is worth little without: device, versions, commit, command."""
+    """Return the facts that a figure needs: device, versions, commit, date, command, method."""
     command = " ".join([f"python -m benchmarks.{name}", *argv])
     facts = {
         "device": describe_device(device),
@@ -184,7 +184,7 @@ def name_of(module: str) -> str:
 
 
 def describe_device(device: str) -> str:
-    """Return processor and cores, and the GPU if that is what is measured."""
+    """Return the processor and its cores, and the GPU if that is what was measured."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     described = f"{_processor()}, {cores} cores"
     if device == "cuda":
@@ -195,7 +195,7 @@ def describe_device(device: str) -> str:
 
 
 def describe_versions() -> str:
-    """Return the versions of Python and of what matters to speed."""
+    """Return the versions of Python and of the packages that affect speed."""
     found = [f"Python {platform.python_version()}"]
     for name in DISTRIBUTIONS:
         try:
@@ -206,7 +206,7 @@ def describe_versions() -> str:
 
 
 def describe_commit() -> str:
-    """Return the commit, and whether the files differ from it."""
+    """Return the commit, and whether tracked files differ from it."""
     try:
         commit = _git("rev-parse", "--short=10", "HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no")

@@ -1,6 +1,6 @@
-"""A prepared folder of RobotCar without images: drives round one route, as many as asked for.
+"""A prepared RobotCar folder without images: any number of drives along one route.
 
-All frames lie in the region of training, so that the sampler's tree holds every one of them.
+All frames are in the training region, so that the sampler's tree holds every one of them.
 """
 
 from __future__ import annotations

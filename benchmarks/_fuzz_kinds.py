@@ -1,4 +1,4 @@
-"""The kinds of files that :mod:`benchmarks.fuzz` damages: a sound one of each, its reader."""
+"""The kinds of files that :mod:`benchmarks.fuzz` damages: a valid one each, and its reader."""
 
 from __future__ import annotations
 
@@ -44,9 +44,17 @@ def kinds() -> list[Kind]:
         Kind("Pittsburgh .mat, arrays", ".mat", lambda: _mat(struct=False), _read_spec),
         Kind("Pittsburgh .npz", ".npz", _npz, _read_spec),
         Kind("images CSV", ".csv", _csv, _read_table),
+        Kind("images CSV, quoted", ".csv", _quoted_csv, _read_table),
+        Kind("images CSV, semicolons", ".csv", lambda: _csv().replace(b",", b";"), _try_table),
+        Kind(
+            "images CSV, UTF-16", ".csv", lambda: _csv().decode().encode("utf-16"), _try_table
+        ),
         Kind("images Parquet", ".parquet", _parquet, _read_table),
         Kind("images file name", ".txt", _name, _read_name),
         Kind("images EXIF", ".jpg", _exif, _read_exif),
+        Kind("images EXIF, rotated", ".jpg", _full_exif, _read_exif),
+        Kind("images JPEG", ".jpg", _exif, _read_image),
+        # Checkpoints and run folders go here.
     ]
 
 
@@ -225,6 +233,24 @@ def _csv() -> bytes:
     return "\n".join(["path,easting_m,northing_m,heading_rad,condition", *rows, ""]).encode()
 
 
+def _quoted_csv() -> bytes:
+    """Return a table with quoted values, blank lines, CRLF and a byte-order mark."""
+    rows = [
+        f'"a/{k}.jpg",{620000 + k}.5,"{5735000 + k}","two\nlines, ""{k}"""' for k in range(12)
+    ]
+    return "\r\n".join(["\ufeffpath,easting_m,northing_m,condition", "", *rows]).encode()
+
+
+def _try_table(path: Path) -> object:
+    """Read a table whose sound form is refused, too."""
+    from mlcore.errors import DataError
+
+    try:
+        return _read_table(path)
+    except DataError as error:
+        return error
+
+
 def _parquet() -> bytes:
     import pyarrow as pa
     import pyarrow.csv
@@ -262,6 +288,24 @@ def _exif() -> bytes:
     exif = Image.Exif()
     exif.get_ifd(0x8825).update({1: "N", 2: (51.0, 45.0, 3.0), 3: "W", 4: (1.0, 15.0, 2.0)})
     return _image("RGB", "JPEG", exif=exif)
+
+
+def _full_exif() -> bytes:
+    """Return an image that is rotated and dated, with a heading beyond a turn."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif.get_ifd(0x8769)[0x9003] = "2014:12:02 15:30:08"
+    gps = {1: "South", 2: (33.0, 51.4, 0.0), 3: "e", 4: (151.0, 12.0, 0.0), 17: 421.0}
+    exif.get_ifd(0x8825).update(gps)
+    return _image("RGB", "JPEG", exif=exif)
+
+
+def _read_image(path: Path) -> object:
+    from mlcore.data import read_image
+
+    return read_image(path)
 
 
 def _read_exif(path: Path) -> object:

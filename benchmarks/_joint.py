@@ -1,6 +1,6 @@
-"""Gradients of one batch computed in parts, by processes and chunks, against the whole.
+"""Gradients of one batch computed in parts, by processes and chunks, and as a whole.
 
-The whole is plain autograd; the parts go through what training goes through
+The whole is plain autograd; the parts take the path that training takes
 (:mod:`mlcore.training.gradient_cache`, :mod:`mlcore.training.joint`).
 """
 

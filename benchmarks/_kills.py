@@ -30,7 +30,7 @@ COMPARED = [
     *("--parallel", "2"),
 ]
 MARK = "MLCORE_BENCHMARK_FOLDER"
-"""Environment variable by which the processes of a command are told."""
+"""Environment variable that marks the processes of a command."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Kill:
         before: Newest checkpoint's step when it was started; of a comparison, how many runs
             had ended.
         after: The same after the kill.
+        step: Rows of ``metrics.jsonl`` when the signal was sent: the step in hand; of a
+            comparison, of all its runs together.
     """
 
     moment: str
@@ -51,6 +53,7 @@ class Kill:
     code: int
     before: int
     after: int
+    step: int
 
     @property
     def lost(self) -> bool:
@@ -73,10 +76,11 @@ def killed_run(run: Path, kills: int, generator: random.Random) -> list[Kill]:
             moment = "evaluation"
         process = train(run)
         WAIT[moment](run, before, process, generator)
+        step = num_rows(run)
         process.send_signal(stop)
         process.communicate(timeout=120)
         if process.returncode != 0:  # it may have ended in the very moment
-            made.append(Kill(moment, stop, process.returncode, before, newest_step(run)))
+            made.append(Kill(moment, stop, process.returncode, before, newest_step(run), step))
     finish(train(run))
     return made
 
@@ -134,12 +138,13 @@ def killed_comparison(folder: Path, kills: int, generator: random.Random) -> lis
         at = before + generator.randint(0, 2)
         wait_until(lambda at=at: num_ended(folder) >= at, process, pause=0.01)  # type: ignore[misc]
         time.sleep(generator.uniform(0.0, 3.0))
+        step = sum(num_rows(path.parent) for path in folder.glob("*/*/metrics.jsonl"))
         process.send_signal(stop)
         process.communicate(timeout=120)
         wait_until_gone(folder)
         if process.returncode != 0:
             after = num_ended(folder)
-            made.append(Kill("comparison", stop, process.returncode, before, after))
+            made.append(Kill("comparison", stop, process.returncode, before, after, step))
     finish(start("compare", "--out", folder))
     return made
 
@@ -253,6 +258,6 @@ def newest_step(run: Path) -> int:
 
 
 def num_rows(run: Path) -> int:
-    """Return how many steps the metrics tell of."""
+    """Return the number of steps in ``metrics.jsonl``."""
     metrics = run / "metrics.jsonl"
     return metrics.read_bytes().count(b"\n") if metrics.exists() else 0

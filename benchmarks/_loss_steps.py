@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -140,6 +142,38 @@ def _best(run: Step, device: str) -> float:
         synchronize(device)
         seconds.append(time.perf_counter() - start)
     return sorted(seconds)[15]
+
+
+def beside(
+    busy: int, steps: dict[str, Step], threads: list[int], repeats: int
+) -> dict[int, dict[str, list[float]]]:
+    """Return the seconds of each step, by number of threads, in turns.
+
+    Args:
+        busy: How many other processes compute without pause meanwhile.
+        steps: What to time.
+        threads: Numbers of threads.
+        repeats: Times of each.
+    """
+    seconds: dict[int, dict[str, list[float]]] = {
+        n: {name: [] for name in steps} for n in threads
+    }
+    spin = [sys.executable, "-c", "while True: pass"]
+    neighbours = [subprocess.Popen(spin) for _ in range(busy)]  # noqa: S603
+    try:
+        for turn in range(-1, repeats):  # the first is a warm-up
+            for n in threads:
+                torch.set_num_threads(n)
+                for name, run in steps.items():
+                    start = time.perf_counter()
+                    run()
+                    if turn >= 0:
+                        seconds[n][name].append(time.perf_counter() - start)
+    finally:
+        for neighbour in neighbours:
+            neighbour.kill()
+            neighbour.wait()
+    return seconds
 
 
 def synchronize(device: str) -> None:

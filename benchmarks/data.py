@@ -1,4 +1,4 @@
-"""RobotCar at scale: a large index opened and sampled from, and images prepared per second.
+"""RobotCar at scale: opening and sampling a large index, and images prepared per second.
 
 The index is synthetic, of drives round one route of 10 km, and lies in a temporary folder.
 Goals: opened in seconds and under 2 GB, the tree built in under 40 s, and images prepared at

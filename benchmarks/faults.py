@@ -1,4 +1,4 @@
-"""Runs and comparisons that are killed at random moments, against ones left alone.
+"""Runs and comparisons that are killed at random moments, compared with undisturbed ones.
 
 Each run is killed several times while it starts, steps, writes a checkpoint and evaluates,
 by SIGKILL or SIGTERM, and resumed after each; in the end its weights, metrics, tuples (by
@@ -77,7 +77,8 @@ def main(argv: Sequence[str]) -> int:
     common.report(
         __file__,
         __doc__ or "",
-        f"{kill_table(made)}\n\n{common.markdown_table(['fault', 'result'], rows)}\n\n"
+        f"{kill_table(made)}\n\n{step_table(made)}\n\n"
+        f"{common.markdown_table(['fault', 'result'], rows)}\n\n"
         f"Runs that differ from the one left alone: {'; '.join(differing) or 'none'}.",
         options=options,
         argv=argv,
@@ -99,6 +100,16 @@ def kill_table(kills: Sequence[Kill]) -> str:
     rows = [(*key, count[key], went_on[key], lost[key]) for key in sorted(count)]
     rows.append(("all", "", len(kills), sum(went_on.values()), sum(lost.values())))
     columns = ["killed while", "by", "times", "had saved more", "lost"]
+    return common.markdown_table(columns, rows)
+
+
+def step_table(kills: Sequence[Kill]) -> str:
+    """Return the step at which each kill came, and the checkpoints before and after it."""
+    columns = ["kill", "killed while", "by", "at step", "saved before", "saved after"]
+    rows = [
+        (number, kill.moment, kill.number.name, kill.step, kill.before, kill.after)
+        for number, kill in enumerate(kills, start=1)
+    ]
     return common.markdown_table(columns, rows)
 
 

@@ -50,17 +50,17 @@ def main(argv: Sequence[str]) -> int:
     """Run the benchmark."""
     parser = common.parser(__file__, __doc__ or "")
     parser.add_argument(
-        "--name", metavar="NAME", help="keep the result apart, as localization_NAME"
+        "--name", metavar="NAME", help="save the result separately, as localization_NAME"
     )
     parser.add_argument("--losses", default=",".join(PAPER + STOCK), help="rows of the table")
     parser.add_argument("--seeds", default="0,1,2,3,4", help="seeds of training")
     parser.add_argument(
         "--learning-rates",
         default="3e-4,1e-3,3e-3,1e-2",
-        help="each row's is chosen among these; none: the one of --training.learning_rate",
+        help="rates to choose from for each row; none: use --training.learning_rate",
     )
-    parser.add_argument("--max-steps", type=int, default=1000, help="steps of a run")
-    parser.add_argument("--parallel", type=int, default=2, help="runs at once")
+    parser.add_argument("--max-steps", type=int, default=1000, help="steps per run")
+    parser.add_argument("--parallel", type=int, default=2, help="runs at the same time")
     options, more = parser.parse_known_args(argv)
     if options.quick and options.save:
         parser.error("--quick shows that it works; there is nothing to --save")

@@ -1,4 +1,4 @@
-"""Time and memory of one step of the proposed loss, against other pair losses.
+"""Time and memory of one step of the proposed loss, compared with other pair losses.
 
 Forward and backward from the embeddings to their gradient, float32. The yardstick is
 4 B^2 D flop at the rate of one 512-wide tile's matrix product plus 3 B^2 exponentials at
@@ -44,6 +44,8 @@ SIZES = [256, 1024, 2048, 4096, 8192, 16384, 32768, 65536]
 CUDA_SIZES = [1024, 8192, 32768, 131072]
 LARGEST_DENSE = {"cpu": 8192, "cuda": 32768}
 REPEATS = {256: 40, 512: 15, 1024: 20, 2048: 9, 4096: 5, 8192: 4, 16384: 3, 32768: 3}
+COMPANY_THREADS, COMPANY_BUSY = [1, 2, 4, 8], [0, 1, 2]
+COMPANY_NAMES = ["tiled", "tiled, mining", "PML MultiSimilarity"]
 CUDA_COMMAND = "python -m benchmarks.loss_step --device cuda --save"
 
 
@@ -52,17 +54,27 @@ def main(argv: Sequence[str]) -> int:
     parser = common.parser(__file__, __doc__ or "")
     parser.add_argument("--sizes", type=int, nargs="+", help="batch sizes to measure")
     parser.add_argument("--worker", help="internal: one measurement, as JSON")
+    parser.add_argument(
+        "--only-company",
+        action="store_true",
+        help="only the table of threads and busy processes",
+    )
     options = parser.parse_args(argv)
     if options.worker:
         print(json.dumps(_work(json.loads(options.worker))))
+        return 0
+    if options.only_company:
+        print(_company_table(_company([256] if options.quick else [4096], quick=options.quick)))
         return 0
     all_sizes = SIZES if options.device == "cpu" else CUDA_SIZES
     sizes = options.sizes or ([256] if options.quick else all_sizes)
     times = _times(sizes, options.device, quick=options.quick)
     memory = _memory(sizes, options.device)
-    body = "\n\n".join(
-        [_time_table(times), _ratio_table(times), _memory_table(memory), *_gpu(options.device)]
-    )
+    tables = [_time_table(times), _ratio_table(times), _memory_table(memory)]
+    if options.device == "cpu":
+        company = _company([256] if options.quick else [4096], quick=options.quick)
+        tables.append(_company_table(company))
+    body = "\n\n".join([*tables, *_gpu(options.device)])
     common.report(
         __file__,
         __doc__ or "",
@@ -132,6 +144,26 @@ def _memory(sizes: list[int], device: str) -> list[dict[str, Any]]:
     return rows
 
 
+def _company(sizes: list[int], *, quick: bool) -> list[dict[str, Any]]:
+    rows = []
+    for size in sizes:
+        for data in ("route",) if quick else ("dense", "route"):
+            for busy in COMPANY_BUSY[:1] if quick else COMPANY_BUSY:
+                job = {
+                    "what": "company",
+                    "size": size,
+                    "dim": DIM,
+                    "data": data,
+                    "device": "cpu",
+                    "busy": busy,
+                    "names": COMPANY_NAMES,
+                    "repeats": 2 if quick else 7,
+                }
+                print(f"B = {size}, {data}, {busy} busy processes", file=sys.stderr, flush=True)
+                rows.append(job | _spawn(job, {}))
+    return rows
+
+
 def _spawn(job: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
     """Measure in a fresh process."""
     done = subprocess.run(  # noqa: S603
@@ -152,6 +184,9 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     size, dim, data, device = job["size"], job["dim"], job["data"], job["device"]
     if job["what"] == "memory":
         return {"bytes": work.peak_bytes(job["names"][0], size, dim, data, device)}
+    if job["what"] == "company":
+        steps = work.steps(job["names"], size, dim, data, device)
+        return {"seconds": work.beside(job["busy"], steps, COMPANY_THREADS, job["repeats"])}
     flops, exponentials = work.yardstick(dim, device)
     timings = common.measure(
         work.steps(job["names"], size, dim, data, device),
@@ -201,6 +236,28 @@ def _ratio_table(rows: list[dict[str, Any]]) -> str:
         cells += [f"{ours / row['yardstick']:.2f}", f"{t['tiled, mining'] / ours:.2f}"]
         lines.append([*_label(row), *cells])
     return "## Ratios of medians\n\n" + common.markdown_table(head, lines)
+
+
+def _company_table(rows: list[dict[str, Any]]) -> str:
+    head = ["B", "data", "busy processes", "threads", *COMPANY_NAMES]
+    head += ["MultiSimilarity / tiled", "mining / no mining", "tiled / tiled with 1 thread"]
+    lines = []
+    for row in rows:
+        one = common.Timing(tuple(row["seconds"]["1"]["tiled"])).median
+        for threads, seconds in row["seconds"].items():
+            timings = {name: common.Timing(tuple(s)) for name, s in seconds.items()}
+            ours = timings["tiled"].median
+            ratios = [
+                timings["PML MultiSimilarity"].median / ours,
+                timings["tiled, mining"].median / ours,
+                ours / one,
+            ]
+            cells = [str(timings[name]) for name in COMPANY_NAMES]
+            lines.append(
+                [row["size"], row["data"], row["busy"], threads, *cells]
+                + [f"{ratio:.2f}" for ratio in ratios]
+            )
+    return "## Threads beside busy processes\n\n" + common.markdown_table(head, lines)
 
 
 def _memory_table(rows: list[dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""How far gradients in parts are from the whole batch's: processes, chunks, precision, compile.
+"""How far partial gradients are from the whole batch's: processes, chunks, precision, compile.
 
 The figure is the largest difference of any parameter's gradient, relative to the largest
 entry of that gradient (of a thousandth of the largest gradient at least). Processes and

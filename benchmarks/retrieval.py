@@ -1,4 +1,4 @@
-"""Exact search over references on disk: time and memory by the budget it is given.
+"""Exact search over references on disk: time and memory by memory budget.
 
 Random unit embeddings in shards of a temporary folder. Memory is what the process holds at
 most beyond what it held before the search, queries and result included. The form that is

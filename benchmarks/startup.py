@@ -1,7 +1,7 @@
-"""How long the command line takes to answer, against an empty Python.
+"""How long the command line takes to answer, compared with an empty Python.
 
-Fresh processes, with compiled bytecode on disk. Some rows have 50 more plugins installed,
-each a distribution of its own with one loss.
+Each command runs in a fresh process, with compiled bytecode on disk. Some rows have 50 more
+plugins installed, each a distribution of its own with one loss.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def mlcore_losses():
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the benchmark."""
+    """Time each command with and without the additional plugins."""
     options = common.parser(__file__, __doc__ or "").parse_args(argv)
     repeats = 3 if options.quick else 20
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     common.report(
         __file__,
         __doc__ or "",
-        common.markdown_table(["command", "wall time", f"against {EMPTY}"], rows),
+        common.markdown_table(["command", "wall time", f"more than {EMPTY}"], rows),
         options=options,
         argv=argv,
         method=f"1 warm-up, {repeats} repeats, interleaved; median [smallest, largest]",
@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def install_plugins(folder: Path) -> None:
-    """Put the plugins into ``folder`` as pip would, one distribution each."""
+    """Write the plugins to ``folder`` as pip would install them, one distribution each."""
     for number in range(NUM_PLUGINS):
         name = f"startup-plugin-{number}"
         module = name.replace("-", "_")

@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--references", type=int, default=10_000)
     parser.add_argument("--queries", type=int, default=2_000)
     parser.add_argument("--dimensions", type=int, default=4096)
-    parser.add_argument("--points", type=int, default=20_000, help="of t-SNE")
+    parser.add_argument("--points", type=int, default=20_000, help="points for t-SNE")
     parser.add_argument("--one", choices=["sweep", "tsne"], help="measure, print JSON")
     options = parser.parse_args(argv)
     if options.quick:
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         for part, key in (
             ("fit whitening for the largest dimension, once", "fit"),
             ("whiten references and queries, once", "whiten"),
-            (f"{found['settings']:.0f} settings, each searched and judged", "sweep"),
+            (f"{found['settings']:.0f} settings, each searched and measured", "sweep"),
             (f"t-SNE of {options.points:,} embeddings of {TSNE_DIMENSIONS} dimensions", "tsne"),
         )
     ]

@@ -1,10 +1,12 @@
-"""Writes the reference pages from the code: ``python docs/generate.py``."""  # noqa: INP001
+"""Write the reference pages from the code: ``python docs/generate.py``."""  # noqa: INP001
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
@@ -24,6 +26,12 @@ from mlcore.testing import RULES
 
 REPOSITORY = Path(__file__).parents[1]
 DISTRIBUTION = "mlcore-localization"
+PUBLIC_PLUGINS = ("mlcore_soft_contrastive",)
+"""Packages of our plugins that offer functions to any program."""
+
+PLUGIN_CONTRACT = "may_import_only"
+"""Type of the import contract in pyproject.toml that says what a plugin may import."""
+
 GENERATED = "<!-- Written by docs/generate.py; edit the docstrings instead. -->"
 
 FACTORIES: tuple[type[Any], ...] = (
@@ -60,8 +68,8 @@ PROTOCOLS: tuple[type[Any], ...] = (
 def hooks_page() -> Iterator[str]:
     """Yield the lines of the hook reference."""
     yield from ("# Hook reference", "", GENERATED, "")
-    yield f"Hook API version {hookspecs.HOOK_API_VERSION}. [Writing a plugin](hooks.md) tells"
-    yield from ("the rules; this page is the surface itself.", "", "## Hooks", "")
+    yield f"Hook API version {hookspecs.HOOK_API_VERSION}. [Writing a plugin](hooks.md) has the"
+    yield from ("rules; this page lists what the rules are about.", "", "## Hooks", "")
     rows = [
         (f"`{name}()`", f"list of `{kind.__name__}`", _text(getattr(hookspecs, name).__doc__))
         for name, kind in hookspecs.HOOKS.items()
@@ -70,24 +78,31 @@ def hooks_page() -> Iterator[str]:
     yield from ("", "## What a hook returns", "")
     for kind in FACTORIES:
         yield from _class(kind)
-    yield from ("## What flows between engine and plugin", "")
+    yield from ("## What passes between engine and plugin", "")
     for kind in PROTOCOLS:
         yield from _class(kind)
+    yield from ("## Modules that a plugin may import", "")
+    yield "From mlcore a plugin imports these modules and no others, as the import contract in"
+    yield "`pyproject.toml` states for the plugins that ship with it. The rest of mlcore may"
+    yield "change with any release. [Python API](reference-api.md) has what these modules hold."
+    yield ""
+    rows = [(f"`{name}`", _summary(name)) for name in public_modules()]
+    yield from (*_table(("module", "holds"), rows), "")
     yield from ("## Conformance checks", "")
-    yield "`mlcore.testing.checks` has these, by kind. One that may be declared is a valid key"
-    yield "of a factory's `limits`; a declared limit that does not occur fails."
+    yield "`mlcore.testing.checks` runs these. The name of one that may be declared is a valid"
+    yield "key of a factory's `limits`; a declared limit that does not occur is a failure."
     for kind_name, rules in RULES.items():
         yield from ("", f"### {kind_name}", "")
-        told = [(r.name, r.meaning, "yes" if r.declarable else "") for r in rules]
-        yield from _table(("check", "it must hold that", "may be declared"), told)
+        rows = [(r.name, r.meaning, "yes" if r.declarable else "") for r in rules]
+        yield from _table(("check", "it must hold that", "may be declared"), rows)
 
 
 def options_page() -> Iterator[str]:
     """Yield the lines of the engine's option reference."""
     yield from ("# Option reference", "", GENERATED, "")
-    yield "Of the engine and its models. What a plugin brings is in the `OPTIONS.md` of its"
-    yield "folder in [plugins/](../plugins/); `mlcore plugins NAME` tells it of what you have"
-    yield "installed."
+    yield "The options of the engine and its models. Those of the plugins that ship with it"
+    yield f"have pages of their own: {', '.join(_option_pages())}."
+    yield "`mlcore plugins NAME` shows the options of any installed component."
     yield ""
     for section, config in ENGINE.items():
         yield from (
@@ -100,8 +115,38 @@ def options_page() -> Iterator[str]:
     yield from _components(hookspecs.PROJECT)
 
 
+def api_page() -> Iterator[str]:
+    """Yield the lines of the Python reference, which mkdocstrings fills in."""
+    yield from ("# Python API", "", GENERATED, "")
+    yield "The modules that a plugin or a program may import. The documentation site (`make"
+    yield "docs-site`) shows their classes and functions here; in the repository, read the"
+    yield from ("docstrings of the modules.", "")
+    for name in (*public_modules(), *PUBLIC_PLUGINS):
+        yield from (f"## `{name}`", "", f"::: {name}")
+        yield from ("    options:", "      show_root_heading: false")
+        if name == hookspecs.PROJECT:  # which only passes on what the other modules define
+            yield "      members: false"
+        yield ""
+
+
+def public_modules() -> list[str]:
+    """Return the modules of mlcore that plugins may import, as the contract states them."""
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (allowed,) = [c["allowed_modules"] for c in contracts if c["type"] == PLUGIN_CONTRACT]
+    return sorted(allowed)
+
+
+def _summary(module: str) -> str:
+    return (inspect.getdoc(importlib.import_module(module)) or "").partition("\n")[0]
+
+
+def _option_pages() -> list[str]:
+    return [f"[{n}](../plugins/{folder}/OPTIONS.md)" for n, folder in _shipped().items()]
+
+
 def plugin_page(plugin: str) -> Iterator[str]:
-    """Yield the lines of what one of our plugins brings, with its options."""
+    """Yield the lines about one of our plugins: its components and their options."""
     yield from (f"# Plugin `{plugin}`", "", GENERATED, "")
     yield from _components(plugin)
 
@@ -132,7 +177,7 @@ def _component(factory: Factory) -> Iterator[str]:
 
 def _options(section: str, options: Sequence[Option]) -> Iterator[str]:
     rows = [
-        (f"`{section}.{o.name}`", o.type_name, f"`{o.default_text}`", _text(o.help))
+        (f"`{section}.{o.name}`", o.values_text, f"`{o.default_text}`", _text(o.help))
         for o in options
     ]
     return _table(("option", "type", "default", "meaning"), rows)
@@ -145,17 +190,17 @@ def _class(kind: type[Any]) -> Iterator[str]:
         yield from (_text(docs.long_description), "")
     if issubclass(kind, Enum):
         yield from (", ".join(f"`{member.name}` = {member.value}" for member in kind) + ".", "")
-    told = {entry.arg_name: _text(entry.description) for entry in docs.params}
+    described = {entry.arg_name: _text(entry.description) for entry in docs.params}
     columns = fields(kind) if is_dataclass(kind) else ()
-    own = [column for column in columns if column.name in told]
+    own = [column for column in columns if column.name in described]
     if own:
-        typed = [(f"`{c.name}`", f"`{c.type}`", _default(c), told[c.name]) for c in own]
+        typed = [(f"`{c.name}`", f"`{c.type}`", _default(c), described[c.name]) for c in own]
         yield from (*_table(("field", "type", "default", "meaning"), typed), "")
-    elif told:
-        plain = [(f"`{name}`", meaning) for name, meaning in told.items()]
+    elif described:
+        plain = [(f"`{name}`", meaning) for name, meaning in described.items()]
         yield from (*_table(("field", "meaning"), plain), "")
     for name, method in vars(kind).items():
-        if inspect.isfunction(method) and method.__doc__ and _is_public(name, told):
+        if inspect.isfunction(method) and method.__doc__ and _is_public(name, described):
             yield from _method(name, method)
 
 
@@ -165,8 +210,8 @@ def _method(name: str, method: Callable[..., Any]) -> Iterator[str]:
     yield from ("```text", f"{name}{signature}", "```", "", _text(inspect.getdoc(method)), "")
 
 
-def _is_public(name: str, told: Collection[str]) -> bool:
-    return name == "__call__" or not (name.startswith("_") or name in told)
+def _is_public(name: str, fields: Collection[str]) -> bool:
+    return name == "__call__" or not (name.startswith("_") or name in fields)
 
 
 def _default(column: Field[Any]) -> str:
@@ -199,7 +244,7 @@ def _sentence(text: str) -> str:
 
 
 def _shipped() -> dict[str, str]:
-    """Return the folder of each of our plugins by its name."""
+    """Return the package of each plugin that ships with mlcore, by the plugin's name."""
     from importlib.metadata import distribution
 
     points = distribution(DISTRIBUTION).entry_points
@@ -208,13 +253,14 @@ def _shipped() -> dict[str, str]:
 
 
 def pages() -> dict[str, Callable[[], Iterator[str]]]:
-    """Return what makes the lines of each generated page, by its path in the repository.
+    """Return the function that yields each page's lines, by path in the repository.
 
-    A plugin's page lies in the plugin's folder: a new loss touches no other place.
+    A plugin's page is in the plugin's folder, so that a new loss touches no other place.
     """
     return {
         "docs/reference-hooks.md": hooks_page,
         "docs/reference-options.md": options_page,
+        "docs/reference-api.md": api_page,
         **{
             f"plugins/{folder}/OPTIONS.md": partial(plugin_page, name)
             for name, folder in _shipped().items()

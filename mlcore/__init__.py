@@ -6,10 +6,12 @@ What a plugin author needs is importable from here and costs no import of torch.
 from mlcore.errors import (
     ConfigError,
     DataError,
+    MissingLibraryError,
     MlcoreError,
     NonFiniteLossError,
     PluginError,
     UnknownNameError,
+    require_library,
 )
 from mlcore.factories import (
     BuildContext,
@@ -48,6 +50,7 @@ __all__ = [
     "LossFactory",
     "LossOutput",
     "MinerFactory",
+    "MissingLibraryError",
     "MlcoreError",
     "NonFiniteLossError",
     "Pairs",
@@ -60,4 +63,5 @@ __all__ = [
     "Triplets",
     "UnknownNameError",
     "hookimpl",
+    "require_library",
 ]

@@ -1,7 +1,7 @@
-"""The processes of one run: which of them this is, and what they tell each other.
+"""The processes of one run: which of them this is, and what they exchange.
 
 Lightning, torchrun or SLURM starts them; each runs the same command. Importing this module
-imports no torch, and every function does nothing much where there is one process only.
+imports no torch, and every function is trivial where there is only one process.
 
 Shapes: ``B`` rows that all processes have together, ``b`` of them this one's.
 """
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RUN_FOLDER = "MLCORE_RUN_FOLDER"
-"""Environment variable by which a process tells those that Lightning starts for it where
-the run is."""
+"""Environment variable with the run folder, for processes that Lightning starts."""
 
 
 def launched_rank() -> int:
@@ -69,7 +68,7 @@ def rank() -> int:
 
 
 def deal(num_rows: int, count: int) -> list[slice]:
-    """Return contiguous slices of ``num_rows``, one a process; sizes differ by 1 at most."""
+    """Return contiguous slices of ``num_rows``, one per process; sizes differ by 1 at most."""
     least, more = divmod(num_rows, count)
     bounds = [number * least + min(number, more) for number in range(count + 1)]
     return [slice(start, stop) for start, stop in pairwise(bounds)]

@@ -8,14 +8,15 @@ else escapes is a defect of ours and keeps its traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import importlib.util
+from collections.abc import Iterable, Sequence
 
 
 class MlcoreError(Exception):
     """Base of all errors that name a cause and a remedy.
 
-    The message says what is wrong, the value given, where (file, row, option) and what
-    would do.
+    The message says what is wrong, the value given, where (file, row, option) and how to
+    fix it.
     """
 
     exit_code = 2
@@ -33,17 +34,44 @@ class UnknownNameError(ConfigError):
         name: The name as given.
         known: The names that exist.
         hint: A further sentence, if there is more to say.
+        nearest: Names to suggest; None suggests the most similar, or lists the known names.
     """
 
-    def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
+    def __init__(
+        self,
+        what: str,
+        name: str,
+        known: Iterable[str],
+        hint: str = "",
+        *,
+        nearest: Sequence[str] | None = None,
+    ) -> None:
         self.name = name
         self.known = tuple(known)
-        parts = [f"unknown {what} {name!r}{did_you_mean(name, self.known)}", hint]
+        found = did_you_mean(name, self.known) if nearest is None else suggestion(nearest)
+        parts = [f"unknown {what} {name!r}{found}", hint]
         super().__init__(" ".join(part for part in parts if part))
 
 
+class MissingLibraryError(ConfigError):
+    """What was asked for needs a library that is not installed.
+
+    Args:
+        what: What needs it, as the sentence begins: "loss 'pml-circle'".
+        module: Name of the library as Python imports it.
+        install: What pip installs it with: "mlcore-localization[pml]".
+    """
+
+    def __init__(self, what: str, module: str, install: str) -> None:
+        self.module = module
+        self.install = install
+        super().__init__(
+            f"{what} needs {module}, which is not installed: pip install '{install}'"
+        )
+
+
 class PluginError(MlcoreError):
-    """A plugin failed to load, broke the contract, or is asked for and not usable."""
+    """A plugin failed to load, broke the contract, or cannot be used."""
 
 
 class DataError(MlcoreError):
@@ -63,22 +91,47 @@ class WorkerError(MlcoreError):
 
 
 class FailedElsewhereError(MlcoreError):
-    """All processes of a run stop for one reason, which the first of them tells."""
+    """Another process of the run failed and reports why."""
 
     exit_code = 1
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the nearest known name, or the known names.
+def is_installed(module: str) -> bool:
+    """Return whether Python finds a top-level module, without importing it."""
+    return importlib.util.find_spec(module) is not None
 
-    With no name near, up to twelve known names are listed, so that the message alone is
+
+def require_library(what: str, module: str, install: str) -> None:
+    """Check that an optional library is installed, before the work that needs it.
+
+    Args:
+        what: What needs it, as the sentence begins: "mlcore explain".
+        module: Name of the library as Python imports it: "captum".
+        install: What pip installs it with: "mlcore-localization[figures]".
+
+    Raises:
+        MissingLibraryError: It is not installed.
+    """
+    if not is_installed(module):
+        raise MissingLibraryError(what, module, install)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the most similar known name, or the known names.
+
+    If no name is similar, up to twelve known names are listed, so that the message alone is
     enough to go on.
     """
     names = sorted(set(known))
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {near[0]!r}?"
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if nearest:
+        return suggestion(nearest)
     if not names:
         return "; there are none"
     listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"; known: {listed}"
+
+
+def suggestion(names: Sequence[str]) -> str:
+    """Return "; did you mean 'x' or 'y'?"; empty without a name."""
+    return f"; did you mean {' or '.join(map(repr, names))}?" if names else ""

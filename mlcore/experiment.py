@@ -1,41 +1,60 @@
 """The one place where a run is put together.
 
-In this order: data set, sampler, model, influence function, miner, loss.
+In this order: data set, sampler, model, influence function, miner, loss. Importing this
+module imports no torch, so that a data set that cannot be opened is reported at once.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from mlcore.data.images import letterbox
 from mlcore.errors import DataError
 from mlcore.factories import BuildContext
+from mlcore.files import user_cache_dir
 from mlcore.models.config import input_size
 from mlcore.options import Chosen, RunConfig, run_from_toml
-from mlcore.options.config import blamed_on, model_input_size
-from mlcore.protocols import InfluenceFunction, Loss, Miner, PlaceDataset, Progress, no_progress
-from mlcore.sampling.batches import TrainingBatches
+from mlcore.options.config import attribute_errors, model_input_size
+from mlcore.protocols import (
+    HasImageFiles,
+    InfluenceFunction,
+    Loss,
+    Miner,
+    PlaceDataset,
+    PlaceTable,
+    Progress,
+    Split,
+    no_progress,
+)
+from mlcore.run_folder import require_same_shapes
 from mlcore.sampling.planner import TuplePlanner
 from mlcore.seeding import derive_seed
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mlcore.models.embedding import EmbeddingModel
     from mlcore.registry.discovery import Registry
     from mlcore.run_folder import RunFolder
+    from mlcore.sampling.batches import TrainingBatches
 
 
 _NUM_INITIAL_IMAGES = 256
 """Images whose local features NetVLAD is initialised from."""
+
+_MOST_FILES = 200_000
+"""Files of one table that are looked for before training, evenly spaced: seconds on a disk."""
+
+_NUM_SHAPES = 32
+"""Training images whose shapes decide the size of the network's input."""
+
+_MANY_WITH_BARS = 0.1
+"""Share of letterboxed images above which the user gets a note."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +71,8 @@ class Experiment:
         influence: The influence function, for a loss that uses one.
         miner: The miner, for a loss that takes mined tuples.
         loss: The loss.
+        data_notes: Warnings about the data set, and its faults that the user accepts.
+        input_notes: Notes on the network's input and precision for the user.
     """
 
     config: RunConfig
@@ -63,37 +84,99 @@ class Experiment:
     influence: InfluenceFunction | None
     miner: Miner | None
     loss: Loss
+    data_notes: tuple[str, ...] = ()
+    input_notes: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the data set and the sampler found and left out, for the user."""
-        return (*self.dataset.notes, *self.planner.notes)
-
-
-def default_cache() -> Path:
-    """Return the folder for what can be made again."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "mlcore"
+        dataset = self.dataset.notes
+        return (*dataset, *self.data_notes, *self.planner.notes, *self.input_notes)
 
 
 def open_dataset(config: RunConfig, progress: Progress = no_progress) -> PlaceDataset:
     """Open the data set of a configuration."""
     context = BuildContext(
-        seed=derive_seed(config.seed, "dataset"), cache_dir=default_cache(), progress=progress
+        seed=derive_seed(config.seed, "dataset"), cache_dir=user_cache_dir(), progress=progress
     )
     dataset: PlaceDataset = _build(config.dataset, context)
     return dataset
 
 
-def assemble(config: RunConfig, *, progress: Progress = no_progress) -> Experiment:
+def require_usable(
+    dataset: PlaceDataset, config: RunConfig, split: Literal["test", "validation"]
+) -> None:
+    """Check before any step what training and the evaluation after it need of the data.
+
+    Raises:
+        DataError: The evaluated region has no reference or no query, or the file of an
+            image is missing and ``skip_unreadable`` is off.
+    """
+    region: Split = getattr(dataset, split)
+    for part, table in (("reference", region.references), ("query", region.queries)):
+        if not len(table):
+            raise DataError(
+                f"the {split} split has no {part} images, so that nothing could be evaluated "
+                f"after training; change the options of data set {config.dataset.name!r} that "
+                "choose them"
+            )
+    if config.training.skip_unreadable or not isinstance(dataset, HasImageFiles):
+        return
+    for used in (dataset.train, region):
+        for table in (used.references, used.queries):
+            _require_files(dataset, table)
+
+
+def _require_files(dataset: HasImageFiles, table: PlaceTable) -> None:
+    rows = np.linspace(0, len(table) - 1, min(len(table), _MOST_FILES)).astype(int)
+    missing = [
+        path for index in table.index[rows] if not (path := dataset.path(int(index))).exists()
+    ]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(rows)} image files looked for are missing, the first is "
+            f"{missing[0]}; restore them, or leave them out with "
+            "--training.skip_unreadable true"
+        )
+
+
+def check_dataset(config: RunConfig, dataset: PlaceDataset) -> tuple[str, ...]:
+    """Refuse a data set whose faults ``dataset.accept_faults`` does not list.
+
+    Returns:
+        Warnings: what may distort a result and does not stop the run.
+    """
+    from mlcore.data.soundness import require_sound
+
+    return require_sound(dataset, getattr(config.dataset.options, "accept_faults", ()))
+
+
+def assemble(
+    config: RunConfig,
+    *,
+    dataset: PlaceDataset | None = None,
+    progress: Progress = no_progress,
+) -> Experiment:
     """Build everything a training run needs, without training.
+
+    Args:
+        config: Every option.
+        dataset: The data set of ``config`` if it is open already.
+        progress: Of what takes long.
 
     Raises:
         DataError: The data set is missing, malformed or too small for one tuple.
         ConfigError: The components do not fit together.
     """
-    dataset = open_dataset(config, progress)
-    config = with_input_size(config, dataset)
+    dataset = dataset or open_dataset(config, progress)
+    config, precision_notes = _with_possible_precision(config)
+    data_notes = check_dataset(config, dataset)
+    config, input_notes = with_input_size(config, dataset)
+
+    import torch
+
+    from mlcore.sampling.batches import TrainingBatches
+
     planner = TuplePlanner(
         dataset.train,
         config.sampling,
@@ -112,7 +195,7 @@ def assemble(config: RunConfig, *, progress: Progress = no_progress) -> Experime
     limit_deg = config.sampling.near_heading_limit_deg
     context = BuildContext(
         seed=derive_seed(config.seed, "loss"),
-        cache_dir=default_cache(),
+        cache_dir=user_cache_dir(),
         progress=progress,
         embedding_dim=model.embedding_dim,
         num_places=planner.num_places,
@@ -137,11 +220,30 @@ def assemble(config: RunConfig, *, progress: Progress = no_progress) -> Experime
         influence=influence,
         miner=miner,
         loss=loss,
+        data_notes=data_notes,
+        input_notes=(*precision_notes, *input_notes),
     )
+
+
+def _with_possible_precision(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:
+    """Return the configuration with the precision that the device computes in, and a note.
+
+    float16 is for GPUs: Lightning would silently compute in bfloat16 on a CPU.
+    """
+    import torch
+
+    training = config.training
+    on_cpu = training.accelerator == "cpu" or not torch.cuda.is_available()
+    if training.precision != "16-mixed" or not on_cpu:
+        return config, ()
+    note = "--training.precision 16-mixed needs a GPU; this run uses bf16-mixed on the CPU"
+    return replace(config, training=replace(training, precision="bf16-mixed")), (note,)
 
 
 def build_model(config: RunConfig) -> EmbeddingModel:
     """Build the network with the weights that the run's seed gives it."""
+    import torch
+
     seed = derive_seed(config.seed, "model")
     torch.manual_seed(seed)
     model: EmbeddingModel = _build(config.model, BuildContext(seed=seed))
@@ -155,20 +257,45 @@ def initial_model(
     """Build the network as training starts from it, fitted to images where it needs that."""
     model = build_model(config)
     if model.needs_initialisation:
-        model.initialise(_sample_images(dataset, model_input_size(config), progress))
+        model.initialise(_sample_images(config, dataset, progress))
     return model
 
 
-def with_input_size(config: RunConfig, dataset: PlaceDataset) -> RunConfig:
-    """Return the configuration with the input size of the model as numbers.
+def with_input_size(
+    config: RunConfig, dataset: PlaceDataset
+) -> tuple[RunConfig, tuple[str, ...]]:
+    """Return the configuration with the model's input size as numbers, and what to say of it.
 
-    It is taken from the first training image where the options leave it open, so that the
-    resolved configuration does not depend on the data any more.
+    Where the options leave it open, the size follows from the typical training image: of the
+    shapes of a few evenly spaced ones, that whose input needs bars for the fewest of them.
+    The resolved configuration does not depend on the data any more.
     """
-    _, image_height, image_width = _first_image(config, dataset).shape
-    height, width = input_size(config.model.options, (image_height, image_width))
-    options = replace(config.model.options, input_height_px=height, input_width_px=width)
-    return replace(config, model=replace(config.model, options=options))
+    from mlcore.data.images import fits
+
+    # Of each image a view of one number in its shape, for only the shape counts.
+    images = [
+        image[:1, :1, :1].clone().expand(image.shape)
+        for image in _readable(config, dataset, _NUM_SHAPES)
+    ]
+    options = config.model.options
+    sizes = {
+        image.shape: input_size(options, (image.shape[1], image.shape[2])) for image in images
+    }
+    with_bars = {
+        size: sum(not fits(image, *size) for image in images) for size in sizes.values()
+    }
+    height, width = size = min(with_bars, key=with_bars.__getitem__)  # the first of equals
+    options = replace(options, input_height_px=height, input_width_px=width)
+    notes: tuple[str, ...] = ()
+    if with_bars[size] > _MANY_WITH_BARS * len(images):
+        note = (
+            f"{with_bars[size]} of {len(images)} training images looked at have another aspect "
+            f"ratio than the model's input of {height} x {width} px (height x width) and are "
+            "letterboxed: bars in their mean colour fill the rest. Set --model.input_height_px "
+            "and --model.input_width_px to choose another input"
+        )
+        notes = (note,)
+    return replace(config, model=replace(config.model, options=options)), notes
 
 
 def restore(run: RunFolder, registry: Registry) -> tuple[RunConfig, EmbeddingModel]:
@@ -181,19 +308,15 @@ def restore(run: RunFolder, registry: Registry) -> tuple[RunConfig, EmbeddingMod
     checkpoint = run.newest_checkpoint()
     if checkpoint is None:
         raise DataError(f"{run.path} has no checkpoint; train it with 'mlcore train --resume'")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    state = run.load_checkpoint(checkpoint)["state_dict"]
     model = build_model(_from_scratch(config))
     weights = {
         name.removeprefix("model."): value
         for name, value in state.items()
         if name.startswith("model.")
     }
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise DataError(
-            f"{checkpoint} does not fit the model of {run.config}: {error}"
-        ) from error
+    require_same_shapes(model.state_dict(), weights, f"{checkpoint}")
+    model.load_state_dict(weights)
     return config, model.eval()
 
 
@@ -205,31 +328,49 @@ def _from_scratch(config: RunConfig) -> RunConfig:
     return replace(config, model=replace(config.model, options=options))
 
 
-def _first_image(config: RunConfig, dataset: PlaceDataset) -> Tensor:
-    """Return the first training image, or with ``skip_unreadable`` the first readable one."""
+def _sample_images(
+    config: RunConfig, dataset: PlaceDataset, progress: Progress
+) -> Iterator[Tensor]:
+    """Yield evenly spaced training images, one per batch."""
+    from mlcore.data.images import letterbox
+
+    size = model_input_size(config)
+    for image in _readable(config, dataset, _NUM_INITIAL_IMAGES, progress):
+        yield letterbox(image, *size)[None]
+
+
+def _readable(
+    config: RunConfig, dataset: PlaceDataset, num: int, progress: Progress = no_progress
+) -> Iterator[Tensor]:
+    """Yield up to ``num`` evenly spaced reference images of the training split.
+
+    Raises:
+        DataError: One cannot be read; with ``skip_unreadable``, none can.
+    """
     index = dataset.train.references.index
     if not len(index):
         raise DataError("the training split has no reference image")
-    for number in index[:-1]:
-        try:
-            return dataset.load_image(int(number))
-        except DataError:
-            if not config.training.skip_unreadable:
-                raise
-    return dataset.load_image(int(index[-1]))
-
-
-def _sample_images(
-    dataset: PlaceDataset, size: tuple[int, int], progress: Progress
-) -> Iterator[Tensor]:
-    """Yield evenly spaced training images, one a batch."""
-    index = dataset.train.references.index
-    rows = np.linspace(0, len(index) - 1, min(_NUM_INITIAL_IMAGES, len(index))).astype(int)
+    rows = np.linspace(0, len(index) - 1, min(num, len(index))).astype(int)
+    failure: DataError | None = None
+    num_read = 0
     for done, row in enumerate(rows):
         progress("clustering local features", done, len(rows))
-        yield letterbox(dataset.load_image(int(index[row])), *size)[None]
+        try:
+            image = dataset.load_image(int(index[row]))
+        except DataError as error:
+            if not config.training.skip_unreadable:
+                raise
+            failure = error
+            continue
+        num_read += 1
+        yield image
+    if failure is not None and not num_read:
+        raise DataError(
+            f"none of {len(rows)} training images looked at can be read; the last: {failure}"
+        )
 
 
 def _build(chosen: Chosen[Any], context: BuildContext) -> Any:
-    with blamed_on(chosen, "could not be built"):
+    chosen.factory.require_libraries()
+    with attribute_errors(chosen, "could not be built"):
         return chosen.factory.build(chosen.options, context)

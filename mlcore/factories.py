@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from mlcore.errors import require_library
 from mlcore.protocols import (
     InfluenceFunction,
     Loss,
@@ -34,7 +35,8 @@ class BuildContext:
 
     Attributes:
         seed: Seed of the run; components derive their own generators from it.
-        cache_dir: Folder for what can be made again (rendered or prepared data).
+        cache_dir: Folder for what can be made again (rendered or prepared data); None for
+            the user's, :func:`mlcore.files.user_cache_dir`.
         progress: Told how far long work has come.
         embedding_dim: ``D`` of the embeddings a loss gets.
         num_places: Number of classes of ``Batch.place_id``.
@@ -76,6 +78,10 @@ class Factory:
             hold, such as ``{"no-positive": "raises when no anchor has a positive"}``. Shown
             by ``mlcore plugins NAME``; at run time named in the one error they lead to; a
             declared limit that does not occur fails the conformance kit.
+        requires: Libraries that building it needs and a plain installation of the plugin
+            lacks: the name Python imports, and what pip installs it with, such as
+            ``{"captum": "my-plugin[captum]"}``. Without them the component is listed, and
+            choosing it is refused with that line before anything else is done.
     """
 
     kind: ClassVar[str] = ""
@@ -87,6 +93,16 @@ class Factory:
     source: str = ""
     aliases: tuple[str, ...] = ()
     limits: Mapping[str, str] = field(default_factory=dict)
+    requires: Mapping[str, str] = field(default_factory=dict)
+
+    def require_libraries(self) -> None:
+        """Check that the libraries named by ``requires`` are installed; imports none.
+
+        Raises:
+            MissingLibraryError: One is not.
+        """
+        for module, install in self.requires.items():
+            require_library(f"{self.kind} {self.name!r}", module, install)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,15 +189,25 @@ class Finding:
 
     Attributes:
         severity: "fault" spoils a result, "warning" may, "info" does not.
-        message: What, where and what would help.
+        message: What is wrong, where, and how to fix it.
         count: How many files, rows or images it concerns.
         examples: A few of their names.
+        name: Kebab-case name of the kind of finding. The option ``accept_faults`` of the data
+            set may list the name of a fault; a fault without one cannot be accepted.
     """
 
     severity: Literal["info", "warning", "fault"]
     message: str
     count: int = 1
     examples: tuple[str, ...] = ()
+    name: str = ""
+
+    def __str__(self) -> str:
+        """Return message, count and examples as one line."""
+        if self.count == 1 and not self.examples:
+            return self.message
+        shown = ", ".join(self.examples) + (", ..." if len(self.examples) < self.count else "")
+        return f"{self.message} ({self.count}{f': {shown}' if self.examples else ''})"
 
 
 @dataclass(frozen=True)

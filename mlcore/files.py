@@ -1,4 +1,4 @@
-"""Writing files so that a kill or a full disk never leaves half of one."""
+"""Files: written so that no kill or full disk leaves half of one, and where caches are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+
+def user_cache_dir() -> Path:
+    """Return the user's folder for what mlcore can make again, by the system's convention."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mlcore", appauthor=False)
 
 
 @contextmanager

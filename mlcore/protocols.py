@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import numpy as np
     import torch
@@ -331,6 +332,15 @@ class SuppliesExtras(Protocol):
 
     def extras(self, index: NDArray[np.int64]) -> Mapping[str, NDArray[np.generic]]:
         """Return arrays whose first axis runs over ``index``."""
+        ...
+
+
+@runtime_checkable
+class HasImageFiles(Protocol):
+    """A data set whose images are files, which are looked for before training starts."""
+
+    def path(self, index: int) -> Path:
+        """Return where image ``index`` is, or would be."""
         ...
 
 

@@ -2,33 +2,41 @@
 
 =====================  ===========================================================
 ``config.toml``        every option, resolved; alone it repeats the run
-``environment.json``   versions, plugins, device, data fingerprint, command
-``metrics.jsonl``      one row a logged step
+``environment.json``   versions, plugins, device, data, code and options that the run
+                       began with, and a history of every time it went on
+``metrics.jsonl``      one row per logged step
 ``tensorboard/``       the same for TensorBoard
 ``checkpoints/``       the last two training states
 ``evaluation.json``    results, with the distance of every query
+``evaluations/``       results on other splits, data or options
 ``skipped.txt``        names of the training images that could not be read, if any
 ``failed-batch.pt``    the batch whose loss was not finite, if there was one
 ``plots/``             pictures
+``.lock``              locked by the process that trains
 =====================  ===========================================================
 """
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shlex
+import socket
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mlcore.errors import ConfigError, DataError
 from mlcore.files import atomic_write
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mlcore.registry.discovery import Plugin
 
 _VERSIONS_OF = (
@@ -40,6 +48,10 @@ _VERSIONS_OF = (
     "faiss-cpu",
 )
 _KEPT_CHECKPOINTS = 2
+
+Kind = Literal["data", "code", "config"]
+KINDS: tuple[Kind, ...] = ("data", "code", "config")
+"""What the numbers of a run depend on, as ``--accept-changes`` names it."""
 
 
 class RunFolder:
@@ -56,9 +68,11 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation.json"
+        self.evaluations = path / "evaluations"
         self.skipped = path / "skipped.txt"
         self.failed_batch = path / "failed-batch.pt"
         self.plots = path / "plots"
+        self._lock = path / ".lock"
 
     @classmethod
     def create(cls, path: Path, config_toml: str) -> RunFolder:
@@ -74,8 +88,7 @@ class RunFolder:
             run.plots.mkdir(exist_ok=True)
         except OSError as error:
             raise ConfigError(f"--out {path} cannot be made: {error.strerror}") from error
-        with atomic_write(run.config) as file:
-            file.write(config_toml.encode())
+        run.write_config(config_toml)
         return run
 
     @staticmethod
@@ -92,14 +105,59 @@ class RunFolder:
         """Open the folder of an existing run.
 
         Raises:
-            DataError: There is no such folder, or it is not a run's.
+            DataError: There is no such folder, or it is not a run's, or its checkpoints are
+                elsewhere.
         """
         run = cls(path)
         if not path.is_dir():
             raise DataError(f"no run folder at {path}")
         if not run.config.is_file():
             raise DataError(f"{path} is not a run folder: it has no config.toml")
+        if run.checkpoints.is_symlink():
+            raise DataError(
+                f"{run.checkpoints} is a symbolic link to {run.checkpoints.resolve()}: mlcore "
+                "removes old checkpoints and does not do so in a folder that may belong to "
+                "another run; move the folder here, or link the whole run folder instead"
+            )
         return run
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training in this folder while the block runs.
+
+        The lock is the process's own: it ends with the process, however that ends, and is
+        not inherited by forked data-loading processes, which may outlive it for seconds
+        (POSIX ``fcntl`` locks; ``flock`` would be theirs too).
+
+        Raises:
+            ConfigError: Another process trains here.
+        """
+        import fcntl
+
+        with self._lock.open("a+") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                file.seek(0)
+                owner = file.read().strip() or "process unknown"
+                raise ConfigError(
+                    f"another process trains in {self.path} ({owner}); wait until it ends, "
+                    "or stop it first"
+                ) from None
+            except OSError as error:
+                sys.stderr.write(
+                    f"note: {self.path} cannot be locked ({error.strerror}); take care that no "
+                    "other process trains there\n"
+                )
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            yield
+
+    def write_config(self, config_toml: str) -> None:
+        """Write ``config.toml``, all or nothing."""
+        with atomic_write(self.config) as file:
+            file.write(config_toml.encode())
 
     def checkpoint_path(self, step: int) -> Path:
         """Return where the training state after ``step`` optimizer steps belongs."""
@@ -108,7 +166,7 @@ class RunFolder:
     def newest_checkpoint(self) -> Path | None:
         """Return the newest checkpoint that is whole, or None if there is no checkpoint.
 
-        One that a crash has torn is named to the user, and the one before is used.
+        A damaged one is named to the user, and the one before is used.
 
         Raises:
             DataError: There are checkpoints, but none is whole.
@@ -117,10 +175,43 @@ class RunFolder:
         for path in paths:
             if _is_whole(path):
                 return path
-            sys.stderr.write(f"note: {path} is torn or truncated; using the one before\n")
+            sys.stderr.write(f"note: {path} is damaged or cut short; using the one before\n")
         if paths:
-            raise DataError(f"no checkpoint in {self.checkpoints} is whole")
+            raise DataError(
+                f"no checkpoint in {self.checkpoints} is whole; remove them to train this run "
+                "from the start"
+            )
         return None
+
+    def newest_step(self) -> int:
+        """Return the step of the newest checkpoint, whole or not; 0 without one."""
+        return max(map(_step_in_name, self.checkpoints.glob("step-*.ckpt")), default=0)
+
+    @staticmethod
+    def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+        """Load a training state without running any pickled code.
+
+        Raises:
+            DataError: It cannot be loaded, is none of mlcore's, or its name has
+                another step than its content.
+        """
+        import torch
+
+        try:
+            state = torch.load(path, map_location=map_location, weights_only=True)
+        except Exception as error:
+            first = str(error).partition("\n")[0]
+            raise DataError(f"{path} cannot be loaded: {first}") from error
+        if not isinstance(state, dict) or not {"state_dict", "global_step"} <= state.keys():
+            raise DataError(
+                f"{path} is not a checkpoint of mlcore: it has no state_dict and global_step"
+            )
+        if state["global_step"] != _step_in_name(path):
+            raise DataError(
+                f"{path} holds the state after step {state['global_step']}; give it the name "
+                f"step-{state['global_step']:09d}.ckpt, or remove it"
+            )
+        return state
 
     def prune_checkpoints(self) -> None:
         """Remove all but the newest two checkpoints."""
@@ -169,6 +260,23 @@ class RunFolder:
             raise DataError(f"{path} cannot be read: {error}") from error
 
 
+def require_same_shapes(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], what: str
+) -> None:
+    """Raise DataError unless the weights ``found`` in ``what`` are those of this network."""
+    shapes, others = (
+        {n: tuple(w.shape) for n, w in kept.items()} for kept in (expected, found)
+    )
+    wrong = [name for name in {**shapes, **others} if shapes.get(name) != others.get(name)]
+    if wrong:
+        first = wrong[0]
+        raise DataError(
+            f"{what} holds the weights of another network or loss than config.toml describes: "
+            f"{len(wrong)} of {len(shapes)} differ, the first is {first!r} of shape "
+            f"{others.get(first, 'none')} where {shapes.get(first, 'none')} is expected"
+        )
+
+
 def describe_environment(
     plugins: Sequence[Plugin], *, device: str, fingerprint: str, notes: Sequence[str]
 ) -> Mapping[str, Any]:
@@ -198,12 +306,26 @@ def _version(distribution: str) -> str:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether every part of a checkpoint (a zip archive) has its checksum."""
+    """Return whether a checkpoint is what was written: a zip archive with checksums.
+
+    zipfile compares every part with its checksum; torch reads headers that zipfile does not
+    look at. Tensors stay on disk.
+    """
+    import torch
+
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile, EOFError):
+            if archive.testzip() is not None:
+                return False
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # noqa: BLE001 - a damaged header makes either raise nearly anything
         return False
+    return True
+
+
+def _step_in_name(path: Path) -> int:
+    number = path.stem.removeprefix("step-")
+    return int(number) if number.isdecimal() else -1
 
 
 def _step_of(line: str) -> int | None:

@@ -13,7 +13,7 @@ from mlcore.testing import Check, CheckFailure, CheckSkipped
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a check.
+    """The outcome of a check.
 
     Attributes:
         check: The check.
@@ -27,7 +27,7 @@ class Outcome:
 
 
 def run_checks(checks: Sequence[Check], *, as_json: bool) -> int:
-    """Run checks, print what became of them, and return the exit code: 1 after a failure."""
+    """Run checks, print their outcomes, and return the exit code: 1 after a failure."""
     outcomes = []
     with console.progress() as report:
         for done, check in enumerate(checks):
@@ -57,7 +57,7 @@ def _outcome(check: Check) -> Outcome:
 
 
 def _show(outcomes: Sequence[Outcome]) -> None:
-    table = console.table("plugin", "component", "passed#", "skipped#", "failed#", "failures")
+    table = console.table("plugin!", "component!", "passed#", "skipped#", "failed#", "failures")
     owners = dict.fromkeys((o.check.plugin, o.check.component) for o in outcomes)
     for owner in owners:
         own = [o for o in outcomes if (o.check.plugin, o.check.component) == owner]

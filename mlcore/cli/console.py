@@ -1,12 +1,14 @@
-"""What every command prints with: results to stdout, all else to stderr.
+r"""Output of every command: results to stdout, everything else to stderr.
 
-So ``mlcore ... --json | jq`` works while a progress bar runs. rich is imported when
-something is printed, not before.
+So ``mlcore ... --json | jq`` works while a progress bar runs. Names come from files of
+strangers: control characters in them are shown as ``\x1b``, never sent to the terminal.
+rich is imported when a table or a bar is drawn, not before.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +16,8 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console, RenderableType
     from rich.progress import TaskID
     from rich.table import Table
@@ -21,14 +25,14 @@ if TYPE_CHECKING:
     from mlcore.protocols import Progress
 
 _PIPE_WIDTH = 300
-"""Columns where there is no terminal: a table in a file is not to be cut at 80."""
+"""Columns where there is no terminal: a table in a file must not be cut at 80."""
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 def write(text: str) -> None:
-    """Write a line (or lines) of a result to stdout, exactly as it is."""
-    sys.stdout.write(text.rstrip("\n") + "\n")
+    """Write a line (or lines) of a result to stdout."""
+    sys.stdout.write(printable(text.rstrip("\n")) + "\n")
 
 
 def write_json(value: Any) -> None:
@@ -36,8 +40,16 @@ def write_json(value: Any) -> None:
     write(json.dumps(value, indent=2))
 
 
+def written(paths: Sequence[Path], *, as_json: bool) -> None:
+    """Report the files that a command has written: on stderr, or as JSON on stdout."""
+    if as_json:
+        write_json({"written": [str(path) for path in paths]})
+    for path in paths:
+        say(f"Written: {path}")
+
+
 def show(result: RenderableType) -> None:
-    """Write a table or another thing that rich draws to stdout."""
+    """Write a table or another rich renderable to stdout."""
     sys.stdout.write(_drawn(result, _console(sys.stdout)))
 
 
@@ -49,33 +61,73 @@ def as_text(result: RenderableType) -> str:
 
 
 def say(message: str) -> None:
-    """Tell the user something that is not the result, on stderr."""
-    sys.stderr.write(message + "\n")
+    """Write something that is not the result to stderr."""
+    sys.stderr.write(printable(message) + "\n")
 
 
 def notes(messages: Sequence[str]) -> None:
-    """Tell the user what a data set found or left out, on stderr."""
+    """Write what a data set found or left out to stderr."""
     for message in messages:
         say(f"note: {message}")
 
 
+def is_wide() -> bool:
+    """Return whether there is room for details in a table."""
+    return not sys.stdout.isatty() or shutil.get_terminal_size().columns >= 100
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters escaped: they would command the terminal.
+
+    So are the marks that reverse the direction of writing: they hide a file's real suffix.
+    """
+    return "".join(
+        repr(char)[1:-1] if _is_control(char) and char not in "\n\t" else char for char in text
+    )
+
+
+def _is_control(char: str) -> bool:
+    code = ord(char)
+    return (
+        code < 32 or 127 <= code < 160 or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
+    )
+
+
 def table(*columns: str, title: str | None = None) -> Table:
-    """Return an empty table; a column whose name ends in "#" is of numbers."""
+    """Return an empty table.
+
+    Args:
+        columns: Their names; one that ends in "#" is of numbers, one that ends in "!" is of
+            names that are never broken into two lines.
+        title: Line above the table.
+    """
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    class EscapedTable(Table):
+        """A table whose cells hold no control character."""
+
+        def add_row(self, *cells: Any, **settings: Any) -> None:
+            shown = [printable(cell) if isinstance(cell, str) else cell for cell in cells]
+            super().add_row(*shown, **settings)
+
+    empty = EscapedTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        name = column.removesuffix("#")
-        made.add_column(name, justify="right" if name != column else "left", overflow="fold")
-    return made
+        name = column.rstrip("#!")
+        empty.add_column(
+            name,
+            justify="right" if column.endswith("#") else "left",
+            overflow="fold",
+            no_wrap=column.endswith("!"),
+        )
+    return empty
 
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """Give a :class:`mlcore.protocols.Progress` that is live while the block runs.
+    """Yield a :class:`mlcore.protocols.Progress` to call from the block.
 
-    A bar for each description on a terminal; elsewhere a line now and then.
+    On a terminal it draws a bar for each description; elsewhere it writes a line now and then.
     """
     if not sys.stderr.isatty():
         yield _Lines()
@@ -84,25 +136,28 @@ def progress() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", markup=False),
     )
     with Bars(*columns, console=_console(sys.stderr)) as bars:
         tasks: dict[str, TaskID] = {}
 
         def report(description: str, done: int, total: int, detail: str = "") -> None:
             if description not in tasks:
-                tasks[description] = bars.add_task(description, total=total, detail="")
-            bars.update(tasks[description], completed=done, total=total, detail=detail)
+                shown = printable(description)
+                tasks[description] = bars.add_task(shown, total=total, detail="")
+            bars.update(
+                tasks[description], completed=done, total=total, detail=printable(detail)
+            )
 
         yield report
 
 
 class _Lines:
-    """Progress where no bar can be drawn: at the start, now and then, and at the end."""
+    """Progress without a terminal: a line at the start, now and then, and at the end."""
 
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
@@ -117,11 +172,12 @@ class _Lines:
 
 def _drawn(result: RenderableType, console: Console) -> str:
     with console.capture() as drawn:  # rich would exit by itself where the pipe is closed
-        console.print(result, markup=False, highlight=False)
+        console.print(result)
     return drawn.get()
 
 
 def _console(file: IO[str]) -> Console:
     from rich.console import Console
 
-    return Console(file=file, width=None if file.isatty() else _PIPE_WIDTH)
+    width = None if file.isatty() else _PIPE_WIDTH
+    return Console(file=file, width=width, markup=False, emoji=False, highlight=False)

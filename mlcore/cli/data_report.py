@@ -1,4 +1,4 @@
-"""Prints what a check, a preparation or a write of a data set found and did."""
+"""Prints the report of checking, preparing or writing a data set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STYLES = {"info": "dim", "warning": "yellow", "fault": "red"}
 
 
 def show_report(report: Report) -> None:
-    """Print what was found or done, and the commands to go on with."""
+    """Print the facts, the findings, and the commands to run next."""
     facts = console.table("fact", "value")
     for name, value in report.facts.items():
         facts.add_row(name, str(value))
@@ -22,9 +22,9 @@ def show_report(report: Report) -> None:
     if report.findings:
         console.show(_findings(report))
     else:
-        console.write("Nothing was found that would spoil a result.")
+        console.write("No problems found.")
     if report.commands:
-        console.write("\n".join(["Go on with:", *report.commands]))
+        console.write("\n".join(["Next:", *report.commands]))
 
 
 def _findings(report: Report) -> Table:
@@ -33,7 +33,7 @@ def _findings(report: Report) -> Table:
         findings.add_row(
             finding.severity,
             str(finding.count),
-            finding.message,
+            f"{finding.message} [{finding.name}]" if finding.name else finding.message,
             "\n".join(finding.examples),
             style=_STYLES[finding.severity],
         )

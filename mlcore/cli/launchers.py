@@ -1,7 +1,7 @@
 """Many training runs: one after another, several at once, or as jobs of a cluster.
 
-A run is told by its configuration as TOML and its folder, so that a process which shares
-nothing but the disk can do it; what it leaves in the folder says how it ended.
+A run is described by its configuration as TOML and its folder, so that a process which shares
+only the disk can do it; what is in the folder afterwards says how it ended.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import threading
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -18,8 +19,14 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from mlcore.cli.train_run import train_and_judge
-from mlcore.errors import ConfigError, MlcoreError, NonFiniteLossError, WorkerError
+from mlcore.cli.train_run import train_and_evaluate
+from mlcore.errors import (
+    ConfigError,
+    MlcoreError,
+    NonFiniteLossError,
+    WorkerError,
+    require_library,
+)
 from mlcore.options import run_from_text
 from mlcore.registry.discovery import Registry
 from mlcore.run_folder import RunFolder
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
 Ending = Literal["finished", "diverged", "interrupted", "terminated"]
 Attempt = tuple[Ending, MlcoreError | None]
 Launch = Callable[[Sequence["Task"]], Iterator[tuple["Task", Ending]]]
-"""Does the tasks that have not ended yet, and yields each as it ends."""
+"""Performs tasks and yields each as it ends."""
 
 _FAILURE = "failure.json"
 
@@ -43,9 +50,9 @@ class Task(NamedTuple):
 
     Attributes:
         config: Its configuration, as TOML.
-        out: Its folder; continued if there is one.
-        split: Region it is judged on.
-        block: Plugins left out.
+        out: Its folder; an interrupted run in it is continued.
+        split: Split it is evaluated on.
+        block: Plugins that are not loaded.
     """
 
     config: str
@@ -55,12 +62,18 @@ class Task(NamedTuple):
 
     @property
     def has_ended(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether it finished or diverged."""
         return RunFolder(self.out).evaluation.exists() or (self.out / _FAILURE).exists()
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the run on disk."""
+        text = RunFolder(self.out).config.read_text(encoding="utf-8")
+        return float(tomllib.loads(text)["training"]["learning_rate"])
 
     def results(self) -> list[Evaluation] | str:
         """Return the evaluations of the run that has ended, or why it diverged."""
-        from mlcore.evaluation.results import from_document
+        from mlcore.evaluation.documents import from_document
 
         folder = RunFolder(self.out)
         if (self.out / _FAILURE).exists():
@@ -77,11 +90,11 @@ def perform(task: Task) -> Ending:
     registry = Registry.discover(block=task.block)
     config = run_from_text(task.config, folder.config, registry)
     try:
-        ending, _ = train_and_judge(config, registry, task.out, new=new, split=task.split)
+        outcome = train_and_evaluate(config, registry, task.out, new=new, split=task.split)
     except NonFiniteLossError as error:
         folder.write_json(task.out / _FAILURE, {"error": str(error)})
         return "diverged"
-    return ending
+    return outcome.ending
 
 
 @contextmanager
@@ -119,7 +132,7 @@ def several_at_once(num: int, logs: Path) -> Iterator[Launch]:
             except BrokenProcessPool:
                 raise WorkerError(
                     f"a process died during a run (out of memory?); see the newest file in "
-                    f"{logs}. The same command goes on from here"
+                    f"{logs}. Run the same command again to continue"
                 ) from None
             if error is not None:
                 raise error
@@ -128,7 +141,7 @@ def several_at_once(num: int, logs: Path) -> Iterator[Launch]:
     try:
         yield launch
     except BaseException:
-        stop.set()  # for the run that the pool has handed out already, ahead of time
+        stop.set()  # for a run that the pool has already queued to a worker
         for process in multiprocessing.active_children():
             process.terminate()
         raise
@@ -142,10 +155,10 @@ def on_slurm(
 ) -> Iterator[Launch]:
     """Do each run as a job of a job array, ``num`` at once; submitit's files go to ``folder``.
 
-    A job that runs into its time limit is queued again and continues.
+    A job that reaches its time limit is queued again and continues.
 
     Raises:
-        ConfigError: submitit or SLURM is missing, or an option is none of sbatch's.
+        ConfigError: submitit or SLURM is missing, or sbatch has no such option.
     """
     executor = _slurm(num, folder, options)
     from submitit.core.utils import UncompletedJobError
@@ -176,12 +189,9 @@ def on_slurm(
 
 
 def _slurm(num: int | None, folder: Path, options: Mapping[str, int | str]) -> Any:
-    try:
-        from submitit import SlurmExecutor
-    except ImportError:
-        raise ConfigError(
-            "--launcher slurm needs submitit: install mlcore-localization[cluster]"
-        ) from None
+    require_library("--launcher slurm", "submitit", "mlcore-localization[cluster]")
+    from submitit import SlurmExecutor
+
     at_once = {} if num is None else {"array_parallelism": num}
     try:
         executor = SlurmExecutor(folder)
@@ -194,7 +204,7 @@ def _slurm(num: int | None, folder: Path, options: Mapping[str, int | str]) -> A
 
 
 class _Requeued:
-    """What a job runs; submitit asks it how to go on when the time is up."""
+    """What a job runs; submitit calls ``checkpoint`` when its time is up."""
 
     def __call__(self, task: Task) -> Attempt:
         return _attempt(task)
@@ -206,7 +216,7 @@ class _Requeued:
 
 
 _stop: Event
-"""In a worker: whether no further run is to begin."""
+"""In a worker: set when no further run may begin."""
 
 
 def _start_worker(threads: int, gpus: Queue[str], stop: Event) -> None:
@@ -216,13 +226,13 @@ def _start_worker(threads: int, gpus: Queue[str], stop: Event) -> None:
     gpu = gpus.get()
     if gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    # Idle, it waits for what the main process decides; see _perform_in_worker.
+    # An idle worker leaves Ctrl-C to the main process; see _perform_in_worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End at once if the command is killed: the next one would write in the same folders."""
+    """End at once if the command is killed: another may write into the same folders."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -235,7 +245,10 @@ def _perform_in_worker(task: Task, logs: Path) -> Attempt:
     name = f"{task.out.parent.name}-{task.out.name}.txt"
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with (logs / name).open("a", buffering=1) as log, redirect_stderr(log):
+        with (
+            (logs / name).open("a", buffering=1, encoding="utf-8") as log,
+            redirect_stderr(log),
+        ):
             return _attempt(task)
     except KeyboardInterrupt:
         return "interrupted", None
@@ -244,16 +257,16 @@ def _perform_in_worker(task: Task, logs: Path) -> Attempt:
 
 
 def _attempt(task: Task) -> Attempt:
-    """Do one run; an error is handed to the process that launched it."""
+    """Do one run; return an error to the process that launched it."""
     try:
         return perform(task), None
     except MlcoreError as error:
-        # Not the error itself: some take more than a message, which pickle does not know.
+        # Not the error itself: some constructors take more than a message, which pickle cannot.
         return "interrupted", MlcoreError(f"{task.out}: {error}")
 
 
 def _gpu(number: int) -> str:
-    """Return the GPU of a worker as CUDA_VISIBLE_DEVICES has it; empty without GPUs."""
+    """Return a worker's value of CUDA_VISIBLE_DEVICES; empty without GPUs."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible:
         names = visible.split(",")

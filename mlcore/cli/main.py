@@ -13,63 +13,78 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from io import TextIOWrapper
+from pathlib import Path
 from types import FrameType
 
-from mlcore.errors import MlcoreError, UnknownNameError
+from mlcore.cli.console import printable
+from mlcore.errors import ConfigError, MlcoreError, UnknownNameError
 
 COMMANDS = {
     "train": "train a model with a loss, then evaluate it",
-    "compare": "train losses on the same tuples and rank them",
-    "evaluate": "judge a trained model, on other data or options too",
-    "sweep": "accuracy by embedding dimension and by spacing of references",
-    "tsne": "draw query embeddings in the colours of their places",
-    "explain": "draw what makes a query and its match alike (Grad-CAM)",
-    "movie": "film queries along a traversal beside their matches",
+    "compare": "train several losses on the same tuples and rank them",
+    "evaluate": "evaluate a trained model, also on other data or options",
+    "sweep": "measure accuracy by embedding dimension and reference spacing",
+    "tsne": "draw query embeddings in 2D, coloured by place",
+    "explain": "draw what makes a query similar to its match (Grad-CAM)",
+    "movie": "film the queries of a traversal beside their matches",
     "localize": "find where images were taken",
     "embed": "write embeddings and an index of images",
-    "report": "write everything about a run into one HTML file",
+    "report": "write the report of a run as one HTML file",
     "reproduce": "replay the batch whose loss was not finite",
-    "data": "examine, prepare or write the files of a data set",
-    "list": "list losses, miners, influence functions, data sets or models",
-    "plugins": "show installed plugins, what they provide and what is wrong with them",
-    "new-plugin": "write a package with a loss of your own",
+    "data": "check, prepare or write a data set",
+    "list": "list losses, miners, influence functions, data sets, models",
+    "plugins": "show installed plugins, what they provide, their errors",
+    "new-plugin": "create a plugin package with a loss of your own",
+    "completion": "print the completion script of a shell",
+    "help": "show the help of a command",
 }
-"""Each command and what it does; its module in ``mlcore.cli`` has ``run(argv)``."""
+"""Each command and what it does; see :func:`module_of`."""
 
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141
-"""128 + signal number, as a shell has it."""
+"""Exit codes: 128 + signal number, as in a shell."""
+
+_EXPECTED = (MlcoreError, OSError, UnicodeEncodeError)
+
+
+class HelpShown(BaseException):
+    """``--help`` was printed, and there is nothing else to do."""
 
 
 class Terminated(BaseException):
-    """SIGTERM came; like KeyboardInterrupt, so that ``finally`` clauses run."""
+    """SIGTERM arrived; like KeyboardInterrupt, it lets ``finally`` clauses run."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``mlcore`` and return its exit code.
 
-    0; 1 the run failed; 2 a usage, configuration, data or plugin error, told in one
+    0; 1 the run failed; 2 a usage, configuration, data or plugin error, reported in one
     message (``--traceback`` shows where); 130 Ctrl-C, 143 SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     show_traceback = "--traceback" in words
     words = [word for word in words if word != "--traceback"]
     try:
+        _prepare_streams()
         with _sigterm_raises():
-            code = _dispatch(words)
+            code = dispatch(words)
             sys.stdout.flush()
             return code
-    except MlcoreError as error:
-        return _fail(_message(error), error.exit_code, show_traceback)
-    except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED, show_traceback)
-    except Terminated:
-        return _fail("terminated", TERMINATED, show_traceback)
+    except HelpShown:
+        return 0
     except BrokenPipeError:
-        # Whoever read the output has what they wanted; Python would complain at exit.
+        # The reader of the pipe has what it wanted; Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except OSError as error:
-        return _fail(_os_message(error), 2, show_traceback)
+    except (*_EXPECTED, SystemExit, KeyboardInterrupt, Terminated) as error:
+        message, code = _explain(error)
+        if show_traceback:
+            import traceback
+
+            traceback.print_exc()
+        prefix = "error: " if code <= 2 else ""
+        sys.stderr.write(f"mlcore: {prefix}{printable(message)}\n")
+        return code
 
 
 def help_text() -> str:
@@ -80,21 +95,22 @@ def help_text() -> str:
         [
             "usage: mlcore [--traceback] COMMAND ...",
             "",
-            "Train image embeddings for localization by retrieval; losses, miners, influence",
+            "Train image embeddings for visual localization. Losses, miners, influence",
             "functions and data sets are plugins.",
             "",
             "commands:",
             *commands,
             "",
             "options:",
-            "  -h, --help   show this; 'mlcore COMMAND --help' shows a command's options",
+            "  -h, --help   show this help; 'mlcore help COMMAND' shows that of a command",
             "  --version    show the version",
             "  --traceback  show where an error was raised",
         ]
     )
 
 
-def _dispatch(words: Sequence[str]) -> int:
+def dispatch(words: Sequence[str]) -> int:
+    """Run the command that the words name and return its exit code."""
     command = words[0] if words else "--help"
     if command in ("-h", "--help"):
         _print(help_text())
@@ -108,25 +124,52 @@ def _dispatch(words: Sequence[str]) -> int:
         what = "option" if command.startswith("-") else "command"
         known = ["--help", "--version", "--traceback"] if what == "option" else COMMANDS
         raise UnknownNameError(what, command, known)
-    try:
-        module = import_module(f"mlcore.cli.commands.{command.replace('-', '_')}")
-        code: int = module.run(words[1:])
-    except SystemExit as error:  # argparse, after --help
-        return error.code if isinstance(error.code, int) else 0
+    code: int = import_module(module_of(command)).run(words[1:])
     return code
 
 
-def _fail(message: str, code: int, show_traceback: bool) -> int:
-    if show_traceback:
-        import traceback
+def module_of(command: str) -> str:
+    """Return the module of a command, with ``make_parser()`` and ``run(argv)``."""
+    return f"mlcore.cli.commands.{command.replace('-', '_')}"
 
-        traceback.print_exc()
-    sys.stderr.write(f"mlcore: {'error: ' if code <= 2 else ''}{message}\n")
-    return code
+
+def _prepare_streams() -> None:
+    """Make sure that everything printed arrives, in whatever encoding."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+    if sys.stdout is None:
+        # The next file opened would become file descriptor 1, and receive what is printed.
+        sys.stdout = sys.stderr
+        raise ConfigError("standard output is closed; redirect it to a file or /dev/null")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """Return the message for the user, and the exit code."""
+    match error:
+        case MlcoreError():
+            return _message(error), error.exit_code
+        case KeyboardInterrupt():
+            return "interrupted", INTERRUPTED
+        case Terminated():
+            return "terminated", TERMINATED
+        case SystemExit():
+            # Nothing of ours exits, and a plugin must not make a command look finished.
+            return (
+                f"a plugin or library ended the command with SystemExit({error.code!r}); "
+                "add --traceback for details"
+            ), 2
+        case UnicodeEncodeError():
+            return f"{error.object!r} cannot be written as {error.encoding}", 2
+        case OSError():
+            return _os_message(error), 2
+    raise error
 
 
 def _message(error: MlcoreError) -> str:
-    """Return the message; a data-loading process of torch wraps it in a traceback."""
+    """Return the message without the traceback that torch's data-loading processes add."""
     text = str(error)
     if "\nOriginal Traceback" not in text:
         return text
@@ -145,7 +188,7 @@ def _print(text: str) -> None:
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into an exception in this process; training takes it over meanwhile."""
+    """Turn SIGTERM into an exception in this process; training handles it itself."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

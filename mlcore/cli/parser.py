@@ -1,4 +1,4 @@
-"""The parser of commands other than ``train``: argparse with errors that help."""
+"""The parser of a command's own flags: argparse with errors that help."""
 
 from __future__ import annotations
 
@@ -6,42 +6,84 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from mlcore.errors import ConfigError, UnknownNameError
+from mlcore.cli.main import HelpShown
+from mlcore.errors import ConfigError
+from mlcore.options import Command, RawOption, split_argv, unknown_option
 
 
 class Parser(argparse.ArgumentParser):
     """An argparse parser without abbreviations that raises instead of exiting.
 
+    Args:
+        command: Name of the command, without "mlcore".
+        summary: What it does.
+        takes_run_options: Whether options of a run, such as ``--loss.beta``, may follow; read
+            them with :meth:`parse_with_run_options`.
+        settings: Further arguments of argparse's parser.
+
+    Attributes:
+        words: By argument, what shells offer for it where it has no ``choices``.
+
     Raises:
-        ConfigError: From ``parse_args``, for what the user got wrong; a misspelt option
+        ConfigError: From the parse methods, for what the user got wrong; a misspelt flag
             comes with the nearest that exists.
     """
 
-    def __init__(self, command: str, summary: str, **settings: Any) -> None:
+    def __init__(
+        self, command: str, summary: str, *, takes_run_options: bool = False, **settings: Any
+    ) -> None:
+        self.takes_run_options = takes_run_options
+        self.words: dict[str, Sequence[str]] = {}
         super().__init__(
             prog=f"mlcore {command}", description=summary, allow_abbrev=False, **settings
         )
 
+    @property
+    def command(self) -> Command:
+        """The command as the readers of options name it in messages."""
+        return Command(self.prog, self.flags())
+
+    def flags(self) -> list[str]:
+        """Return every flag of the command, with its dashes."""
+        return [name for action in self._actions for name in action.option_strings]
+
+    def actions(self) -> list[argparse.Action]:
+        """Return the command's arguments, for completion and documentation."""
+        return list(self._actions)
+
     def add_block_option(self) -> None:
         """Add ``--block NAME`` for :meth:`mlcore.registry.discovery.Registry.discover`."""
         self.add_argument(
-            "--block", action="append", default=[], metavar="NAME", help="leave a plugin out"
+            "--block", action="append", default=[], metavar="NAME", help="do not load a plugin"
+        )
+
+    def add_json_option(self) -> None:
+        """Add ``--json``."""
+        self.add_argument(
+            "--json", action="store_true", help="print the result as JSON on stdout"
         )
 
     def parse_command(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Return the options of ``argv``, all of which must exist."""
-        options, unknown = self.parse_known_args(argv)
+        """Return the values of the command's flags and arguments; there are no others."""
+        found, unknown = self.parse_known_args(argv)
         for word in unknown:
-            name = word.partition("=")[0]
-            if name.startswith("-"):
-                raise UnknownNameError("option", name, self.option_names())
+            flag = word.partition("=")[0]
+            if flag.startswith("-"):
+                raise unknown_option(flag, self.flags(), self.prog)
             raise ConfigError(f"{self.prog}: unexpected argument {word!r}")
-        return options
+        return found
 
-    def option_names(self) -> list[str]:
-        """Return every option there is, with its dashes."""
-        return [name for action in self._actions for name in action.option_strings]
+    def parse_with_run_options(
+        self, argv: Sequence[str]
+    ) -> tuple[argparse.Namespace, list[RawOption]]:
+        """Return the values of the command's own flags, and the options of a run."""
+        own, options = split_argv(argv, self.flags())
+        return self.parse_command(own), options
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Raise :class:`HelpShown`: argparse calls this after printing help."""
+        raise HelpShown
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print before it exits."""
-        raise ConfigError(f"{self.prog}: {message}; see {self.prog} --help")
+        raise ConfigError(f"{self.prog}: {message}; see '{self.prog} --help'")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mlcore.cli import console
 from mlcore.distributed import is_first
 from mlcore.errors import ConfigError
 from mlcore.options import RunConfig, run_to_toml
-from mlcore.protocols import Progress, no_progress
+from mlcore.protocols import PlaceDataset, Progress, no_progress
 from mlcore.registry.discovery import Registry
-from mlcore.run_folder import RunFolder, describe_environment
+from mlcore.run_folder import Kind, RunFolder, describe_environment
 
 if TYPE_CHECKING:
     from mlcore.evaluation.results import Evaluation
+    from mlcore.experiment import Experiment
+    from mlcore.training.strategy import Processes
 
 
 STOPPED = {"interrupted": 130, "terminated": 143}
@@ -27,14 +30,16 @@ class Outcome(NamedTuple):
 
     Attributes:
         ending: "finished", or how it was stopped; it can then be resumed.
-        results: Of the models judged; empty if it was stopped.
+        results: Of the evaluated models; empty if it was stopped.
+        warnings: What went wrong in training without ending it.
     """
 
     ending: Literal["finished", "interrupted", "terminated"]
     results: list[Evaluation]
+    warnings: tuple[str, ...] = ()
 
 
-def train_and_judge(
+def train_and_evaluate(
     config: RunConfig,
     registry: Registry,
     out: Path,
@@ -42,63 +47,143 @@ def train_and_judge(
     new: bool,
     split: Literal["test", "validation"] = "test",
     may_launch: bool = False,
+    accepted: Sequence[Kind] = (),
 ) -> Outcome:
-    """Train in the run folder ``out``, from its newest checkpoint if not ``new``, and judge.
+    """Train in the run folder ``out``, from its newest checkpoint if not ``new``; evaluate.
 
-    Of several processes each calls this; the first one writes and talks. Lightning starts
-    the others by the command of this process: only where that trains this run and no other
-    (``may_launch``) can it.
+    Each of several processes calls this; only the first one writes and prints. Lightning
+    starts the others with the command of this process, which works only where that command
+    trains this run and no other (``may_launch``).
+
+    Args:
+        config: Every option; of a run that goes on, those to go on with.
+        registry: Where its components come from.
+        out: The run folder.
+        new: Whether the folder is made now.
+        split: Region that is evaluated.
+        may_launch: Whether Lightning may start further processes.
+        accepted: What may have changed since the run began (``--accept-changes``).
 
     Raises:
         MlcoreError: The configuration, the data or the loss does not allow it.
     """
-    from mlcore.evaluation.evaluate import device_of, judge, with_baselines
-    from mlcore.evaluation.results import to_document
+    from mlcore.experiment import open_dataset, require_usable
+
+    folder = RunFolder(out)
+    with ExitStack() as held:
+        if is_first() and not new:
+            held.enter_context(folder.locked())
+        with _progress() as progress:
+            dataset = open_dataset(config, progress)
+        require_usable(dataset, config, split)
+        return _train_and_evaluate(
+            config, registry, folder, dataset, held, new, split, may_launch, accepted
+        )
+
+
+def _train_and_evaluate(
+    config: RunConfig,
+    registry: Registry,
+    folder: RunFolder,
+    dataset: PlaceDataset,
+    held: ExitStack,
+    new: bool,
+    split: Literal["test", "validation"],
+    may_launch: bool,
+    accepted: Sequence[Kind],
+) -> Outcome:
+    """Do the same with torch imported: the data set is open by now."""
+    from mlcore.evaluation.evaluate import evaluate_models, with_baselines
+    from mlcore.evaluation.recording import record
     from mlcore.experiment import assemble
     from mlcore.reporting.figures.curves import save_curves
-    from mlcore.training import fit
+    from mlcore.reporting.tables import skipped_notes
+    from mlcore.training import fit, tensorboard_notes
     from mlcore.training.memory_estimate import check_budget
     from mlcore.training.strategy import Processes
 
-    processes = Processes.of(config.training)
-    if processes.launcher == "lightning" and processes.count > 1 and not may_launch:
-        raise ConfigError(
-            f"--training.devices {processes.devices} and --training.num_nodes "
-            f"{processes.num_nodes} are for mlcore train; here each run has one process"
-        )
+    if not may_launch:
+        _require_one_process(Processes.of(config.training))
     first = is_first()
     with _progress() as progress:
-        experiment = assemble(config, progress=progress)
-    folder = RunFolder(out)
+        experiment = assemble(config, dataset=dataset, progress=progress)
     if first:
-        console.notes([*experiment.notes, *check_budget(experiment, out)])
+        checked = check_budget(experiment, folder.path)
+        console.notes([*experiment.notes, *checked, *tensorboard_notes()])
+        toml = run_to_toml(experiment.config)
         if new:
-            folder = RunFolder.create(out, run_to_toml(experiment.config))
-        environment = describe_environment(
-            registry.plugins,
-            device=str(device_of(config.training.accelerator)),
-            fingerprint=experiment.dataset.fingerprint,
-            notes=experiment.notes,
-        )
-        folder.write_json(folder.environment, environment)
+            RunFolder.create(folder.path, toml)
+            held.enter_context(folder.locked())
+        _describe(experiment, registry, folder, accepted)
+        if not new:
+            folder.write_config(toml)
         console.say(f"Run folder: {folder.path}")
+    warnings: list[str] = []
+
+    def warn(message: str) -> None:
+        warnings.append(message)
+        console.say(f"warning: {message}")
+
     with _progress() as progress:
-        ending = fit(experiment, folder, progress=progress)
+        ending = fit(experiment, folder, progress=progress, warn=warn)
     if ending != "finished":
-        return Outcome(ending, [])
+        return Outcome(ending, [], tuple(warnings))
     models = {"trained": experiment.model}
     if config.evaluation.baselines:
         models = with_baselines(experiment.model, experiment.untrained)
     with _progress() as progress:
-        results = judge(
+        results = evaluate_models(
             models, experiment.dataset, experiment.config, split=split, progress=progress
         )
     if first:
-        folder.write_json(folder.evaluation, to_document(results))
+        console.notes(skipped_notes(results))
+        record(folder, results, own=True)
         save_curves(results, folder.plots / "metres.png")
-    return Outcome(ending, results)
+    return Outcome(ending, results, tuple(warnings))
+
+
+def _require_one_process(processes: Processes) -> None:
+    """Raise ConfigError for a run that Lightning would start more processes of."""
+    if processes.launcher == "lightning" and processes.count > 1:
+        raise ConfigError(
+            f"--training.devices {processes.devices} and --training.num_nodes "
+            f"{processes.num_nodes} only work with 'mlcore train'; here each run has one "
+            "process"
+        )
+
+
+def _describe(
+    experiment: Experiment, registry: Registry, folder: RunFolder, accepted: Sequence[Kind]
+) -> None:
+    """Write ``environment.json``, or add to its history that the run goes on.
+
+    Raises:
+        ConfigError: Something else than the run began with is not accepted.
+    """
+    from mlcore.evaluation.evaluate import device_of
+    from mlcore.training.provenance import began_with, provenance_of, went_on
+
+    now = provenance_of(experiment, registry)
+    environment: Mapping[str, Any]
+    if folder.environment.exists():
+        environment = went_on(
+            folder.read_json(folder.environment),
+            now,
+            experiment.config,
+            accepted=accepted,
+            step=folder.newest_step(),
+        )
+    else:  # new, or killed before it was written
+        environment = describe_environment(
+            registry.plugins,
+            device=str(device_of(experiment.config.training.accelerator)),
+            fingerprint=experiment.dataset.fingerprint,
+            notes=experiment.notes,
+        )
+        environment = {**environment, **began_with(now)}
+    folder.write_json(folder.environment, environment)
 
 
 def _progress() -> AbstractContextManager[Progress]:
-    """Return the user's progress bars; of several processes the first one draws them."""
+    """Return the progress bars; of several processes only the first one draws them."""
     return console.progress() if is_first() else nullcontext(no_progress)

@@ -4,75 +4,170 @@ from __future__ import annotations
 
 import itertools
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from mlcore.errors import ConfigError
+from mlcore.options import (
+    Command,
+    RawOption,
+    RunConfig,
+    applicable,
+    command_line_option,
+    resolve_run,
+)
+from mlcore.registry.discovery import Registry
 
 T = TypeVar("T")
 
+_NOT_VARIED = {
+    "loss": "use --losses to choose losses",
+    "influence": "use --losses LOSS+INFLUENCE",
+    "miner": "each loss uses its default miner",
+    "seed": "use --seeds",
+}
+
 
 class Variation(NamedTuple):
-    """Options that take the same value, and the values they take in turn."""
+    """Options that take the same value, and their values, one for each row."""
 
     options: tuple[str, ...]
     values: tuple[str, ...]
 
     @property
     def label(self) -> str:
-        """What a row is named by: the last word of the first option."""
+        """The name in a row's name: the last part of the first option."""
         return self.options[0].rpartition(".")[2]
 
 
-class Row(NamedTuple):
+class Setting(NamedTuple):
+    """A variation with one of its values."""
+
+    variation: Variation
+    value: str
+
+    @property
+    def options(self) -> tuple[RawOption, ...]:
+        """The options, set to the value."""
+        keys = self.variation.options
+        return tuple(command_line_option(f"--{key}", self.value) for key in keys)
+
+
+@dataclass(frozen=True)
+class Row:
     """A row of the table.
 
     Attributes:
-        name: As the table has it.
-        words: Words of a command line that make it.
+        loss: "LOSS" or "LOSS+INFLUENCE".
+        settings: What varies.
     """
 
-    name: str
-    words: tuple[str, ...]
+    loss: str
+    settings: tuple[Setting, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As the table shows it."""
+        labels = [f"{s.variation.label}={s.value}" for s in self.settings]
+        return " ".join([self.loss, *labels])
 
     @property
     def folder(self) -> str:
-        """What its runs are named by on disk."""
-        return self.name.replace(" ", ",").replace("/", "-")
+        """The name of its runs on disk, without the seed."""
+        return run_name(self.name)
+
+    @property
+    def options(self) -> list[RawOption]:
+        """The options that make it."""
+        loss, _, influence = self.loss.partition("+")
+        chosen = [command_line_option("--loss", loss)]
+        if influence:
+            chosen.append(command_line_option("--influence", influence))
+        return [*chosen, *(option for s in self.settings for option in s.options)]
+
+    def without(self, options: Collection[RawOption]) -> Row:
+        """Return the row without the settings whose options are all among these."""
+        kept = [s for s in self.settings if any(o not in options for o in s.options)]
+        return Row(self.loss, tuple(kept))
+
+
+class PartialOption(NamedTuple):
+    """An option that some losses of a comparison do not have.
+
+    Attributes:
+        option: As the user gave it: "--influence.cutoff_m 3".
+        rows: Names of the rows it holds for.
+    """
+
+    option: str
+    rows: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.option} holds for {', '.join(self.rows)}"
+
+
+def configure(
+    losses: Sequence[str],
+    variations: Sequence[Variation],
+    given: Sequence[RawOption],
+    registry: Registry,
+    command: Command,
+) -> tuple[dict[Row, RunConfig], list[PartialOption]]:
+    """Return the configuration of each row, and the options that hold for some rows only.
+
+    A loss without an option that varies has one row.
+
+    Raises:
+        ConfigError: An option is wrong, or none of the losses has it.
+    """
+    configs: dict[Row, RunConfig] = {}
+    rows: list[list[str]] = [[] for _ in given]
+    for full in rows_of(losses, variations):
+        kept, left_out = applicable([*given, *full.options], registry)
+        row = full.without(left_out)
+        if row in configs:
+            continue
+        configs[row] = resolve_run(kept, registry, command=command)
+        for names_of_rows, item in zip(rows, given, strict=True):
+            if item in kept:
+                names_of_rows.append(row.name)
+    for names_of_rows, item in zip(rows, given, strict=True):
+        if not names_of_rows:  # reading it with a loss says what is wrong
+            resolve_run([*given, *next(iter(configs)).options], registry, command=command)
+            raise ConfigError(f"{item.label} does not apply to any of the losses")
+    for one in variations:
+        if not any(setting.variation == one for row in configs for setting in row.settings):
+            row = rows_of(losses, [one])[0]
+            resolve_run([*given, *row.options], registry, command=command)
+            raise ConfigError(f"--vary {one.options[0]}: none of the losses has this option")
+    return configs, [
+        PartialOption(f"{item.label} {item.value}", tuple(names_of_rows))
+        for names_of_rows, item in zip(rows, given, strict=True)
+        if len(names_of_rows) < len(configs) and not item.chooses
+    ]
+
+
+def run_name(row_name: str) -> str:
+    """Return the name on disk of the runs of a row."""
+    return row_name.replace(" ", ",").replace("/", "-")
 
 
 def rows_of(losses: Sequence[str], variations: Sequence[Variation]) -> list[Row]:
     """Return a row for each loss and each combination of the variations' values.
 
     Raises:
-        ConfigError: Two variations would be named alike.
+        ConfigError: Two variations have the same label.
     """
     labels = [variation.label for variation in variations]
     if len(set(labels)) < len(labels):
-        raise ConfigError(f"--vary has two options called {max(labels, key=labels.count)!r}")
-    values = [variation.values for variation in variations]
-    rows = []
-    for loss, combination in itertools.product(losses, list(itertools.product(*values))):
-        settings = zip(variations, combination, strict=True)
-        names = [
-            loss,
-            *(f"{label}={value}" for label, value in zip(labels, combination, strict=True)),
-        ]
-        rows.append(Row(" ".join(names), (*_loss(loss), *_words(settings))))
-    return rows
-
-
-def _loss(name: str) -> Iterator[str]:
-    loss, _, influence = name.partition("+")
-    yield from ("--loss", loss)
-    if influence:
-        yield from ("--influence", influence)
-
-
-def _words(settings: Iterator[tuple[Variation, str]]) -> Iterator[str]:
-    for variation, value in settings:
-        for option in variation.options:
-            yield from (f"--{option}", value)
+        raise ConfigError(f"--vary names two options called {max(labels, key=labels.count)!r}")
+    settings = [[Setting(one, value) for value in one.values] for one in variations]
+    return [
+        Row(loss, combination)
+        for loss in losses
+        for combination in itertools.product(*settings)
+    ]
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -94,19 +189,20 @@ def variation(text: str) -> Variation:
     """Read "OPTION,...=VALUE,..."."""
     options, has_values, values = text.partition("=")
     if not has_values:
-        raise ArgumentTypeError(f"{text!r} is not OPTION,...=VALUE,...")
+        raise ArgumentTypeError(f"expected OPTION,...=VALUE,..., got {text!r}")
     keys = tuple(option.removeprefix("--") for option in _distinct(options, str))
     for key in keys:
-        if key in ("loss", "influence", "seed", "miner") or key.startswith("evaluation."):
-            raise ArgumentTypeError(f"{key!r} cannot vary; losses are told by --losses")
+        if key in _NOT_VARIED or key.startswith("evaluation."):
+            reason = _NOT_VARIED.get(key, "evaluation options must be the same for all rows")
+            raise ArgumentTypeError(f"{key!r} cannot be varied: {reason}")
     return Variation(keys, _distinct(values, str))
 
 
 def settings(text: str) -> dict[str, int | str]:
-    """Read "KEY=VALUE,...", with whole numbers as numbers."""
+    """Read "KEY=VALUE,...", with integers as numbers."""
     pairs = [word.partition("=") for word in text.split(",")]
     if not all(key and equals for key, equals, _ in pairs):
-        raise ArgumentTypeError(f"{text!r} is not KEY=VALUE,...")
+        raise ArgumentTypeError(f"expected KEY=VALUE,..., got {text!r}")
     return {key: int(value) if value.isdigit() else value for key, _, value in pairs}
 
 
@@ -114,7 +210,8 @@ def _distinct(text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
     try:
         values = [kind(word) for word in text.split(",")]
     except ValueError as error:
-        raise ArgumentTypeError(f"{text!r} is no comma-separated list: {error}") from error
+        message = f"expected values separated by commas, got {text!r}: {error}"
+        raise ArgumentTypeError(message) from error
     if len(set(values)) < len(values):
-        raise ArgumentTypeError(f"{text!r} has one of them twice")
+        raise ArgumentTypeError(f"{text!r} contains a value twice")
     return tuple(values)

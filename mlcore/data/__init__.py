@@ -11,62 +11,90 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlcore.data.checks import (
-        NUM_EXAMPLES,
+        MAX_EXAMPLES,
         RADII_M,
-        examine_coverage,
-        examine_images,
+        check_coverage,
+        check_files,
         file_names,
         nearest_m,
     )
+    from mlcore.data.geometry_checks import grid_step, too_fast
     from mlcore.data.image_files import ImageFiles, find_images
+    from mlcore.data.image_formats import (
+        DAMAGED_EXIF,
+        ImageWalk,
+        image_suffixes,
+        open_image,
+    )
     from mlcore.data.images import read_image
     from mlcore.data.mat_files import MatArray, fields_of, numbers_of, read_mat, texts_of
     from mlcore.data.positions import PositionIndex, heading_difference_rad, wrap_rad
-    from mlcore.data.spec_bytes import MAX_BYTES, read_bounded, what_it_is
+    from mlcore.data.soundness import FAULTS, check_opened, check_splits, require_sound
+    from mlcore.data.spec_bytes import MAX_BYTES, describe_contents, read_bounded
 
 _HOME = {
-    "MAX_BYTES": "spec_bytes",
-    "NUM_EXAMPLES": "checks",
-    "RADII_M": "checks",
+    "DAMAGED_EXIF": "image_formats",
+    "FAULTS": "soundness",
     "ImageFiles": "image_files",
+    "ImageWalk": "image_formats",
+    "MAX_BYTES": "spec_bytes",
+    "MAX_EXAMPLES": "checks",
     "MatArray": "mat_files",
     "PositionIndex": "positions",
-    "examine_coverage": "checks",
-    "examine_images": "checks",
+    "RADII_M": "checks",
+    "check_coverage": "checks",
+    "check_files": "checks",
+    "check_opened": "soundness",
+    "check_splits": "soundness",
+    "describe_contents": "spec_bytes",
     "fields_of": "mat_files",
     "file_names": "checks",
     "find_images": "image_files",
+    "grid_step": "geometry_checks",
     "heading_difference_rad": "positions",
+    "image_suffixes": "image_formats",
     "nearest_m": "checks",
     "numbers_of": "mat_files",
+    "open_image": "image_formats",
     "read_bounded": "spec_bytes",
     "read_image": "images",
     "read_mat": "mat_files",
+    "require_sound": "soundness",
     "texts_of": "mat_files",
-    "what_it_is": "spec_bytes",
+    "too_fast": "geometry_checks",
     "wrap_rad": "positions",
 }
 
 __all__ = [
+    "DAMAGED_EXIF",
+    "FAULTS",
     "MAX_BYTES",
-    "NUM_EXAMPLES",
+    "MAX_EXAMPLES",
     "RADII_M",
     "ImageFiles",
+    "ImageWalk",
     "MatArray",
     "PositionIndex",
-    "examine_coverage",
-    "examine_images",
+    "check_coverage",
+    "check_files",
+    "check_opened",
+    "check_splits",
+    "describe_contents",
     "fields_of",
     "file_names",
     "find_images",
+    "grid_step",
     "heading_difference_rad",
+    "image_suffixes",
     "nearest_m",
     "numbers_of",
+    "open_image",
     "read_bounded",
     "read_image",
     "read_mat",
+    "require_sound",
     "texts_of",
-    "what_it_is",
+    "too_fast",
     "wrap_rad",
 ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,14 @@ from mlcore.errors import DataError
 from mlcore.factories import Finding
 from mlcore.protocols import PlaceDataset
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 NUM_DECODED = 200
 """Images that are decoded, evenly spaced over all; all of them in a full check."""
-NUM_EXAMPLES = 5
+MAX_EXAMPLES = 5
+_FEW_LEVELS = 16
+"""A scene with fewer has lost what tells it from others; a foggy night has more."""
 RADII_M = (10.0, 25.0)
 """Queries should have a reference within these."""
 
@@ -33,7 +39,7 @@ def file_names(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
-def examine_images(
+def check_files(
     dataset: PlaceDataset,
     num_images: int,
     missing: NDArray[np.int64],
@@ -49,36 +55,68 @@ def examine_images(
         num_images: How many it has.
         missing: Images without a file.
         full: Whether to decode all others, not :data:`NUM_DECODED` of them.
-        absent: The message about missing ones, which says what would do.
+        absent: The message about missing ones, which says how to fix it.
         unreadable: That about those that cannot be decoded.
     """
     findings = []
     if len(missing):
-        examples = tuple(map(dataset.image_name, missing[:NUM_EXAMPLES].tolist()))
+        examples = tuple(map(dataset.image_name, missing[:MAX_EXAMPLES].tolist()))
         findings.append(Finding("fault", absent, len(missing), examples))
     there = np.setdiff1d(np.arange(num_images), missing)
-    if not len(there):
-        return findings
-    number = len(there) if full else NUM_DECODED
-    spread = np.unique(np.linspace(0, len(there) - 1, number).astype(int))
+    return findings + decode_sample(dataset, there, full=full, unreadable=unreadable)
+
+
+def decode_sample(
+    dataset: PlaceDataset, images: NDArray[np.int64], *, full: bool, unreadable: str
+) -> list[Finding]:
+    """Return the findings about images that cannot be decoded, or hold next to nothing.
+
+    Args:
+        dataset: The data set.
+        images: Indices of images that have a file.
+        full: Whether to decode all of them, not :data:`NUM_DECODED`.
+        unreadable: The message about those that cannot be decoded.
+    """
+    if not len(images):
+        return []
+    number = len(images) if full else NUM_DECODED
+    spread = np.unique(np.linspace(0, len(images) - 1, number).astype(int))
     sizes: Counter[str] = Counter()
-    faults = []
-    for index in there[spread].tolist():
+    faults, flat = [], []
+    for index in images[spread].tolist():
         try:
-            _, height, width = dataset.load_image(index).shape
+            image = dataset.load_image(index)
         except DataError as error:
             faults.append(str(error))
             continue
+        _, height, width = image.shape
         sizes[f"{width} x {height} px"] += 1
-    common = ", ".join(f"{size} ({count})" for size, count in sizes.most_common(NUM_EXAMPLES))
-    findings.append(Finding("info", f"{len(spread)} images decoded: {common or 'none'}"))
+        if _is_flat(image):
+            flat.append(dataset.image_name(index))
+    common = ", ".join(f"{size} ({count})" for size, count in sizes.most_common(MAX_EXAMPLES))
+    findings = [Finding("info", f"{len(spread)} images decoded: {common or 'none'}")]
     if faults:
-        examples = tuple(faults[:NUM_EXAMPLES])
+        examples = tuple(faults[:MAX_EXAMPLES])
         findings.append(Finding("fault", unreadable, len(faults), examples))
+    if flat:
+        message = (
+            f"images have fewer than {_FEW_LEVELS} levels of grey left at 8 bits; 16-bit and "
+            "thermal images need their range stretched first"
+        )
+        findings.append(Finding("warning", message, len(flat), tuple(flat[:MAX_EXAMPLES])))
     return findings
 
 
-def examine_coverage(
+def _is_flat(image: Tensor) -> bool:
+    """Return whether a grey image keeps hardly any structure; one level is a plain colour."""
+    import torch
+
+    levels = int((torch.bincount(image[0].flatten(), minlength=256) > 0).sum())
+    is_grey = bool((image[0] == image[1]).all() and (image[0] == image[2]).all())
+    return is_grey and 1 < levels < _FEW_LEVELS
+
+
+def check_coverage(
     name: str, references_m: NDArray[np.float64], queries_m: NDArray[np.float64]
 ) -> list[Finding]:
     """Return the findings about queries without a reference within each of ``RADII_M``.

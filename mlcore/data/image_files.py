@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from mlcore.data.images import read_image
+from mlcore.data.image_formats import ImageWalk, image_suffixes
 from mlcore.errors import DataError
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ImageFiles:
@@ -18,10 +18,12 @@ class ImageFiles:
 
     Args:
         paths: The files.
+        notes: What was left out when they were listed.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], notes: Sequence[str] = ()) -> None:
         self._paths = tuple(paths)
+        self.notes = tuple(notes)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -32,6 +34,8 @@ class ImageFiles:
         Raises:
             DataError: It is missing or cannot be decoded.
         """
+        from mlcore.data.images import read_image
+
         return read_image(self._paths[index])
 
     def image_name(self, index: int) -> str:
@@ -43,15 +47,13 @@ def find_images(folder: Path) -> ImageFiles:
     """Return all images in a folder and those below it, in the order of their paths.
 
     Raises:
-        DataError: There is no such folder, or no image in it.
+        DataError: The folder does not exist, or holds no image.
     """
     if not folder.is_dir():
         raise DataError(f"no folder of images at {folder}")
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in _SUFFIXES and path.is_file()
-    )
+    walk = ImageWalk(folder)
+    paths = sorted(folder / below / name for below, names in walk.folders for name in names)
     if not paths:
-        raise DataError(f"no image in {folder}: none ends in {', '.join(sorted(_SUFFIXES))}")
-    return ImageFiles(paths)
+        endings = ", ".join(sorted(image_suffixes()))
+        raise DataError("; ".join([f"no image in {folder} ({endings})", *walk.notes]))
+    return ImageFiles(paths, walk.notes)

@@ -11,15 +11,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
+from mlcore.data.image_formats import formats, open_image, upright
 from mlcore.errors import DataError
 
 MAX_PIXELS = 100_000_000
 """An image that declares more is refused before it is decoded."""
 
+_REMEDY = "replace it, or set training.skip_unreadable = true to leave such images out"
 _ASPECT_TOLERANCE_PX = 1.0
 
 
@@ -30,24 +32,26 @@ def read_image(path: Path) -> Tensor:
     orientation is applied.
 
     Raises:
-        DataError: There is no such file, or it is no image, truncated or too large.
+        DataError: The file is missing, not an image, truncated or too large.
     """
     try:
         with warnings.catch_warnings():
             # Our own limit is checked below; Pillow's warning would say the same twice.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 _check_size(image, path)
-                pixels = _as_rgb(ImageOps.exif_transpose(image))
+                pixels = _as_rgb(upright(image))
     except (DataError, MemoryError):
         raise
     except FileNotFoundError:
         raise DataError(f"no image at {path}") from None
     except UnidentifiedImageError as error:
-        raise DataError(f"{path} is not an image of a known format") from error
+        raise DataError(
+            f"{path} is not an image of a known format ({', '.join(formats())}); {_REMEDY}"
+        ) from error
     except Exception as error:
         # A damaged file makes Pillow's decoders raise nearly anything.
-        raise DataError(f"image {path} cannot be decoded: {error}") from error
+        raise DataError(f"image {path} cannot be decoded: {error}; {_REMEDY}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlcore.data.spec_bytes import MAX_BYTES, read_bounded, what_it_is
+from mlcore.data.spec_bytes import MAX_BYTES, describe_contents, read_bounded
 from mlcore.errors import DataError
 
 _HEADER_BYTES = 128
@@ -44,6 +44,12 @@ _CLASSES = {
 _OPAQUE = 17
 _COMPLEX = 0x0800
 _REMEDY = "download the file again"
+_MAX_DIMENSIONS = 32
+"""NumPy stops at 64; a spec has 2."""
+_MAX_FIELDS = 1000
+"""Of a struct, and variables of a file; a spec has 10."""
+_MAX_TEXTS = 500_000
+"""Twice the images of Pittsburgh, the largest spec known; a cell takes several microseconds."""
 
 
 class MatArray(NamedTuple):
@@ -75,13 +81,15 @@ class MatArray(NamedTuple):
     @property
     def what(self) -> str:
         """The class in words."""
+        if self.kind in _NUMERIC and self.flags & _COMPLEX:
+            return "complex numbers"
         return _CLASSES.get(self.kind, "numbers" if self.kind in _NUMERIC else "unknown")
 
     def refuse(self, wanted: str) -> DataError:
         """Return the error that this is not what was wanted."""
         return DataError(
-            f"{self.where}: it is {self.what} where {wanted} is due; save it from MATLAB as "
-            "such, with save -v7"
+            f"{self.where} is {self.what} but must be {wanted}; save it again "
+            "from MATLAB, with save -v7"
         )
 
 
@@ -93,7 +101,7 @@ def read_mat(path: Path) -> dict[str, MatArray]:
     """
     data = memoryview(read_bounded(path))
     big_endian = _byte_order(path, data)
-    variables = {}
+    variables: dict[str, MatArray] = {}
     at, left = _HEADER_BYTES, MAX_BYTES
     while at < len(data):
         kind, content, following = _element(data, at, big_endian, str(path))
@@ -105,7 +113,11 @@ def read_mat(path: Path) -> dict[str, MatArray]:
         else:
             at = following
         if kind != _MATRIX:
-            raise DataError(f"{path}: an element of type {kind} is no variable; {_REMEDY}")
+            raise DataError(f"{path}: an element of type {kind} is not a variable; {_REMEDY}")
+        if len(variables) == _MAX_FIELDS:
+            raise DataError(
+                f"{path} has more than {_MAX_FIELDS:,} variables; save dbStruct alone"
+            )
         array = _array(content, big_endian, str(path))
         variables[array.name] = array._replace(where=f"{path}: {array.name}")
     return variables
@@ -126,6 +138,11 @@ def fields_of(array: MatArray) -> dict[str, MatArray]:
     size = _unpack("i", width, array.big_endian)[0]
     if size <= 0 or len(text) % size:
         raise DataError(f"{array.where}: its field names are damaged; {_REMEDY}")
+    if len(text) // size > _MAX_FIELDS:
+        raise DataError(
+            f"{array.where} declares {len(text) // size:,} fields; a spec has at most "
+            f"{_MAX_FIELDS:,}; {_REMEDY}"
+        )
     raw = [bytes(text[start : start + size]) for start in range(0, len(text), size)]
     names = [name.split(b"\0")[0].decode("latin-1") for name in raw]
     contents = _matrices(array._replace(body=array.body[at:]), len(names))
@@ -203,7 +220,9 @@ def _byte_order(path: Path, data: memoryview) -> bool:
     """Return whether a v5 file is big-endian."""
     mark, version = bytes(data[126:128]), bytes(data[124:126])
     if mark not in (b"IM", b"MI") or version not in (b"\x00\x01", b"\x01\x00"):
-        raise DataError(f"{path} is no MATLAB v5 file: {what_it_is(bytes(data[:1024]))}")
+        raise DataError(
+            f"{path} is not a MATLAB v5 file: {describe_contents(bytes(data[:1024]))}"
+        )
     return mark == b"MI"
 
 
@@ -230,14 +249,21 @@ def _matrices(array: MatArray, count: int) -> Iterator[memoryview]:
     """Yield the content of ``count`` arrays that stand one after another."""
     if count > len(array.body) // 8:  # a tag alone takes 8 bytes
         raise DataError(
-            f"{array.where}: {count} entries are declared, {len(array.body)} bytes are "
-            f"there; {_REMEDY}"
+            f"{array.where}: {count} entries are declared but only {len(array.body)} bytes "
+            f"follow; {_REMEDY}"
+        )
+    if count > _MAX_TEXTS:
+        raise DataError(
+            f"{array.where}: {count:,} entries are declared; a spec has at most "
+            f"{_MAX_TEXTS:,}; {_REMEDY}"
         )
     at = 0
     for _ in range(count):
         kind, content, at = _element(array.body, at, array.big_endian, array.where)
         if kind != _MATRIX:
-            raise DataError(f"{array.where}: an element of type {kind} is no array; {_REMEDY}")
+            raise DataError(
+                f"{array.where}: an element of type {kind} is not an array; {_REMEDY}"
+            )
         yield content
 
 
@@ -254,6 +280,11 @@ def _array(data: memoryview, big_endian: bool, where: str) -> MatArray:
         kind, dimensions, at = _element(data, at, big_endian, where)
         if kind != _INT32 or len(dimensions) % 4 or len(dimensions) < 8:
             raise DataError(f"{where}: the dimensions of an array are damaged; {_REMEDY}")
+        if len(dimensions) > 4 * _MAX_DIMENSIONS:
+            raise DataError(
+                f"{where}: an array declares {len(dimensions) // 4:,} dimensions; at most "
+                f"{_MAX_DIMENSIONS} are read; {_REMEDY}"
+            )
         shape = _unpack(f"{len(dimensions) // 4}i", dimensions, big_endian)
         if min(shape) < 0:
             raise DataError(f"{where}: an array has dimensions {shape}; {_REMEDY}")
@@ -278,8 +309,8 @@ def _element(
         following = min(end + -size % 8, len(data))
     if end > len(data) or (start == at + 4 and size > 4):
         raise DataError(
-            f"{where}: an array of {size:,} bytes is declared, {len(data) - start:,} are "
-            f"there: the file is truncated or damaged; {_REMEDY}"
+            f"{where}: an array of {size:,} bytes is declared but only "
+            f"{len(data) - start:,} follow: the file is truncated or damaged; {_REMEDY}"
         )
     return kind, data[start:end], following
 

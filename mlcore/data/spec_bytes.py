@@ -1,7 +1,8 @@
-"""Spec files of data sets as bytes: read within a limit, and named if they are none."""
+"""Spec files of data sets as bytes: read within a limit, described if foreign."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mlcore.errors import DataError
@@ -21,26 +22,28 @@ _KINDS = (
 
 
 def read_bounded(path: Path) -> bytes:
-    """Return the bytes of a file that may be a spec.
+    """Return the bytes of a spec file.
 
     Raises:
         DataError: It cannot be read, or is larger than any spec.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            # No more than is there: read() sets the memory aside that it is asked for.
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(min(size, MAX_BYTES) + 1)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     if len(data) > MAX_BYTES:
         raise DataError(
-            f"{path} has more than {MAX_BYTES:,} bytes: no spec is as large; save dbStruct "
+            f"{path} has more than {MAX_BYTES:,} bytes, too many for a spec; save dbStruct "
             "alone, without images or features"
         )
     return data
 
 
-def what_it_is(head: bytes) -> str:
-    """Return what a foreign file seems to be, by its first bytes, and what would do."""
+def describe_contents(head: bytes) -> str:
+    """Describe a file of another kind by its first bytes, and say how to fix it."""
     if not head:
         return "it is empty; download it again"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()

@@ -1,8 +1,8 @@
-"""Losses side by side: what several seeds and many queries say of their differences.
+"""Compares losses over several seeds and the same queries.
 
-The mean over seeds has a 95 % interval by Student's t, which speaks of other seeds. The
-difference of two losses is paired, by seed and query, and its interval speaks of other seeds
-and other queries: both are resampled together (percentile bootstrap).
+The mean over seeds has a 95 % interval by Student's t, which covers the choice of seeds. The
+difference of two losses is paired by seed and query; its interval covers the choice of seeds
+and of queries, which are resampled together (percentile bootstrap).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore.evaluation.measures import summaries
 from mlcore.evaluation.results import Evaluation, require_same_protocol
 
-AREA_M = 25.0
 _RESAMPLES = 2000
 _BOOTSTRAP_SEED = 0
 
 
 class Interval(NamedTuple):
-    """An estimate with its 95 % interval, which is None where there is nothing to tell it."""
+    """An estimate with its 95 % interval, None where there are too few values for one."""
 
     mean: float
     low: float | None
@@ -35,10 +35,10 @@ class Entry:
     """One row of a comparison.
 
     Attributes:
-        name: Of the loss, as it was asked for, or of a baseline.
+        name: Of the loss, as given on the command line, or of a baseline.
         evaluations: By seed.
-        failures: By seed, why a run has no evaluation: it diverged.
-        learning_rate: What it was trained with; None for a baseline.
+        failures: By seed, the error of a run that diverged.
+        learning_rate: Of its training; None for a baseline.
     """
 
     name: str
@@ -46,18 +46,19 @@ class Entry:
     failures: Mapping[int, str] = field(default_factory=dict)
     learning_rate: float | None = None
 
-    def over_seeds(self, measure: Callable[[Evaluation], float]) -> Interval | None:
-        """Return mean and interval of a measure over the seeds; None without any."""
+    def over_seeds(self, measure: Callable[[Evaluation], float | None]) -> Interval | None:
+        """Return mean and interval of a measure over the seeds that have it; None without."""
         values = [measure(one) for one in self.evaluations.values()]
-        return student_interval(values) if values else None
+        known = [value for value in values if value is not None]
+        return student_interval(known) if known else None
 
 
 class Versus(NamedTuple):
-    """One entry against another, on the same queries and seeds.
+    """One entry compared with another, on the same queries and seeds.
 
     Attributes:
-        area: Difference of the area under the accuracy curve to 25 m.
-        wins: Share of queries whose first reference is nearer than the other's.
+        area: Difference of the area under the accuracy curve, to the limit that tables show.
+        wins: Share of queries whose first reference is nearer.
         losses: Share for which it is farther.
     """
 
@@ -82,7 +83,7 @@ def versus(entry: Entry, reference: Entry) -> Versus | None:
     """Compare two entries over the seeds that both have; None if they share none.
 
     Raises:
-        DataError: They were judged by different protocols.
+        DataError: They were evaluated by different protocols.
     """
     seeds = sorted(set(entry.evaluations) & set(reference.evaluations))
     if not seeds:
@@ -92,8 +93,9 @@ def versus(entry: Entry, reference: Entry) -> Versus | None:
     own, other = (
         np.stack([pair[k].distance_m for pair in pairs]) for k in (0, 1)
     )  # (seeds, queries)
+    limit_m = pairs[0][0].protocol.area_limit_m
     return Versus(
-        area=_bootstrap(_closeness(own) - _closeness(other)),
+        area=_bootstrap(_closeness(own, limit_m) - _closeness(other, limit_m)),
         wins=float(np.mean(own < other)),
         losses=float(np.mean(own > other)),
     )
@@ -116,11 +118,7 @@ def _entry_document(entry: Entry, reference: Entry) -> dict[str, Any]:
         "name": entry.name,
         "learning_rate": entry.learning_rate,
         "summaries": {
-            str(seed): {
-                "overall": one.summary(),
-                "conditions": {name: one.summary(name) for name in one.present_conditions},
-            }
-            for seed, one in sorted(entry.evaluations.items())
+            str(seed): summaries(one) for seed, one in sorted(entry.evaluations.items())
         },
         "failures": {str(seed): text for seed, text in sorted(entry.failures.items())},
         "against_reference": None
@@ -133,9 +131,9 @@ def _entry_document(entry: Entry, reference: Entry) -> dict[str, Any]:
     }
 
 
-def _closeness(distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
+def _closeness(distance_m: NDArray[np.float64], limit_m: float) -> NDArray[np.float64]:
     """Return each query's share of the area under the curve."""
-    closeness: NDArray[np.float64] = np.maximum(0.0, 1.0 - distance_m / AREA_M)
+    closeness: NDArray[np.float64] = np.maximum(0.0, 1.0 - distance_m / limit_m)
     return closeness
 
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from mlcore.errors import ConfigError, DataError
+from mlcore.evaluation.graded import GradedColumns, GradedProtocol, ndcg, order_counts
 from mlcore.evaluation.results import Evaluation, EvaluationProtocol
 from mlcore.factories import BuildContext
 from mlcore.models.catalogue import MODELS
@@ -42,17 +43,17 @@ def evaluate_model(
     """Embed the images of a split, whiten, search, and measure.
 
     Args:
-        embedder: What embeds the images; whitened only if its model allows that.
-        dataset: Where images are read from, and whose training images whitening may use.
+        embedder: The model with its input; whitening applies only if the model allows it.
+        dataset: Where images are read from, also the training images for whitening.
         split: References and queries.
-        options: How to search and judge.
-        name: What results and progress call the model.
-        split_name: What results call the split.
+        options: How to search and measure.
+        name: Name of the model in results and progress.
+        split_name: Name of the split in results.
 
     Raises:
         DataError: The split has no reference or no query, an image cannot be read, or
             whitening cannot be fitted.
-        ConfigError: A threshold, limit, spacing or number of neighbours makes no sense.
+        ConfigError: A threshold, limit, spacing or number of neighbours is out of range.
     """
     _require_images(split, split_name)
     _require_usable(options)
@@ -90,40 +91,50 @@ def evaluate_split(
     """Search and measure, given the embeddings of every row of a split.
 
     Args:
-        reference_embeddings: ``(N, D)``, one a row of ``split.references``; these are
-            searched as they are, ``options.spacing_m`` is only recorded.
-        query_embeddings: ``(Q, D)``, one a row of ``split.queries``.
+        reference_embeddings: ``(N, D)``, one per row of ``split.references``; all are
+            searched, ``options.spacing_m`` is only recorded.
+        query_embeddings: ``(Q, D)``, one per row of ``split.queries``.
         split: Positions and conditions.
-        options: How to judge.
-        name: What results call the model.
-        split_name: What results call the split.
+        options: How to measure.
+        name: Name of the model in results.
+        split_name: Name of the split in results.
         data_fingerprint: The data set's.
-        whitening: What the embeddings were whitened on: "train", "references" or "none".
-        whitening_images: Images that whitening was fitted on.
-        skipped: Names of images that were left out.
+        whitening: The images it was fitted on: "train", "references" or "none".
+        whitening_images: How many these are.
+        skipped: Names of images that could not be read.
 
     Raises:
         DataError: The split has no reference or no query.
-        ConfigError: A threshold, limit or number of neighbours makes no sense.
+        ConfigError: A threshold, limit or number of neighbours is out of range.
     """
     _require_images(split, split_name)
     _require_usable(options)
     references, queries = split.references, split.queries
-    found = search(reference_embeddings, query_embeddings, max(options.recall_at))
+    num_retrieved = max([*options.recall_at, *options.ndcg_at])
+    found = search(reference_embeddings, query_embeddings, num_retrieved)
     distance_m = _distance_m(references.positions_m[found.row], queries.positions_m[:, None])
+    nearest_m = _nearest_m(references, queries, distance_m.shape[1])
+    graded = _graded_protocol(options)
+    protocol = EvaluationProtocol(
+        data_fingerprint=data_fingerprint,
+        split=split_name,
+        num_references=len(references),
+        num_queries=len(queries),
+        spacing_m=options.spacing_m,
+        thresholds_m=tuple(options.thresholds_m),
+        auc_limits_m=tuple(options.auc_limits_m),
+        recall_at=tuple(options.recall_at),
+        recall_radius_m=options.recall_radius_m,
+        graded=graded,
+    )
+    positions_m = references.positions_m, queries.positions_m
+    order = order_counts(
+        reference_embeddings, query_embeddings, *positions_m, graded.order_limits_m
+    )
+    in_radius = distance_m[:, : max(options.recall_at)] <= options.recall_radius_m
     return Evaluation(
         model=name,
-        protocol=EvaluationProtocol(
-            data_fingerprint=data_fingerprint,
-            split=split_name,
-            num_references=len(references),
-            num_queries=len(queries),
-            spacing_m=options.spacing_m,
-            thresholds_m=tuple(options.thresholds_m),
-            auc_limits_m=tuple(options.auc_limits_m),
-            recall_at=tuple(options.recall_at),
-            recall_radius_m=options.recall_radius_m,
-        ),
+        protocol=protocol,
         whitening=whitening,
         whitening_images=whitening_images,
         dimensions=reference_embeddings.shape[1],
@@ -133,9 +144,23 @@ def evaluate_split(
         reference_index=references.index[found.row[:, 0]],
         distance_m=distance_m[:, 0],
         embedding_distance=found.distance[:, 0],
-        nearest_m=_nearest_m(references, queries),
-        first_hit_rank=_first_true(distance_m <= options.recall_radius_m),
+        nearest_m=nearest_m[:, 0],
+        first_hit_rank=_first_true(in_radius),
         skipped=skipped,
+        graded=GradedColumns(
+            order_right=order.right,
+            order_pairs=order.pairs,
+            ndcg=ndcg(distance_m, nearest_m, graded),
+        ),
+    )
+
+
+def _graded_protocol(options: EvaluationOptions) -> GradedProtocol:
+    return GradedProtocol(
+        order_limits_m=tuple(options.order_limits_m),
+        ndcg_at=tuple(options.ndcg_at),
+        gain_cutoff_m=options.gain_cutoff_m,
+        gain_steepness_per_m=options.gain_steepness_per_m,
     )
 
 
@@ -148,30 +173,36 @@ def _require_images(split: Split, name: str) -> None:
 def _require_usable(options: EvaluationOptions) -> None:
     if not options.recall_at or min(options.recall_at) < 1:
         raise ConfigError(
-            f"--evaluation.recall_at must name numbers from 1, got {options.recall_at}"
+            f"--evaluation.recall_at must be numbers of at least 1, got {options.recall_at}"
         )
-    for name in ("thresholds_m", "auc_limits_m"):
+    if any(number < 1 for number in options.ndcg_at):
+        raise ConfigError(
+            f"--evaluation.ndcg_at must be numbers of at least 1, got {options.ndcg_at}"
+        )
+    for name in ("thresholds_m", "auc_limits_m", "order_limits_m"):
         if any(value <= 0 for value in getattr(options, name)):
             raise ConfigError(
                 f"--evaluation.{name} must be positive, got {getattr(options, name)}"
             )
 
 
-def _distance_m(
-    positions_m: NDArray[np.float64], others_m: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    distance_m: NDArray[np.float64] = np.linalg.norm(positions_m - others_m, axis=-1)
+def _distance_m(from_m: NDArray[np.float64], to_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    distance_m: NDArray[np.float64] = np.linalg.norm(from_m - to_m, axis=-1)
     return distance_m
 
 
-def _nearest_m(references: PlaceTable, queries: PlaceTable) -> NDArray[np.float64]:
+def _nearest_m(
+    references: PlaceTable, queries: PlaceTable, num_nearest: int
+) -> NDArray[np.float64]:
+    """Return the distances ``(Q, num_nearest)`` of the nearest references, ascending."""
     from scipy.spatial import KDTree
 
     centre = references.positions_m.mean(axis=0)
     tree = KDTree(references.positions_m - centre)
-    _, row = tree.query(queries.positions_m - centre)
-    # Measured as the retrieved ones are, so that no result exceeds its bound by rounding.
-    return _distance_m(references.positions_m[row], queries.positions_m)
+    _, row = tree.query(queries.positions_m - centre, k=np.arange(1, num_nearest + 1))
+    # Computed like the retrieved distances, so that rounding puts no result above its bound.
+    nearest_m = _distance_m(references.positions_m[row], queries.positions_m[:, None])
+    return np.sort(nearest_m, axis=1)
 
 
 def _first_true(hits: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -185,13 +216,13 @@ PIXELS = "pixels"
 def with_baselines(
     trained: EmbeddingModel, untrained: EmbeddingModel
 ) -> dict[str, EmbeddingModel]:
-    """Return the rows of a run's table, by name: untrained, pixels, trained."""
+    """Return the models of a run's table, by name: untrained, pixels, trained."""
     factory = next(factory for factory in MODELS if factory.name == PIXELS)
     pixels: EmbeddingModel = factory.build(factory.config(), BuildContext())
     return {"untrained": untrained, PIXELS: pixels, "trained": trained}
 
 
-def judge(
+def evaluate_models(
     models: Mapping[str, EmbeddingModel],
     dataset: PlaceDataset,
     config: RunConfig,
@@ -199,7 +230,7 @@ def judge(
     split: Literal["test", "validation"] = "test",
     progress: Progress = no_progress,
 ) -> list[Evaluation]:
-    """Evaluate each model on a split by the configuration's protocol.
+    """Evaluate each model on a split with the options of a configuration.
 
     Raises:
         DataError: The split has no queries, or an image cannot be read.
@@ -220,7 +251,7 @@ def judge(
 def embedder_of(
     model: EmbeddingModel, config: RunConfig, progress: Progress = no_progress
 ) -> Embedder:
-    """Return the model as what embeds images, the way a configuration has it."""
+    """Return an embedder of the model with the options of a configuration."""
     options = config.training
     return Embedder(
         model=model,
@@ -234,6 +265,6 @@ def embedder_of(
 
 
 def device_of(accelerator: str) -> torch.device:
-    """Return the device that Lightning's accelerator name stands for."""
+    """Return the device of a Lightning accelerator name."""
     on_gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if on_gpu else "cpu")

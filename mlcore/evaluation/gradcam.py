@@ -1,4 +1,4 @@
-"""Grad-CAM of a match: what in two images makes their embeddings alike.
+"""Grad-CAM of a match: which parts of two images make their embeddings similar.
 
 The supplement, figures 7 to 11: the gradient of the *negative squared embedding distance*
 between a query and its first retrieved reference, flowing into the last convolutional layer,
@@ -29,11 +29,11 @@ _PAIRS_AT_ONCE = 8
 
 
 class Explanation(NamedTuple):
-    """Where each of a pair looks like the other.
+    """Grad-CAM maps of pairs of images.
 
     Attributes:
-        query: ``(P, h, w)`` float32, not negative: how much a place of the query adds to
-            the likeness.
+        query: ``(P, h, w)`` float32, not negative: how much each location of the query
+            contributes to the similarity.
         reference: ``(P, h, w)`` float32, likewise.
         embedding_distance: ``(P,)`` float32, Euclidean, between the embeddings.
     """
@@ -64,7 +64,7 @@ def explain_matches(model: nn.Module, queries: Tensor, references: Tensor) -> Ex
     num_pairs = len(queries)
     distances: list[Tensor] = []
 
-    def likeness(images: Tensor) -> Tensor:
+    def similarity(images: Tensor) -> Tensor:
         embeddings: Tensor = model(images)
         squared: Tensor = (embeddings[:num_pairs] - embeddings[num_pairs:]).square().sum(1)
         distances.append(squared.detach().sqrt())
@@ -72,7 +72,7 @@ def explain_matches(model: nn.Module, queries: Tensor, references: Tensor) -> Ex
 
     layer = last_convolution(model)
     with torch.enable_grad():
-        maps = LayerGradCam(likeness, layer).attribute(images, relu_attributions=True)
+        maps = LayerGradCam(similarity, layer).attribute(images, relu_attributions=True)
     assert isinstance(maps, Tensor)
     both = maps.detach()[:, 0].float().cpu().numpy()
     return Explanation(both[:num_pairs], both[num_pairs:], distances[0].float().cpu().numpy())
@@ -90,15 +90,14 @@ def last_convolution(model: nn.Module) -> nn.Module:
     found = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
     if not found:
         raise DataError(
-            f"{type(model).__name__} has no convolutional layer, so there is nothing that "
-            "Grad-CAM could explain"
+            f"Grad-CAM needs a convolutional layer, and {type(model).__name__} has none"
         )
     return found[-1]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainedMatch:
-    """A query beside its first reference, and why it was retrieved.
+class GradCamMatch:
+    """A query, its first retrieved reference, and their Grad-CAM maps.
 
     Attributes:
         query: Image index of the query in the data set.
@@ -124,24 +123,24 @@ def explain_results(
     rows: Sequence[int],
     *,
     name: str = "model",
-) -> list[ExplainedMatch]:
+) -> list[GradCamMatch]:
     """Explain the first match of some queries.
 
     Memory beyond the result: a few pairs of images and their activations.
 
     Args:
-        embedder: The model, and how images are brought to it.
+        embedder: The model with its input.
         dataset: Where images are read from.
-        results: What the model retrieved.
+        results: Of the model.
         rows: Which queries of ``results``, in the order wanted.
-        name: What progress calls the model.
+        name: Name of the model in progress.
 
     Raises:
         DataError: The model has no convolutional layer, or an image cannot be read.
     """
-    found: list[ExplainedMatch] = []
+    found: list[GradCamMatch] = []
     model = embedder.model.to(embedder.device).eval()
-    last_convolution(model)  # said before images are read
+    last_convolution(model)  # fails before images are read
     for start in range(0, len(rows), _PAIRS_AT_ONCE):
         part = np.asarray(rows[start : start + _PAIRS_AT_ONCE])
         queries = results.query_index[part].tolist()
@@ -156,7 +155,7 @@ def explain_results(
             ),
         )
         found += [
-            ExplainedMatch(
+            GradCamMatch(
                 query=queries[place],
                 reference=references[place],
                 query_map=explained.query[place],
@@ -171,9 +170,9 @@ def explain_results(
 
 
 def worst_and_best(results: Evaluation, num_worst: int, num_best: int) -> list[int]:
-    """Return rows of queries: the farthest first, then the nearest.
+    """Return rows of queries: the farthest matches first, then the nearest.
 
-    Of equally near ones those whose embeddings are nearer come first. No row comes twice.
+    Ties are ordered by embedding distance. No row appears twice.
     """
     order = np.lexsort((results.embedding_distance, results.distance_m))
     num_worst = min(num_worst, len(order))

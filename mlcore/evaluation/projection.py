@@ -1,4 +1,4 @@
-"""Embeddings in the plane: t-SNE, and PCA where there are too few for it.
+"""Embeddings in two dimensions: t-SNE, or PCA where there are too few.
 
 Shapes: ``N`` embeddings of ``D`` dimensions.
 """
@@ -24,10 +24,10 @@ _ITERATIONS_BETWEEN_REPORTS = 50
 
 
 class Projection(NamedTuple):
-    """Where embeddings lie in the plane.
+    """Embeddings in two dimensions.
 
     Attributes:
-        points: ``(N, 2)`` float64; without unit, for only nearness means anything.
+        points: ``(N, 2)`` float64, without a unit.
         method: "t-SNE" or "PCA".
     """
 
@@ -43,19 +43,19 @@ def project(
     progress: Progress = no_progress,
     name: str = "t-SNE",
 ) -> Projection:
-    """Place embeddings ``(N, D)`` in the plane.
+    """Project embeddings ``(N, D)`` to two dimensions.
 
     t-SNE (van der Maaten and Hinton, JMLR 2008; openTSNE) sees the first 50 principal
     components, exact neighbours at a perplexity of 30 or ``(N - 1) / 3``, and starts from
     the first two components, so that the same embeddings give the same picture.
 
     Args:
-        embeddings: As the network gives them, not whitened: whitening would make noise
-            weigh as much as what tells places apart.
+        embeddings: Of the network, not whitened: whitening scales noise up to the size of
+            the signal.
         method: "auto" takes t-SNE from 100 embeddings on and PCA below.
         seed: Of t-SNE.
-        progress: Told the number of iterations done.
-        name: What progress calls the work.
+        progress: Called with the number of iterations done.
+        name: Name of the work in progress.
 
     Raises:
         DataError: There are too few embeddings for the method, or all are the same.
@@ -68,14 +68,14 @@ def project(
         method = "tsne" if num_points >= _FEWEST_FOR_AUTO else "pca"
     if method == "tsne" and num_points < FEWEST_FOR_TSNE:
         raise DataError(
-            f"{num_points} points are too few for t-SNE, which needs {FEWEST_FOR_TSNE}; "
-            "--method pca takes any number from 2"
+            f"t-SNE needs at least {FEWEST_FOR_TSNE} embeddings, got {num_points}; "
+            "use --method pca"
         )
     if num_points < 2:
-        raise DataError(f"{num_points} embeddings cannot be laid out in the plane; 2 can")
+        raise DataError(f"a projection needs at least 2 embeddings, got {num_points}")
     if (embeddings == embeddings[0]).all():
         raise DataError(
-            f"all {num_points} embeddings are the same: the network has collapsed, and there "
+            f"all {num_points} embeddings are identical: the network has collapsed, so there "
             "is nothing to draw"
         )
     components = _components(embeddings, seed)
@@ -109,7 +109,7 @@ def _tsne(
     perplexity = min(_PERPLEXITY, (num_points - 1) / 3)
     narrow = np.ascontiguousarray(components, dtype=np.float32)
     squared, neighbours = faiss.knn(narrow, narrow, min(num_points, int(3 * perplexity) + 1))
-    # Each is its own nearest, but for duplicates; which of those is left out is all one.
+    # Each is its own nearest neighbour; among duplicates it does not matter which is dropped.
     nearest = PrecomputedNeighbors(neighbours[:, 1:], np.sqrt(np.maximum(squared[:, 1:], 0)))
     weights = affinity.PerplexityBasedNN(knn_index=nearest, perplexity=perplexity)
     done = 0

@@ -2,13 +2,15 @@
 
 Measures are always computed from the per-query columns, so that a summary cannot get out of
 step with them. All distances are in metres unless called embedding distances.
+:mod:`mlcore.evaluation.measures` lists which measures tables show,
+:mod:`mlcore.evaluation.documents` writes results to files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
@@ -16,27 +18,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.errors import DataError
+from mlcore.evaluation.graded import GradedColumns, GradedProtocol
 
 CURVE_LIMIT_M = 25.0
+"""Largest threshold of the metres curve, and the limit of the area that tables show."""
 CURVE_POINTS = 50
 OVERALL = "all queries"
-_FORMAT = 1
+_SAME_DISTANCE_M = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationProtocol:
-    """What must agree for two results to be comparable.
+    """The conditions of a measurement; results are comparable if these agree.
 
     Attributes:
         data_fingerprint: The data set's.
         split: "test" or "validation".
         num_references: References searched, after spacing.
-        num_queries: Queries looked for.
+        num_queries: Queries evaluated.
         spacing_m: Least distance between consecutive references; 0 for all.
         thresholds_m: Thresholds of top-1 accuracy.
         auc_limits_m: Limits of the area under the accuracy curve.
         recall_at: Numbers N of Recall@N.
-        recall_radius_m: A reference within this distance, inclusive, counts for Recall@N.
+        recall_radius_m: A reference within this distance, inclusive, counts for Recall@N and
+            for precision.
+        graded: Of the graded measures; None for results of versions without them.
     """
 
     data_fingerprint: str
@@ -48,11 +54,21 @@ class EvaluationProtocol:
     auc_limits_m: tuple[float, ...]
     recall_at: tuple[int, ...]
     recall_radius_m: float
+    graded: GradedProtocol | None = None
+
+    @property
+    def area_limit_m(self) -> float:
+        """The limit of the area that tables show: 25 m, or the largest if that is not one."""
+        limits_m = self.auc_limits_m or (CURVE_LIMIT_M,)
+        return CURVE_LIMIT_M if CURVE_LIMIT_M in limits_m else max(limits_m)
 
     @property
     def digest(self) -> str:
         """Short hash over all fields; equal protocols have equal digests."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        content = asdict(self)
+        if self.graded is None:  # as it was before there were graded measures
+            del content["graded"]
+        text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -70,15 +86,29 @@ class Curve(NamedTuple):
     upper_bound: NDArray[np.float64]
 
 
+class PrecisionRecall(NamedTuple):
+    """Precision and recall at each distinct embedding distance, each ``(T,)`` float64.
+
+    Attributes:
+        threshold: Ascending embedding distances.
+        precision: Share of the answers that are correct.
+        recall: Share of the answerable queries that are answered correctly.
+    """
+
+    threshold: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What one model found for ``Q`` queries.
+    """What one model retrieved for ``Q`` queries.
 
     Attributes:
         model: Name of the model, such as "trained", "untrained" or "pixels".
-        protocol: How it was judged.
-        whitening: What whitening was fitted on: "train", "references" or "none".
-        whitening_images: Images it was fitted on.
+        protocol: How it was evaluated.
+        whitening: The images it was fitted on: "train", "references" or "none".
+        whitening_images: How many these are.
         dimensions: Embedding dimensions that were searched.
         conditions: Names of the conditions.
         condition: ``(Q,)`` int64 codes into ``conditions``.
@@ -89,7 +119,8 @@ class Evaluation:
         nearest_m: ``(Q,)`` float64, geometric distance to the nearest reference.
         first_hit_rank: ``(Q,)`` int64, rank from 0 of the first retrieved reference within
             the recall radius; -1 if none is among the retrieved.
-        skipped: Names of images that could not be read and were left out.
+        skipped: Names of images that could not be read.
+        graded: Of the graded measures; None for results of versions without them.
     """
 
     model: str
@@ -106,6 +137,7 @@ class Evaluation:
     nearest_m: NDArray[np.float64]
     first_hit_rank: NDArray[np.int64]
     skipped: tuple[str, ...] = ()
+    graded: GradedColumns | None = None
 
     @property
     def present_conditions(self) -> tuple[str, ...]:
@@ -128,7 +160,7 @@ class Evaluation:
 
         Args:
             threshold_m: The threshold.
-            condition: Judge the queries of this condition only; None takes all.
+            condition: Only the queries of this condition; None for all.
         """
         return float(np.mean(self._rows(self.distance_m, condition) < threshold_m))
 
@@ -160,6 +192,83 @@ class Evaluation:
         rank = self._rows(self.first_hit_rank, condition)
         return float(np.mean((rank >= 0) & (rank < num_retrieved)))
 
+    def nearest_first(self, condition: str | None = None) -> float:
+        """Return the share of queries whose first retrieved reference is the nearest one.
+
+        References within 1e-6 m of the nearest count as nearest too.
+        """
+        excess_m = self.distance_m - self.nearest_m
+        return float(np.mean(self._rows(excess_m, condition) <= _SAME_DISTANCE_M))
+
+    def median_error(self, condition: str | None = None) -> float:
+        """Return the median distance (metres) to the first retrieved reference."""
+        return float(np.median(self._rows(self.distance_m, condition)))
+
+    def median_error_bound(self, condition: str | None = None) -> float:
+        """Return the median distance (metres) to the nearest reference."""
+        return float(np.median(self._rows(self.nearest_m, condition)))
+
+    def order_accuracy(self, limit_m: float, condition: str | None = None) -> float | None:
+        """Return the share of pairs of references that embeddings order rightly.
+
+        Pairs within ``limit_m`` of a query, pooled over all queries; see
+        :func:`mlcore.evaluation.graded.order_counts`. None without any pair.
+        """
+        if self.graded is None or self.protocol.graded is None:
+            return None
+        place = self.protocol.graded.order_limits_m.index(limit_m)
+        num_pairs = int(self._rows(self.graded.order_pairs[:, place], condition).sum())
+        right = float(self._rows(self.graded.order_right[:, place], condition).sum())
+        return right / num_pairs if num_pairs else None
+
+    def ndcg(self, num_retrieved: int, condition: str | None = None) -> float | None:
+        """Return the mean NDCG@k over the queries that have a reference with a gain.
+
+        See :func:`mlcore.evaluation.graded.ndcg`. None without any such query.
+        """
+        if self.graded is None or self.protocol.graded is None:
+            return None
+        place = self.protocol.graded.ndcg_at.index(num_retrieved)
+        values = self._rows(self.graded.ndcg[:, place], condition)
+        known = values[~np.isnan(values)]
+        return float(known.mean()) if len(known) else None
+
+    def ndcg_left_out(self, num_retrieved: int, condition: str | None = None) -> int | None:
+        """Return the number of queries that :meth:`ndcg` leaves out."""
+        if self.graded is None or self.protocol.graded is None:
+            return None
+        place = self.protocol.graded.ndcg_at.index(num_retrieved)
+        return int(np.isnan(self._rows(self.graded.ndcg[:, place], condition)).sum())
+
+    def precision_recall(self, condition: str | None = None) -> PrecisionRecall:
+        """Return precision and recall over a threshold on the embedding distance.
+
+        A query is answered if its first retrieved reference is not beyond the threshold, and
+        the answer is correct within ``recall_radius_m`` (inclusive). Precision is the share
+        of answers that are correct; a query without any reference in the radius counts
+        against it. Recall is the share of correctly answered queries among those that have
+        such a reference. Queries of equal embedding distance are answered together.
+        """
+        distance = self._rows(self.embedding_distance, condition)
+        radius_m = self.protocol.recall_radius_m
+        is_correct = self._rows(self.distance_m, condition) <= radius_m
+        num_possible = int((self._rows(self.nearest_m, condition) <= radius_m).sum())
+        order = np.argsort(distance, kind="stable")
+        distance, num_correct = distance[order], np.cumsum(is_correct[order])
+        ends = np.flatnonzero(np.append(np.diff(distance) > 0, True))
+        recall = num_correct[ends] / max(num_possible, 1)
+        return PrecisionRecall(distance[ends], num_correct[ends] / (ends + 1), recall)
+
+    def average_precision(self, condition: str | None = None) -> float:
+        """Return the area under precision over recall, ``sum_n (R_n - R_{n-1}) P_n``."""
+        curve = self.precision_recall(condition)
+        return float(np.sum(np.diff(curve.recall, prepend=0.0) * curve.precision))
+
+    def recall_at_full_precision(self, condition: str | None = None) -> float:
+        """Return the largest recall at a precision of 100 %, 0 if there is none."""
+        curve = self.precision_recall(condition)
+        return float(curve.recall[curve.precision == 1].max(initial=0.0))
+
     def curve(
         self, condition: str | None = None, limits_m: tuple[float, float] = (0.0, CURVE_LIMIT_M)
     ) -> Curve:
@@ -171,54 +280,6 @@ class Evaluation:
             _share_below(self._rows(self.nearest_m, condition), thresholds),
         )
 
-    def summary(self, condition: str | None = None) -> dict[str, Any]:
-        """Return every measure of the protocol, for JSON."""
-        protocol = self.protocol
-        return {
-            "num_queries": self.num_queries(condition),
-            "accuracy": {f"{d:g}": self.accuracy(d, condition) for d in protocol.thresholds_m},
-            "upper_bound": {
-                f"{d:g}": self.upper_bound(d, condition) for d in protocol.thresholds_m
-            },
-            "area": {f"{d:g}": self.area(d, condition) for d in protocol.auc_limits_m},
-            "recall": {str(n): self.recall(n, condition) for n in protocol.recall_at},
-        }
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all fields and the summaries as what ``json`` can write."""
-        content: dict[str, Any] = {"protocol_digest": self.protocol.digest}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            content[field.name] = value.tolist() if isinstance(value, np.ndarray) else value
-        content["protocol"] = asdict(self.protocol)
-        content["summary"] = {
-            "overall": self.summary(),
-            "conditions": {name: self.summary(name) for name in self.present_conditions},
-        }
-        return content
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Evaluation:
-        """Read what :meth:`to_json` returned.
-
-        Raises:
-            DataError: A field is missing or of another kind.
-        """
-        try:
-            values = {field.name: content[field.name] for field in fields(cls)}
-            protocol = {name: _tuple(value) for name, value in values.pop("protocol").items()}
-            columns: dict[str, Any] = {
-                name: np.array(values.pop(name), dtype=np.float64 if real else np.int64)
-                for name, real in _COLUMNS.items()
-            }
-            plain = {name: _tuple(value) for name, value in values.items()}
-            return cls(protocol=EvaluationProtocol(**protocol), **columns, **plain)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(
-                f"this is not an evaluation of format {_FORMAT}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-
     def _rows(self, column: NDArray[Any], condition: str | None) -> NDArray[Any]:
         if condition is None:
             return column
@@ -226,50 +287,21 @@ class Evaluation:
         return rows
 
 
-_COLUMNS = {
-    "condition": False,
-    "query_index": False,
-    "reference_index": False,
-    "distance_m": True,
-    "embedding_distance": True,
-    "nearest_m": True,
-    "first_hit_rank": False,
-}
-
-
-def to_document(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Return the content of ``evaluation.json``."""
-    return {"format": _FORMAT, "evaluations": [one.to_json() for one in evaluations]}
-
-
-def from_document(content: Any) -> list[Evaluation]:
-    """Read the content of ``evaluation.json``.
-
-    Raises:
-        DataError: It is of another format, or no such document at all.
-    """
-    if not isinstance(content, Mapping) or content.get("format") != _FORMAT:
-        found = content.get("format") if isinstance(content, Mapping) else None
-        raise DataError(f"an evaluation of format {_FORMAT} is expected, found {found!r}")
-    evaluations = content.get("evaluations")
-    if not isinstance(evaluations, list) or not evaluations:
-        raise DataError(f"an evaluation of format {_FORMAT} is expected, found none in it")
-    return [Evaluation.from_json(one) for one in evaluations]
-
-
 def require_same_protocol(evaluations: Sequence[Evaluation]) -> None:
-    """Refuse to put results side by side that were not judged alike.
+    """Refuse to compare results of different protocols.
 
     Raises:
         DataError: Protocols differ; the message names the first difference.
     """
     first = evaluations[0]
     for other in evaluations[1:]:
-        for name, value in asdict(first.protocol).items():
-            if getattr(other.protocol, name) != value:
+        for field in fields(EvaluationProtocol):
+            one, another = (getattr(each.protocol, field.name) for each in (first, other))
+            # Older results have no graded measures; all others can still be compared.
+            if one != another and not (field.name == "graded" and None in (one, another)):
                 raise DataError(
                     f"results of {first.model!r} and {other.model!r} cannot be compared: "
-                    f"{name} is {value} and {getattr(other.protocol, name)}"
+                    f"{field.name} is {one} and {another}"
                 )
 
 
@@ -283,7 +315,3 @@ def _share_below(
     num_below = np.searchsorted(np.sort(distance_m), thresholds_m, side="left")
     share: NDArray[np.float64] = num_below / len(distance_m)
     return share
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

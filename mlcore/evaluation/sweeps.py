@@ -32,9 +32,9 @@ class EmbeddedSplit:
         split: The rows that could be read.
         references: ``(N, K)`` float32.
         queries: ``(Q, K)`` float32.
-        whitening: What whitening was fitted on: "train", "references" or "none".
-        whitening_images: Images it was fitted on.
-        skipped: Names of images that were left out.
+        whitening: The images it was fitted on: "train", "references" or "none".
+        whitening_images: How many these are.
+        skipped: Names of images that could not be read.
     """
 
     split: Split
@@ -61,11 +61,11 @@ def embed_split(
     """Embed a split and whiten it to ``options.dimensions``, all references kept.
 
     Args:
-        embedder: What embeds the images; whitened only if its model allows that.
-        dataset: Where images are read from, and whose training images whitening may use.
+        embedder: The model with its input; whitening applies only if the model allows it.
+        dataset: Where images are read from, also the training images for whitening.
         split: References and queries.
-        options: Of whitening; the spacing is left to :func:`sweep`.
-        name: What progress calls the model.
+        options: Of whitening; :func:`sweep` applies the spacing.
+        name: Name of the model in progress.
 
     Raises:
         DataError: There is no reference, an image cannot be read, or whitening cannot be
@@ -96,30 +96,30 @@ def sweep(
     data_fingerprint: str = "",
     progress: Progress = no_progress,
 ) -> list[Evaluation]:
-    """Judge one model at every dimension and every spacing, spacings outermost.
+    """Evaluate one model at every dimension and every spacing, spacings outermost.
 
-    A dimension larger than what whitening kept becomes that; each is judged once.
-    Embeddings that were not whitened have no order of dimensions and are judged whole.
+    A dimension larger than what whitening kept becomes that; each is evaluated once.
+    Embeddings that were not whitened have no order of dimensions and stay whole.
 
-    Memory: a copy of the references at the dimension in hand, beyond what
+    Memory: a copy of the references at one dimension, beyond what
     :func:`mlcore.retrieval.search` takes.
 
     Args:
         embedded: From :func:`embed_split`, at the largest dimension.
-        options: How to judge.
+        options: How to measure.
         dimensions: Dimensions after whitening, each 1 or more.
         spacings_m: Least distances between consecutive references; 0 keeps all.
-        name: What results call the model.
-        split_name: What results call the split.
+        name: Name of the model in results.
+        split_name: Name of the split in results.
         data_fingerprint: The data set's.
-        progress: Told the number of settings judged so far.
+        progress: Called with the number of settings evaluated so far.
 
     Raises:
         ConfigError: A dimension is less than 1 or a spacing negative.
         DataError: The split has no query.
     """
     if min(dimensions) < 1:
-        raise ConfigError(f"--dimensions must be 1 or more, got {min(dimensions)}")
+        raise ConfigError(f"--dimensions must be at least 1, got {min(dimensions)}")
     kept = sorted({min(wanted, embedded.dimensions) for wanted in dimensions})
     if embedded.whitening == "none":
         kept = [embedded.dimensions]
@@ -148,12 +148,12 @@ def sweep(
 
 
 def mean_accuracy(evaluation: Evaluation, threshold_m: float) -> float:
-    """Return top-1 accuracy as the mean over conditions, each of the same weight."""
+    """Return top-1 accuracy as the mean over conditions, equally weighted."""
     conditions = evaluation.present_conditions
     return float(np.mean([evaluation.accuracy(threshold_m, name) for name in conditions]))
 
 
 def mean_upper_bound(evaluation: Evaluation, threshold_m: float) -> float:
-    """Return the upper bound as the mean over conditions, each of the same weight."""
+    """Return the upper bound as the mean over conditions, equally weighted."""
     conditions = evaluation.present_conditions
     return float(np.mean([evaluation.upper_bound(threshold_m, name) for name in conditions]))

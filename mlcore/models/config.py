@@ -16,7 +16,7 @@ class ModelConfig:
 
     Attributes:
         input_height_px: Height of the images the model gets; None follows from the aspect
-            of the first training image and the width or longest side.
+            ratio of the typical training image and the width or longest side.
         input_width_px: Width of the images the model gets; None likewise.
         longest_side_px: Longest side of the input where neither height nor width is
             given; smaller images keep their size.
@@ -87,23 +87,23 @@ class VggConfig(ResNetConfig):
     pooling: Literal["average", "gem", "netvlad"] = "netvlad"
 
 
-def input_size(config: ModelConfig, first_image_shape: tuple[int, int]) -> tuple[int, int]:
+def input_size(config: ModelConfig, image_shape: tuple[int, int]) -> tuple[int, int]:
     """Return the height and width in pixels of the images a model gets.
 
-    One given side sets the other by the aspect of the first image; with neither given,
+    One given side sets the other by the aspect ratio of the image; with neither given,
     the image keeps its aspect, its longest side at most ``longest_side_px``.
 
     Args:
         config: Options of the model.
-        first_image_shape: Height and width in pixels of the first training image.
+        image_shape: Height and width in pixels of the typical training image.
 
     Raises:
         ConfigError: A side is shorter than 32 px.
     """
-    image_height, image_width = first_image_shape
+    image_height, image_width = image_shape
     height, width = config.input_height_px, config.input_width_px
     if height is None and width is None:
-        scale = min(1.0, config.longest_side_px / max(first_image_shape))
+        scale = min(1.0, config.longest_side_px / max(image_shape))
         height, width = round(image_height * scale), round(image_width * scale)
     elif height is None:
         height = round(image_height * (width or 0) / image_width)

@@ -8,29 +8,51 @@ components it chooses and of no others. Each is a field of a frozen dataclass (s
 
 from __future__ import annotations
 
+from mlcore.options.components import Command, applicable
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
+from mlcore.options.raw import (
+    RawOption,
+    command_line_option,
+    read_argv,
+    split_argv,
+    with_files,
+)
 from mlcore.options.run import (
-    own_help,
-    parse_own,
+    parse_options,
     parse_run,
     reopen_run,
+    resolve_run,
     run_from_text,
     run_from_toml,
     run_help,
+    run_sections,
     run_to_toml,
 )
+from mlcore.options.sections import Section, format_help
+from mlcore.options.suggestions import unknown_option
 
 __all__ = [
     "COMPONENTS",
     "ENGINE",
     "Chosen",
+    "Command",
+    "RawOption",
     "RunConfig",
-    "own_help",
-    "parse_own",
+    "Section",
+    "applicable",
+    "command_line_option",
+    "format_help",
+    "parse_options",
     "parse_run",
+    "read_argv",
     "reopen_run",
+    "resolve_run",
     "run_from_text",
     "run_from_toml",
     "run_help",
+    "run_sections",
     "run_to_toml",
+    "split_argv",
+    "unknown_option",
+    "with_files",
 ]

@@ -1,34 +1,51 @@
-"""First pass: which components are chosen, and whether they and the options fit."""
+"""Which components are chosen, and whether they suit each other and the options given."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlcore.errors import ConfigError, UnknownNameError, did_you_mean
 from mlcore.factories import Factory, LossFactory, MinerFactory
 from mlcore.options.config import COMPONENTS
-from mlcore.options.raw import Given, flag
+from mlcore.options.raw import RawOption
 from mlcore.options.sections import Section
+from mlcore.options.suggestions import unknown_option
 from mlcore.protocols import Pairs, Triplets
 from mlcore.registry.discovery import Registry
+
+
+class Command(NamedTuple):
+    """The command whose options are read, for messages.
+
+    Attributes:
+        name: As typed: "mlcore train".
+        flags: Its own flags, with their dashes.
+    """
+
+    name: str = "mlcore train"
+    flags: Sequence[str] = ()
+
+
+TRAIN = Command()
 
 DEFAULT_NAMES = {"dataset": "streets", "model": "small-cnn", "loss": "proposed"}
 
 
-def choose(given: Sequence[Given], registry: Registry) -> dict[str, Factory]:
+def choose(given: Sequence[RawOption], registry: Registry) -> dict[str, Factory]:
     """Return the chosen factory of each section; ``given`` is in rising precedence.
 
     Raises:
         ConfigError: A name does not exist or is ambiguous, a section does not apply to
             the loss, or the miner does not suit it.
     """
-    names = {item.section: item for item in given if item.option == "name" and item.section}
+    names = {item.section: item for item in given if item.chooses}
     loss = _resolve("loss", names.get("loss"), DEFAULT_NAMES["loss"], registry)
     assert isinstance(loss, LossFactory)
     defaults = {**DEFAULT_NAMES, **_defaults_by_loss(loss)}
-    _check_applies(given, loss, defaults)
+    for item in given:
+        _require_applicable(item, loss, defaults)
     chosen = {
         section: _resolve(section, names.get(section), defaults[section], registry)
         for section in COMPONENTS
@@ -39,11 +56,37 @@ def choose(given: Sequence[Given], registry: Registry) -> dict[str, Factory]:
     return chosen
 
 
-def check_known(
-    item: Given,
+def applicable(
+    given: Sequence[RawOption], registry: Registry
+) -> tuple[list[RawOption], list[RawOption]]:
+    """Return the options that the chosen loss, influence function and miner have; the rest.
+
+    For a comparison, whose options hold for the losses that have them. A name that does not
+    exist is kept, so that reading the options reports it.
+    """
+    names = {item.section: item for item in given if item.chooses}
+    loss = _resolve("loss", names.get("loss"), DEFAULT_NAMES["loss"], registry)
+    assert isinstance(loss, LossFactory)
+    defaults = {"loss": loss.name, **_defaults_by_loss(loss)}
+    kept: list[RawOption] = []
+    left_out: list[RawOption] = []
+    for item in given:
+        has = True
+        if item.section in ("influence", "miner") and item.section not in defaults:
+            has = False
+        elif item.section in defaults and not item.chooses:
+            name = names.get(item.section)
+            factory = _resolve(item.section, name, defaults[item.section], registry)
+            has = item.option in {field.name for field in fields(factory.config)}
+        (kept if has else left_out).append(item)
+    return kept, left_out
+
+
+def require_known(
+    item: RawOption,
     sections: Mapping[str, Section],
     registry: Registry,
-    own_options: Sequence[str] = (),
+    command: Command,
 ) -> None:
     """Check that a given option exists.
 
@@ -58,19 +101,24 @@ def check_known(
     if section is not None and owners:
         choices = " or ".join(f"--{item.section} {name}" for name in owners[:3])
         raise ConfigError(
-            f"{item.label} is no option of {section.title}, which is chosen; "
-            f"choose its component with {choices}"
+            f"{item.label} is not an option of {section.title}, which is chosen; "
+            f"{choices} has it"
         )
     if item.file is not None:
         assert section is not None, "the file's reader knows the sections"
         known: list[str] = [*section.options, *(["name"] if item.section in COMPONENTS else [])]
         raise UnknownNameError(f"key in [{item.section}] of {item.file}", item.option, known)
-    flags = [flag(s.key(option)) for s in sections.values() for option in s.options]
-    flags += [f"--{name}" for name in COMPONENTS]
-    raise UnknownNameError("option", f"--{item.key}", ["--config", *flags, *own_options])
+    if not item.section and item.option in sections:
+        example = next(iter(sections[item.option].options))
+        raise ConfigError(
+            f"{item.label} needs the name of an option, such as --{item.option}.{example}"
+        )
+    flags = [s.flag(option) for s in sections.values() for option in s.options]
+    flags += ["--config", *(f"--{name}" for name in COMPONENTS), *command.flags]
+    raise unknown_option(f"--{item.key}", flags, command.name)
 
 
-def _resolve(section: str, item: Given | None, default: str, registry: Registry) -> Factory:
+def _resolve(section: str, item: RawOption | None, default: str, registry: Registry) -> Factory:
     kind: Any = COMPONENTS[section]
     name = default if item is None else item.value
     if not name or not isinstance(name, str):
@@ -96,19 +144,21 @@ def _defaults_by_loss(loss: LossFactory) -> dict[str, str]:
     return defaults
 
 
-def _check_applies(given: Sequence[Given], loss: LossFactory, defaults: Any) -> None:
-    reasons = {
-        "influence": "uses no influence function",
-        "miner": "mines inside itself"
-        if loss.mining == "internal"
-        else "takes no mined tuples",
-    }
-    for item in given:
-        if item.section in reasons and item.section not in defaults:
-            raise ConfigError(
-                f"{item.label} makes no sense: loss {loss.name!r} {reasons[item.section]}; "
-                "leave it out or choose another loss"
-            )
+def _require_applicable(
+    item: RawOption, loss: LossFactory, defaults: Mapping[str, str]
+) -> None:
+    if item.section not in ("influence", "miner") or item.section in defaults:
+        return
+    if item.section == "influence":
+        reason = "does not use an influence function"
+    elif loss.mining == "internal":
+        reason = "mines its own pairs"
+    else:
+        reason = "does not take mined pairs or triplets"
+    raise ConfigError(
+        f"{item.label} does not apply: loss {loss.name!r} {reason}; "
+        "leave it out or choose another loss"
+    )
 
 
 def _check_miner(loss: LossFactory, miner: Factory) -> None:
@@ -120,7 +170,7 @@ def _check_miner(loss: LossFactory, miner: Factory) -> None:
         )
 
 
-def _owners(item: Given, registry: Registry) -> list[str]:
+def _owners(item: RawOption, registry: Registry) -> list[str]:
     """Return the names of the components that have an option of that name."""
     kind = COMPONENTS.get(item.section)
     if kind is None:

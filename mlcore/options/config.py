@@ -1,4 +1,4 @@
-"""A run's complete configuration, as the rest of the engine gets it."""
+"""A run's complete configuration, and errors attributed to its components."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class RunConfig:
         miner: The miner; None for a loss that takes no mined tuples.
         sampling: How tuples are drawn; the radii are numbers, never None.
         training: How the model is trained.
-        evaluation: How the result is judged.
+        evaluation: How the result is evaluated.
     """
 
     seed: int
@@ -87,31 +87,32 @@ def model_input_size(config: RunConfig) -> tuple[int, int]:
 
 
 @contextmanager
-def blamed_on(chosen: Chosen[Any], doing: str) -> Iterator[None]:
-    """Turn what a component raises into one error that names it.
+def attribute_errors(chosen: Chosen[Any], what: str) -> Iterator[None]:
+    """Attribute exceptions to the component that raised them.
 
-    What it raises as an error of mlcore's, or of the operating system's, says enough by itself.
+    Errors of mlcore and of the operating system pass unchanged: they already name their
+    cause. ``SystemExit`` does not, so that a component cannot end a run as if it succeeded.
 
     Args:
         chosen: The component.
-        doing: What it was asked for, as in "could not be built".
+        what: What failed, as in "could not be built".
 
     Raises:
-        PluginError: It raised something else; with its known limits.
+        PluginError: It raised something else; names its known limits.
     """
     try:
         yield
     except (MlcoreError, OSError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
-            f"{chosen.factory.kind} {chosen.name!r} {doing}: {type(error).__name__}: {error}."
-            f"{known_limits(chosen)} 'mlcore plugins {chosen.name}' tells whose it is, "
-            "--traceback where it failed"
+            f"{chosen.factory.kind} {chosen.name!r} {what}: {type(error).__name__}: {error}."
+            f"{known_limits(chosen)} Run 'mlcore plugins {chosen.name}' to see which plugin "
+            "provides it; add --traceback for details"
         ) from error
 
 
 def known_limits(chosen: Chosen[Any]) -> str:
-    """Return a sentence on the limits that a component declares; nothing if there are none."""
+    """Return a sentence on the limits that a component declares; empty if there are none."""
     limits = "; ".join(chosen.factory.limits.values())
     return f" Its known limits: {limits}." if limits else ""

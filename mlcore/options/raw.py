@@ -1,13 +1,13 @@
-"""Options as the user gave them: from the command line or from a TOML file.
+"""Options as the user gave them: words of a command line, or keys of a TOML file.
 
-The command line is read here and not by argparse, which expands abbreviations and cannot
-tell ``--loss NAME`` from ``--loss.beta VALUE``.
+The command line is split here and nowhere else. argparse would expand abbreviations and
+cannot distinguish ``--loss NAME`` from ``--loss.beta VALUE``; it gets a command's own flags.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ from mlcore.errors import ConfigError, UnknownNameError
 from mlcore.options.config import COMPONENTS, ENGINE
 
 SECTIONS = (*COMPONENTS, *ENGINE)
+CONFIG = "config"
+"""The option that names a TOML file."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
-    """One option as the user gave it.
+class RawOption:
+    """One option, neither known to exist nor typed yet.
 
     Attributes:
-        section: "loss", "sampling", ...; empty for ``seed``.
+        section: "loss", "sampling", ...; empty for ``seed`` and ``config``.
         option: Name within the section; ``name`` chooses the section's component.
         value: A TOML value; or the text of the command line, None where there is none.
         file: The TOML file, or None for the command line.
@@ -40,54 +42,89 @@ class Given:
         return f"{self.section}.{self.option}" if self.section else self.option
 
     @property
+    def chooses(self) -> bool:
+        """Whether this names a component."""
+        return self.option == "name" and self.section in COMPONENTS
+
+    @property
     def label(self) -> str:
         """What to call it in a message."""
         if self.file is None:
-            return flag(self.key)
-        return f"{self.file}: {_in_file(self.section, self.option)}"
+            return f"--{self.section}" if self.chooses else f"--{self.key}"
+        return f"{self.file}: {f'[{self.section}] ' if self.section else ''}{self.option}"
 
 
-def flag(key: str) -> str:
-    """Return the command-line option of a key: ``--loss`` for "loss.name"."""
-    section, _, option = key.rpartition(".")
-    return f"--{section}" if option == "name" else f"--{key}"
+def split_argv(
+    argv: Sequence[str], command_flags: Collection[str] = ()
+) -> tuple[list[str], list[RawOption]]:
+    """Split a command line into the command's own words and the options of a run.
 
+    An option of a run takes the next word as its value, unless that starts with ``--``. So
+    whatever stands alone, or follows one of the command's own flags, is the command's.
 
-def read_argv(argv: Sequence[str]) -> tuple[list[Path], list[Given]]:
-    """Split a command line into the configuration files it names and its options.
-
-    Raises:
-        ConfigError: A word that is neither option nor value, or ``--config`` without one.
+    Args:
+        argv: The words after the command.
+        command_flags: The command's own flags, with their dashes.
     """
-    files: list[Path] = []
-    given: list[Given] = []
+    own: list[str] = []
+    options: list[RawOption] = []
     words = list(argv)
     while words:
         word = words.pop(0)
-        if not word.startswith("--") or word == "--":
-            raise ConfigError(f"unexpected argument {word!r}; options start with --")
-        key, has_value, value = word.removeprefix("--").partition("=")
-        text: str | None = value if has_value else None
-        if not has_value and words and not words[0].startswith("--"):
-            text = words.pop(0)
-        if key == "config":
-            if not text:
+        flag, has_value, value = word.partition("=")
+        if not flag.startswith("--") or flag == "--" or flag in command_flags:
+            own.append(word)
+        elif has_value:
+            options.append(command_line_option(flag, value))
+        elif words and not words[0].startswith("--"):
+            options.append(command_line_option(flag, words.pop(0)))
+        else:
+            options.append(command_line_option(flag))
+    return own, options
+
+
+def command_line_option(flag: str, value: str | None = None) -> RawOption:
+    """Return the option that a flag of the command line sets."""
+    key = flag.removeprefix("--")
+    if key in COMPONENTS:
+        return RawOption(section=key, option="name", value=value)
+    section, _, option = key.partition(".") if "." in key else ("", "", key)
+    return RawOption(section=section, option=option, value=value)
+
+
+def read_argv(argv: Sequence[str]) -> list[RawOption]:
+    """Return the options of a command line that holds nothing else.
+
+    Raises:
+        ConfigError: A word is neither an option nor a value.
+    """
+    strays, options = split_argv(argv)
+    for word in strays:
+        raise ConfigError(f"unexpected argument {word!r}; options start with --")
+    return options
+
+
+def with_files(options: Sequence[RawOption]) -> list[RawOption]:
+    """Return the options in order of precedence: those of ``--config`` files come first.
+
+    Raises:
+        ConfigError: As for :func:`read_toml`, or ``--config`` has no value.
+    """
+    given: list[RawOption] = []
+    for item in options:
+        if item.key == CONFIG:
+            if not item.value:
                 raise ConfigError("--config needs the path of a TOML file")
-            files.append(Path(text))
-            continue
-        section, _, option = key.partition(".") if "." in key else ("", "", key)
-        if key in COMPONENTS:
-            section, option = key, "name"
-        given.append(Given(section=section, option=option, value=text))
-    return files, given
+            given += read_toml(Path(item.value))
+    return given + [item for item in options if item.key != CONFIG]
 
 
-def read_toml(file: Path) -> list[Given]:
+def read_toml(file: Path) -> list[RawOption]:
     """Read a configuration file.
 
     Raises:
-        ConfigError: It cannot be read, is no TOML (the message has the line), or has a
-            section that does not exist.
+        ConfigError: It cannot be read, is not valid TOML (the message has the line), or has
+            a section that does not exist.
     """
     try:
         return read_text(file.read_text(encoding="utf-8"), file)
@@ -97,7 +134,7 @@ def read_toml(file: Path) -> list[Given]:
         raise ConfigError(f"{file}: {error.strerror}") from error
 
 
-def read_text(text: str, file: Path) -> list[Given]:
+def read_text(text: str, file: Path) -> list[RawOption]:
     """Read the content of a configuration file.
 
     Raises:
@@ -107,10 +144,12 @@ def read_text(text: str, file: Path) -> list[Given]:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file} is not valid TOML: {error}") from error
-    given: list[Given] = []
+    except RecursionError:
+        raise ConfigError(f"{file} is nested too deeply for a configuration") from None
+    options: list[RawOption] = []
     for section, value in document.items():
         if section == "seed":
-            given.append(Given(section="", option="seed", value=value, file=file))
+            options.append(RawOption(section="", option="seed", value=value, file=file))
         elif section not in SECTIONS:
             what = "section" if isinstance(value, dict) else "key"
             raise UnknownNameError(f"{what} in {file}", section, ["seed", *SECTIONS])
@@ -119,12 +158,8 @@ def read_text(text: str, file: Path) -> list[Given]:
                 f"{file}: {section!r} must be a section [{section}], got {value!r}"
             )
         else:
-            given += [
-                Given(section=section, option=option, value=item, file=file)
+            options += [
+                RawOption(section=section, option=option, value=item, file=file)
                 for option, item in value.items()
             ]
-    return given
-
-
-def _in_file(section: str, option: str) -> str:
-    return f"[{section}] {option}" if section else option
+    return options

@@ -6,41 +6,85 @@ choose and of no others. Order: default < TOML file (a later one wins) < command
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from mlcore.errors import ConfigError
 from mlcore.factories import DatasetFactory, Factory
-from mlcore.option_types import options_of, to_plain
-from mlcore.options.components import check_known, choose
+from mlcore.options.components import DEFAULT_NAMES, TRAIN, Command, choose, require_known
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
 from mlcore.options.engine import EvaluationOptions
-from mlcore.options.raw import SECTIONS, Given, flag, read_argv, read_text, read_toml
-from mlcore.options.sections import Section, sections_of, with_defaults
+from mlcore.options.raw import (
+    CONFIG,
+    SECTIONS,
+    RawOption,
+    read_argv,
+    read_text,
+    read_toml,
+    with_files,
+)
+from mlcore.options.sections import (
+    Section,
+    construct,
+    format_help,
+    sections_of,
+    to_document,
+    values_of,
+)
 from mlcore.registry.discovery import Registry
 
 _CHANGEABLE_TRAINING = ("accelerator", "num_workers", "skip_unreadable")
 """Options of ``[training]`` that embedding images takes too."""
 
+_COMPONENTS_HELP = f"""components:
+  --config FILE     TOML file with options; the command line overrides it
+  --loss NAME       loss to minimize (default: {DEFAULT_NAMES["loss"]}; 'mlcore list losses')
+  --influence NAME  influence function of distance, for losses that use one
+                    (default: sigmoid; 'mlcore list influence-functions')
+  --miner NAME      miner, for losses that take pairs or triplets ('mlcore list miners')
+  --dataset NAME    data set (default: {DEFAULT_NAMES["dataset"]}; 'mlcore list datasets')
+  --model NAME      embedding model (default: {DEFAULT_NAMES["model"]}; 'mlcore list models')
+
+The options below are those of the components chosen here; add --loss NAME to see the options
+of another loss.
+"""
+
 
 def parse_run(
-    argv: Sequence[str], registry: Registry, *, own_options: Sequence[str] = ()
+    argv: Sequence[str], registry: Registry, *, command: Command = TRAIN
 ) -> RunConfig:
     """Return the configuration that a command line describes.
 
     Args:
         argv: The words after the command, without the command's own flags.
         registry: The components to choose from.
-        own_options: The command's own flags ("--out"), to be offered for a misspelt one.
+        command: The command, to be named in messages; its flags are suggested too.
 
     Raises:
         ConfigError: An option, key or name does not exist (the nearest is named), belongs
-            to a component that is not chosen, has a value of the wrong type, or chooses
-            components that do not fit together.
+            to a component that is not chosen, has a value of the wrong type or outside its
+            range, or chooses components that do not suit each other or whose libraries are
+            not installed.
     """
-    return _resolve(_read(argv), registry, own_options)
+    return resolve_run(read_argv(argv), registry, command=command)
+
+
+def resolve_run(
+    given: Sequence[RawOption], registry: Registry, *, command: Command = TRAIN
+) -> RunConfig:
+    """Return the configuration that options describe; ``--config`` files are read.
+
+    Raises:
+        ConfigError: As for :func:`parse_run`.
+    """
+    config = _resolve(with_files(given), registry, command)
+    for section in COMPONENTS:
+        chosen: Chosen[Factory] | None = getattr(config, section)
+        if chosen is not None:
+            chosen.factory.require_libraries()
+    return config
 
 
 def run_from_toml(path: Path, registry: Registry) -> RunConfig:
@@ -62,49 +106,44 @@ def run_from_text(text: str, file: Path, registry: Registry) -> RunConfig:
 
 
 def reopen_run(
-    path: Path, argv: Sequence[str], registry: Registry, *, own_options: Sequence[str] = ()
+    path: Path,
+    given: Sequence[RawOption],
+    registry: Registry,
+    *,
+    command: Command = TRAIN,
 ) -> RunConfig:
-    """Return a trained run's configuration with another data set or way of judging it.
+    """Return a trained run's configuration with another data set or way of evaluating it.
 
     ``--dataset``, its options, those of ``[evaluation]`` (also by their bare names, as in
-    ``--whitening none``) and the few of ``[training]`` that change no number of the
-    training may be given. Another data set takes none of the file's options.
+    ``--whitening none``) and the few of ``[training]`` that do not affect training may be
+    given. Another data set takes none of the file's options.
 
     Args:
         path: The run's ``config.toml``.
-        argv: The words after the command, without the command's own.
+        given: Options of the command line.
         registry: The components to choose from.
-        own_options: The command's own flags, to be offered for a misspelt one.
+        command: The command, to be named in messages.
 
     Raises:
         ConfigError: As for :func:`parse_run`, or an option would need another training.
     """
-    files, words = read_argv(argv)
-    if files:
-        raise ConfigError("--config makes no sense here: the run has a configuration")
-    words = [_in_full(item) for item in words]
-    for item in words:
+    changes = [_with_section(item) for item in given]
+    for item in changes:
+        if item.key == CONFIG:
+            raise ConfigError("--config does not apply: the run has its own config.toml")
         if item.section in SECTIONS and not _may_change(item):
             raise ConfigError(
-                f"{item.label} cannot be given for a run that is trained; what can: "
-                f"--dataset, its options, --evaluation.* and "
+                f"{item.label} cannot be changed after training; options that can: "
+                f"--dataset, --dataset.*, --evaluation.* and "
                 f"{', '.join(f'--training.{name}' for name in _CHANGEABLE_TRAINING)}"
             )
     kept = read_toml(path)
-    if any(item.section == "dataset" and item.option == "name" for item in words):
+    if any(item.section == "dataset" and item.chooses for item in changes):
         kept = [item for item in kept if item.section != "dataset"]
-    return _resolve([*kept, *words], registry, own_options)
-
-
-def _in_full(item: Given) -> Given:
-    is_bare = not item.section and item.option in (f.name for f in fields(EvaluationOptions))
-    return replace(item, section="evaluation") if is_bare else item
-
-
-def _may_change(item: Given) -> bool:
-    if item.section == "training":
-        return item.option in _CHANGEABLE_TRAINING
-    return item.section in ("dataset", "evaluation")
+    config = _resolve([*kept, *changes], registry, command)
+    for needed in (config.dataset, config.model):  # a trained network needs no loss
+        needed.factory.require_libraries()
+    return config
 
 
 def run_to_toml(config: RunConfig) -> str:
@@ -115,100 +154,80 @@ def run_to_toml(config: RunConfig) -> str:
     for section in COMPONENTS:
         chosen: Chosen[Factory] | None = getattr(config, section)
         if chosen is not None:
-            document[section] = {"name": chosen.name, **_plain(chosen.options)}
+            document[section] = {"name": chosen.name, **to_document(chosen.options)}
     for section in ENGINE:
-        document[section] = _plain(getattr(config, section))
+        document[section] = to_document(getattr(config, section))
     return tomli_w.dumps(document)
 
 
-def run_help(argv: Sequence[str], registry: Registry) -> str:
+def run_help(given: Sequence[RawOption], registry: Registry) -> str:
     """Return the help of the options that a command line has: of its chosen components.
 
     Raises:
         ConfigError: A component's name does not exist.
     """
-    from mlcore.options.typed import build_parser
-
-    factories = choose(_read(argv), registry)
-    text: str = build_parser(sections_of(factories).values()).format_help()
-    return text
+    sections = run_sections(given, registry)
+    return f"{_COMPONENTS_HELP}\n{format_help(sections)}"
 
 
-def parse_own(
-    argv: Sequence[str], config: type[Any], title: str
-) -> tuple[Any, tuple[str, ...], list[str]]:
-    """Return a dataclass of options that no run has, their flags, and the words left over.
+def run_sections(given: Sequence[RawOption], registry: Registry) -> list[Section]:
+    """Return the sections of the components that a command line chooses, and the engine's.
+
+    Raises:
+        ConfigError: A component's name does not exist.
+    """
+    return list(sections_of(choose(with_files(given), registry)).values())
+
+
+def parse_options(
+    given: Sequence[RawOption], config: type[Any], title: str
+) -> tuple[Any, Section, list[RawOption]]:
+    """Return a dataclass of options that are in no run, its section, and the other options.
 
     Args:
-        argv: Words of a command line; ``--NAME VALUE`` is the option NAME of the dataclass.
+        given: Options of the command line; ``--NAME VALUE`` sets the field NAME.
         config: Every field has a default.
         title: What the options are of, for messages.
 
     Raises:
         ConfigError: A value is of the wrong type, or the dataclass refuses it.
     """
-    from mlcore.options.typed import parse
-
-    section = _own_section(config, title)
-    flags = tuple(flag(name) for name in section.options)
-    own: list[str] = []
-    left: list[str] = []
-    words = list(argv)
-    while words:
-        word = words.pop(0)
-        name, has_value, _ = word.partition("=")
-        taken = own if name in flags else left
-        taken.append(word)
-        if not has_value and name.startswith("--") and words and not words[0].startswith("--"):
-            taken.append(words.pop(0))
-    values = parse(read_argv(own)[1], {"": section})[""]
-    return _construct(config, values, title), flags, left
+    section = Section.of(config, title=title)
+    own = [item for item in given if not item.section and item.option in section.options]
+    values = values_of({"": section}, own)[""]
+    return construct(config, values, title), section, [i for i in given if i not in own]
 
 
-def own_help(config: type[Any], title: str) -> str:
-    """Return the help of the options that :func:`parse_own` reads."""
-    from mlcore.options.typed import build_parser
-
-    section = _own_section(config, title)
-    text: str = build_parser([section]).format_help()
-    return text
+def _with_section(item: RawOption) -> RawOption:
+    is_bare = not item.section and item.option in (f.name for f in fields(EvaluationOptions))
+    return replace(item, section="evaluation") if is_bare else item
 
 
-def _own_section(config: type[Any], title: str) -> Section:
-    options = {option.name: option for option in options_of(config)}
-    return Section(name="", title=title, options=options)
-
-
-def _read(argv: Sequence[str]) -> list[Given]:
-    """Return everything given, in rising precedence."""
-    files, from_argv = read_argv(argv)
-    return [given for file in files for given in read_toml(file)] + from_argv
+def _may_change(item: RawOption) -> bool:
+    if item.section == "training":
+        return item.option in _CHANGEABLE_TRAINING
+    return item.section in ("dataset", "evaluation")
 
 
 def _resolve(
-    given: Sequence[Given], registry: Registry, own_options: Sequence[str] = ()
+    given: Sequence[RawOption], registry: Registry, command: Command = TRAIN
 ) -> RunConfig:
-    from mlcore.options.typed import parse  # jsonargparse costs a tenth of a second
-
     factories = choose(given, registry)
     sections = sections_of(factories)
-    options = [
-        item for item in given if item.section not in COMPONENTS or item.option != "name"
-    ]
+    options = [item for item in given if not item.chooses]
     for item in options:
-        check_known(item, sections, registry, own_options)
-    sections = with_defaults(sections, [item for item in options if item.file is not None])
-    values = parse([item for item in options if item.file is None], sections)
+        require_known(item, sections, registry, command)
+    values = values_of(sections, options)
     chosen = {
         section: Chosen(
             name=registry.qualified_name(factory),
             factory=factory,
-            options=_construct(factory.config, values[section], f"{section} {factory.name!r}"),
+            options=construct(factory.config, values[section], f"{section} {factory.name!r}"),
         )
         for section, factory in factories.items()
     }
     engine = {
-        section: _construct(config, values[section], section)
+        section: construct(config, values[section], section)
         for section, config in ENGINE.items()
     }
     engine["sampling"] = _with_radii(engine["sampling"], factories["dataset"])
@@ -222,29 +241,3 @@ def _with_radii(sampling: Any, dataset: Factory) -> Any:
     radii = {field.name: getattr(dataset.radii, field.name) for field in fields(dataset.radii)}
     unset = {name: radius for name, radius in radii.items() if getattr(sampling, name) is None}
     return replace(sampling, **unset)
-
-
-def _construct(config: type[Any], values: Mapping[str, Any], title: str) -> Any:
-    """Return the dataclass of a section; what its own checks refuse is the user's error."""
-    defaults = config()
-    anchored = {
-        name: value if value == getattr(defaults, name) else _anchored(value)
-        for name, value in values.items()
-    }
-    try:
-        return config(**anchored)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{title}: {error}") from error
-
-
-def _anchored(value: Any) -> Any:
-    """Return a path that a user gave as absolute, so that it means the same elsewhere."""
-    if isinstance(value, Path):
-        return value.expanduser().absolute()
-    if isinstance(value, tuple):
-        return tuple(_anchored(item) for item in value)
-    return value
-
-
-def _plain(options: Any) -> dict[str, Any]:
-    return {field.name: to_plain(getattr(options, field.name)) for field in fields(options)}

@@ -12,13 +12,20 @@ import os
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar
 
 from mlcore import hookspecs
-from mlcore.errors import ConfigError, PluginError, UnknownNameError
+from mlcore.errors import (
+    ConfigError,
+    MissingLibraryError,
+    PluginError,
+    UnknownNameError,
+    is_installed,
+)
 from mlcore.factories import Factory
 from mlcore.registry.validation import collect
 
@@ -50,6 +57,19 @@ class Plugin:
     traceback: str = ""
     seconds: float = 0.0
     imports_torch: bool = False
+
+    @property
+    def missing_libraries(self) -> tuple[str, ...]:
+        """A sentence on each library that components need and that is not installed."""
+        users = Counter(item for factory in self.factories for item in factory.requires.items())
+        return tuple(
+            str(MissingLibraryError(self._some(count), module, install))
+            for (module, install), count in users.items()
+            if not is_installed(module)
+        )
+
+    def _some(self, count: int) -> str:
+        return f"plugin {self.name!r} ({count} of {len(self.factories)} components)"
 
 
 class Registry:

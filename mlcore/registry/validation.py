@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
@@ -56,6 +56,11 @@ def _check_factory(factory: Any, kind: type[Factory], hook: str) -> None:
     for name in (factory.name, *factory.aliases):
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise PluginError(f"{hook}: {name!r} is not a kebab-case name")
+    if not _is_mapping_of_text(factory.requires):
+        raise PluginError(
+            f"{hook}: requires of {factory.name!r} must map module names to what pip "
+            f"installs them with, got {factory.requires!r}"
+        )
     try:
         _check_config(factory.config)
     except TypeError as error:
@@ -67,6 +72,12 @@ def _check_factory(factory: Any, kind: type[Factory], hook: str) -> None:
             f"{hook}: loss {factory.name!r} has mining={factory.mining!r} and "
             f"accepts={factory.accepts!r}; a loss accepts tuples if its mining is 'external'"
         )
+
+
+def _is_mapping_of_text(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(text, str) for pair in value.items() for text in pair
+    )
 
 
 def _check_config(config: Any) -> None:

@@ -3,59 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlcore.evaluation.comparison import AREA_M, Entry, Interval, versus
+from mlcore.evaluation.comparison import Entry, versus
+from mlcore.evaluation.measures import Column, columns
 from mlcore.evaluation.results import OVERALL
-from mlcore.files import atomic_write
+from mlcore.reporting.figures.canvas import save_figure
 from mlcore.reporting.figures.curves import BOUND_COLOUR, COLOURS, panel_axes, panels_figure
+from mlcore.reporting.tables import GRADED_TITLE, whitening_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from rich.console import Group
     from rich.table import Table
 
 _LINES = ("-", "--", ":", "-.")
 
 
-def comparison_table(entries: Sequence[Entry], reference: Entry) -> Table:
-    """Return a row an entry, in percent: means over seeds, with half a 95 % interval.
+def comparison_tables(entries: Sequence[Entry], reference: Entry) -> Group:
+    """Return a row per entry: means over seeds, with half a 95 % interval; shares in percent.
+
+    First accuracy and the difference to the reference, then the graded measures.
 
     Raises:
-        DataError: The entries were judged by different protocols.
+        DataError: The protocols of the entries differ.
     """
-    from rich import box
-    from rich.table import Table
+    from rich.console import Group
 
-    judged = [one for entry in entries for one in entry.evaluations.values()]
-    protocol = judged[0].protocol if judged else None
-    title = "No run was finished"
+    evaluated = [one for entry in entries for one in entry.evaluations.values()]
+    protocol = evaluated[0].protocol if evaluated else None
+    title = "No run has finished"
     if protocol:
         title = (
             f"Top-1 localization accuracy (%) of all {protocol.num_queries} queries on "
-            f"{protocol.split}, {protocol.num_references} references"
+            f"{protocol.split}, {protocol.num_references} references, "
+            f"{whitening_text(evaluated)}"
         )
+    shown = columns(protocol, "accuracy") if protocol else []
+    accuracy = _table(title, ["learning rate", "seeds"], shown)
+    accuracy.add_column(f"area against {reference.name} [95 %]", justify="right")
+    accuracy.add_column("queries won / lost", justify="right")
+    for entry in entries:
+        cells = [_cell(column, entry) for column in shown]
+        rate = "" if entry.learning_rate is None else f"{entry.learning_rate:g}"
+        against = _against(entry, reference)
+        accuracy.add_row(entry.name, rate, _seeds(entry), *cells, *against)
+    if protocol is None:
+        return Group(accuracy)
+    shown = columns(protocol, "graded")
+    graded = _table(GRADED_TITLE, [], shown)
+    for entry in entries:
+        graded.add_row(entry.name, *[_cell(column, entry) for column in shown])
+    return Group(accuracy, graded)
+
+
+def _table(title: str, numbers: Sequence[str], shown: Sequence[Column]) -> Table:
+    from rich import box
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("loss")
-    table.add_column("learning rate", justify="right")
-    table.add_column("seeds", justify="right")
-    thresholds = protocol.thresholds_m if protocol else ()
-    for threshold in thresholds:
-        table.add_column(f"< {threshold:g} m", justify="right")
-    table.add_column(f"area to {AREA_M:g} m", justify="right")
-    table.add_column(f"area against {reference.name} [95 %]", justify="right")
-    table.add_column("queries won / lost", justify="right")
-    for entry in entries:
-        cells = [
-            _percent(entry.over_seeds(methodcaller("accuracy", threshold)))
-            for threshold in thresholds
-        ]
-        cells.append(_percent(entry.over_seeds(methodcaller("area", AREA_M))))
-        rate = "" if entry.learning_rate is None else f"{entry.learning_rate:g}"
-        table.add_row(entry.name, rate, _seeds(entry), *cells, *_against(entry, reference))
+    for heading in (*numbers, *(column.heading for column in shown)):
+        table.add_column(heading, justify="right")
     return table
 
 
@@ -77,37 +89,39 @@ def _against(entry: Entry, reference: Entry) -> tuple[str, str]:
     )
 
 
-def _percent(value: Interval | None) -> str:
-    if value is None:
+def _cell(column: Column, entry: Entry) -> str:
+    if not entry.evaluations:
         return "diverged"
+    value = entry.over_seeds(column.value)
+    if value is None:
+        return ""
     if value.high is None:
-        return f"{100 * value.mean:.1f}"
-    return f"{100 * value.mean:.1f} ± {100 * (value.high - value.mean):.1f}"
+        return column.text(value.mean)
+    return f"{column.text(value.mean)} ± {column.text(value.high - value.mean)}"
 
 
 def save_comparison(entries: Sequence[Entry], path: Path) -> None:
     """Draw the metres curves to a PNG: the mean over seeds, and from the least to the most.
 
     Raises:
-        DataError: The entries were judged by different protocols.
+        DataError: The entries were evaluated by different protocols.
     """
-    judged = [one for entry in entries for one in entry.evaluations.values()]
-    if not judged:
+    evaluated = [one for entry in entries for one in entry.evaluations.values()]
+    if not evaluated:
         return
-    figure, panels = panels_figure(judged, title="")
+    figure, panels = panels_figure(evaluated, title="")
     for panel, condition in panels:
         for place, entry in enumerate(entry for entry in entries if entry.evaluations):
             _draw(panel, entry, condition, place)
-        first = judged[0].curve(condition)
+        first = evaluated[0].curve(condition)
         bound = 100 * first.upper_bound
         panel.plot(first.threshold_m, bound, color=BOUND_COLOUR, lw=1.0, label="upper bound")
         panel_axes(
-            panel, f"{condition or OVERALL} ({judged[0].num_queries(condition)} queries)"
+            panel, f"{condition or OVERALL} ({evaluated[0].num_queries(condition)} queries)"
         )
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=150)
+    save_figure(figure, path)
 
 
 def _draw(panel: Axes, entry: Entry, condition: str | None, place: int) -> None:

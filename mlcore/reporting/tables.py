@@ -5,113 +5,120 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from mlcore.evaluation.measures import Column, columns
 from mlcore.evaluation.results import OVERALL, Evaluation, require_same_protocol
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
-TABLE_AREA_M = 25.0
 UPPER_BOUND = "upper bound"
+GRADED_TITLE = "Graded measures (%): does the order of embeddings follow the distances?"
 
 
-class AccuracyRow(NamedTuple):
+class ResultRow(NamedTuple):
     """One line of the table.
 
     Attributes:
         condition: Name of the condition, or "all queries".
         num_queries: Queries of that condition.
         model: Name of the model, or "upper bound".
-        accuracy: Top-1 accuracy at each threshold, in [0, 1].
-        area: Area under the accuracy curve to 25 m, in [0, 1].
-        recall_at_1: Recall@1, in [0, 1]; None for the upper bound.
+        values: One per column; None where there is none to show.
     """
 
     condition: str
     num_queries: int
     model: str
-    accuracy: tuple[float, ...]
-    area: float
-    recall_at_1: float | None
+    values: tuple[float | None, ...]
 
 
-def accuracy_rows(evaluations: Sequence[Evaluation]) -> list[AccuracyRow]:
+def result_rows(evaluations: Sequence[Evaluation], shown: Sequence[Column]) -> list[ResultRow]:
     """Return a row for each condition and model, with the upper bound after the models.
 
     Args:
-        evaluations: Models judged by one protocol, in the order of the rows.
+        evaluations: Models evaluated by one protocol, in the order of the rows.
+        shown: The columns.
 
     Raises:
         DataError: The protocols differ.
     """
     require_same_protocol(evaluations)
-    rows: list[AccuracyRow] = []
-    for condition in evaluations[0].sections:
-        rows += [_model_row(evaluation, condition) for evaluation in evaluations]
-        rows.append(_bound_row(evaluations[0], condition))
+    first = evaluations[0]
+    rows: list[ResultRow] = []
+    for condition in first.sections:
+        values = [
+            (one.model, tuple(column.value(one, condition) for column in shown))
+            for one in evaluations
+        ]
+        values.append((UPPER_BOUND, tuple(column.bound(first, condition) for column in shown)))
+        rows += [
+            ResultRow(condition or OVERALL, first.num_queries(condition), model, of_model)
+            for model, of_model in values
+        ]
     return rows
 
 
+def result_tables(evaluations: Sequence[Evaluation]) -> Group:
+    """Return the table of accuracy and that of the graded measures, one below the other."""
+    from rich.console import Group
+
+    return Group(accuracy_table(evaluations), graded_table(evaluations))
+
+
 def accuracy_table(evaluations: Sequence[Evaluation]) -> Table:
-    """Return :func:`accuracy_rows` as a table in percent, a section for each condition."""
+    """Return accuracy in percent, a section per condition."""
+    protocol = evaluations[0].protocol
+    title = (
+        f"Top-1 localization accuracy (%) on {protocol.split}, "
+        f"{protocol.num_references} references, {whitening_text(evaluations)}"
+    )
+    return _table(evaluations, columns(protocol, "accuracy"), title)
+
+
+def graded_table(evaluations: Sequence[Evaluation]) -> Table:
+    """Return the graded measures, shares in percent, a section per condition."""
+    return _table(evaluations, columns(evaluations[0].protocol, "graded"), GRADED_TITLE)
+
+
+def skipped_notes(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return a note per image that could not be read and is in no result."""
+    names = dict.fromkeys(name for one in evaluations for name in one.skipped)
+    return [f"skipped, cannot be read: {name}" for name in names]
+
+
+def whitening_text(evaluations: Sequence[Evaluation]) -> str:
+    """Return how the embeddings were whitened, and the option for it."""
+    whitened = [one for one in evaluations if one.whitening != "none"]
+    if not whitened:
+        return "not whitened (--evaluation.whitening)"
+    sizes = sorted({one.dimensions for one in whitened})
+    images = {"train": "training images", "references": "references"}[whitened[-1].whitening]
+    return (
+        f"whitened to {' or '.join(map(str, sizes))} dimensions on "
+        f"{whitened[-1].whitening_images} {images}"
+    )
+
+
+def _table(evaluations: Sequence[Evaluation], shown: Sequence[Column], title: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    protocol = evaluations[0].protocol
-    table = Table(
-        title=f"Top-1 localization accuracy (%) on {protocol.split}, "
-        f"{protocol.num_references} references",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("condition")
     table.add_column("queries", justify="right")
     table.add_column("model")
-    for threshold in protocol.thresholds_m:
-        table.add_column(f"< {threshold:g} m", justify="right")
-    table.add_column(f"area to {TABLE_AREA_M:g} m", justify="right")
-    table.add_column(f"R@1, {protocol.recall_radius_m:g} m", justify="right")
+    for column in shown:
+        table.add_column(column.heading, justify="right")
     condition = ""
-    for row in accuracy_rows(evaluations):
+    for row in result_rows(evaluations, shown):
         is_first = row.condition != condition
         condition = row.condition
         table.add_row(
             condition if is_first else "",
             str(row.num_queries) if is_first else "",
             row.model,
-            *[_percent(value) for value in (*row.accuracy, row.area, row.recall_at_1)],
+            *[column.text(value) for column, value in zip(shown, row.values, strict=True)],
             end_section=row.model == UPPER_BOUND,
             style="dim" if row.model == UPPER_BOUND else None,
         )
     return table
-
-
-def _model_row(evaluation: Evaluation, condition: str | None) -> AccuracyRow:
-    return AccuracyRow(
-        condition=condition or OVERALL,
-        num_queries=evaluation.num_queries(condition),
-        model=evaluation.model,
-        accuracy=tuple(
-            evaluation.accuracy(threshold, condition)
-            for threshold in evaluation.protocol.thresholds_m
-        ),
-        area=evaluation.area(TABLE_AREA_M, condition),
-        recall_at_1=evaluation.recall(1, condition),
-    )
-
-
-def _bound_row(evaluation: Evaluation, condition: str | None) -> AccuracyRow:
-    return AccuracyRow(
-        condition=condition or OVERALL,
-        num_queries=evaluation.num_queries(condition),
-        model=UPPER_BOUND,
-        accuracy=tuple(
-            evaluation.upper_bound(threshold, condition)
-            for threshold in evaluation.protocol.thresholds_m
-        ),
-        area=evaluation.area_bound(TABLE_AREA_M, condition),
-        recall_at_1=None,
-    )
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"

@@ -1,4 +1,4 @@
-"""Embeds the images of a data set, in the order asked for and within bounded memory."""
+"""Embeds images of a data set in a given order, within bounded memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Embedded:
 
     Attributes:
         embeddings: ``(N, D)`` float32.
-        rows: ``(N,)`` int64, the place of each in what was asked for, ascending.
+        rows: ``(N,)`` int64, the row of each in the given index, ascending.
         skipped: Names of the images that could not be read.
     """
 
@@ -38,31 +38,31 @@ class Embedded:
 
 
 class ImageSource(Protocol):
-    """What images are read from: a data set, or files."""
+    """A source of images: a data set, or files."""
 
     def load_image(self, index: int) -> Tensor:
         """Return image ``index`` as uint8 ``(3, H, W)``; DataError if it is unreadable."""
         ...
 
     def image_name(self, index: int) -> str:
-        """Return what a person would call image ``index``."""
+        """Return the name of image ``index`` for messages."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Embedder:
-    """A model and how images are brought to it.
+    """A model and how images are prepared for it.
 
-    Memory beyond the result is that of a few batches of images and their activations.
+    Memory beyond the result: a few batches of images and their activations.
 
     Attributes:
-        model: Moved to ``device``; used in evaluation mode, and put back into its own.
+        model: Moved to ``device``; used in evaluation mode, which is undone afterwards.
         input_size: Height and width in pixels that images are letterboxed to.
         batch_size: Images embedded at once.
         device: Where the model runs.
-        num_workers: Processes that read images; 0 reads in this one. Changes no number.
-        skip_unreadable: Leave out images that cannot be read, instead of stopping.
-        progress: Told the number of images embedded so far.
+        num_workers: Processes that read images; 0 reads in this one. Does not affect results.
+        skip_unreadable: Skip images that cannot be read, instead of stopping.
+        progress: Called with the number of images embedded so far.
     """
 
     model: EmbeddingModel
@@ -78,11 +78,11 @@ class Embedder:
     ) -> Embedded:
         """Return the embeddings of images ``index`` ``(N,)`` of ``source``.
 
-        Of several processes each embeds its share, and all get the whole.
+        Of several processes each embeds a share, and all return the whole.
 
         Raises:
-            DataError: An image cannot be read, or gets an embedding that is not finite.
-            FailedElsewhereError: In all processes but the first, which tells why.
+            DataError: An image cannot be read, or its embedding is not finite.
+            FailedElsewhereError: In all processes but the first, which raises the cause.
         """
         bounds = deal(len(index), num_processes())
         mine = bounds[rank()]
@@ -141,19 +141,19 @@ def _nothing(num_dimensions: int) -> Embedded:
 def _joined(
     mine: Embedded, failure: MlcoreError | None, device: torch.device | str
 ) -> Embedded:
-    """Return what all processes embedded, in the order of the images."""
+    """Return the embeddings of all processes, in the order of the images."""
     if num_processes() == 1:
         return mine
-    told = exchange((failure, mine.rows, mine.skipped))
-    for error, _, _ in told:
+    gathered = exchange((failure, mine.rows, mine.skipped))
+    for error, _, _ in gathered:
         if error is not None:
             raise error if rank() == 0 else FailedElsewhereError(str(error))
-    sizes = [len(rows) for _, rows, _ in told]
+    sizes = [len(rows) for _, rows, _ in gathered]
     embeddings = join_rows(torch.from_numpy(mine.embeddings).to(device), sizes)
     return Embedded(
         embeddings=embeddings.cpu().numpy(),
-        rows=np.concatenate([rows for _, rows, _ in told]),
-        skipped=tuple(name for _, _, names in told for name in names),
+        rows=np.concatenate([rows for _, rows, _ in gathered]),
+        skipped=tuple(name for _, _, names in gathered for name in names),
     )
 
 
@@ -221,6 +221,6 @@ def _check_finite(
     if len(bad):
         name = source.image_name(int(index[rows[bad[0]]]))
         raise DataError(
-            f"the model gives {len(bad)} of {len(rows)} images an embedding that is not "
-            f"finite, first {name}; its weights are spoilt"
+            f"the embeddings of {len(bad)} of {len(rows)} images contain NaN or infinity, "
+            f"first {name}; the model's weights are invalid"
         )

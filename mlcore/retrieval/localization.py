@@ -20,14 +20,14 @@ from mlcore.retrieval.search import search
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """An image whose place is asked for.
+class QueryImage:
+    """An image to localize.
 
     Attributes:
         name: As the user gave it.
-        path: Its file; None for an image of the data set that was given by name.
+        path: Its file; None for an image of the data set given by name.
         index: Its index in the data set, if it is one of the data set's.
-        position_m: ``(2,)`` or ``(3,)``, where it was taken, if that is known.
+        position_m: ``(2,)`` or ``(3,)``, where it was taken, if known.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """A reference that was retrieved.
+    """A retrieved reference.
 
     Attributes:
         index: Its image index in the data set.
@@ -48,7 +48,7 @@ class Match:
         traversal: Name of its traversal.
         condition: Name of its capture condition.
         embedding_distance: Euclidean distance between the embeddings, whitened.
-        distance_m: Geometric distance; None where the place of the query is unknown.
+        distance_m: Geometric distance; None where the position of the query is unknown.
     """
 
     index: int
@@ -61,11 +61,11 @@ class Match:
     distance_m: float | None
 
 
-def resolve_images(words: Sequence[str], dataset: PlaceDataset) -> list[Asked]:
-    """Return the images that a user means by paths, or by names in the data set.
+def resolve_images(words: Sequence[str], dataset: PlaceDataset) -> list[QueryImage]:
+    """Return images given as paths, or as names of images of the data set.
 
-    A file that is an image of the data set, by the end of its path and by its pixels, is
-    recognised, so that its position is known.
+    A file whose path ends in such a name and whose pixels are the same is that image, so
+    its position is known.
 
     Raises:
         DataError: There is neither such a file nor an image of that name.
@@ -75,21 +75,23 @@ def resolve_images(words: Sequence[str], dataset: PlaceDataset) -> list[Asked]:
         for table in _tables(dataset)
         for index, position in zip(table.index, table.positions_m, strict=True)
     }
-    asked: list[Asked] = []
+    asked: list[QueryImage] = []
     for word in words:
         path = Path(word)
         if path.exists():
             asked.append(_recognised(word, path, dataset, known))
         elif word in known:
             index, position = known[word]
-            asked.append(Asked(name=word, index=index, position_m=position))
+            asked.append(QueryImage(name=word, index=index, position_m=position))
         else:
-            raise DataError(f"no image at {word}, and the data set has none of that name")
+            raise DataError(
+                f"no image file at {word}, and the data set has no image of that name"
+            )
     return asked
 
 
 def localize(
-    asked: Sequence[Asked],
+    asked: Sequence[QueryImage],
     embedder: Embedder,
     dataset: PlaceDataset,
     references: References,
@@ -99,15 +101,15 @@ def localize(
 
     Args:
         asked: The images.
-        embedder: What embedded the references.
-        dataset: What references, and images given by name, are read from.
-        references: What is searched.
-        num_matches: References wanted for each image.
+        embedder: The one that embedded the references.
+        dataset: Where references and images given by name are read from.
+        references: To search.
+        num_matches: References per image.
 
     Raises:
         DataError: An image cannot be read.
     """
-    source = AskedImages(asked, dataset)
+    source = QueryImages(asked, dataset)
     embedded = embedder(source, np.arange(len(asked)), "queries")
     queries = references.whiten(embedded.embeddings)
     found = search(references.embeddings, queries, num_matches)
@@ -120,15 +122,15 @@ def localize(
     ]
 
 
-class AskedImages:
-    """Images that are asked for, as something that can be embedded.
+class QueryImages:
+    """The images to localize as a source of images.
 
     Args:
         asked: The images.
         dataset: What those without a file are read from.
     """
 
-    def __init__(self, asked: Sequence[Asked], dataset: PlaceDataset) -> None:
+    def __init__(self, asked: Sequence[QueryImage], dataset: PlaceDataset) -> None:
         self._asked = tuple(asked)
         self._dataset = dataset
 
@@ -141,7 +143,7 @@ class AskedImages:
         return self._dataset.load_image(one.index)
 
     def image_name(self, index: int) -> str:
-        """Return what the user called image ``index`` of the list."""
+        """Return image ``index`` of the list as the user named it."""
         return self._asked[index].name
 
 
@@ -153,7 +155,7 @@ def _tables(dataset: PlaceDataset) -> list[PlaceTable]:
     return [table for split in splits for table in (split.references, split.queries)]
 
 
-def _recognised(name: str, path: Path, dataset: PlaceDataset, known: _Known) -> Asked:
+def _recognised(name: str, path: Path, dataset: PlaceDataset, known: _Known) -> QueryImage:
     """Return the file, as an image of the data set if it is one."""
     parts = path.resolve().parts
     for first in range(len(parts)):
@@ -161,8 +163,8 @@ def _recognised(name: str, path: Path, dataset: PlaceDataset, known: _Known) -> 
         if candidate is not None:
             index, position = candidate
             if torch.equal(read_image(path), dataset.load_image(index)):
-                return Asked(name=name, path=path, index=index, position_m=position)
-    return Asked(name=name, path=path)
+                return QueryImage(name=name, path=path, index=index, position_m=position)
+    return QueryImage(name=name, path=path)
 
 
 def _match(

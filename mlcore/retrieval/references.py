@@ -1,9 +1,10 @@
-"""The references of a split, embedded and whitened: what queries are searched in."""
+"""The references of a split, embedded and whitened, to search queries in."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +13,21 @@ from mlcore.errors import ConfigError, DataError
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceDataset, PlaceTable
 from mlcore.retrieval.embedder import Embedder, evenly_spaced
-from mlcore.retrieval.whitening import Whitening, fit_whitening
+from mlcore.retrieval.whitening import IMAGES_PER_DIMENSION, Whitening, fit_whitening
+
+if TYPE_CHECKING:
+    from mlcore.models.embedding import EmbeddingModel
 
 
 @dataclass(frozen=True, kw_only=True)
 class References:
-    """References that were kept and could be read.
+    """The references that are searched: those kept by the spacing and readable.
 
     Attributes:
         table: The ``N`` references.
         embeddings: ``(N, K)`` float32, whitened.
-        whitening: What maps other embeddings alike; None leaves them as they are.
-        skipped: Names of images, references or those for whitening, that were left out.
+        whitening: To be applied to queries too; None for no whitening.
+        skipped: Names of the references and whitening images that could not be read.
     """
 
     table: PlaceTable
@@ -44,14 +48,14 @@ def embed_references(
     *,
     name: str = "model",
 ) -> References:
-    """Embed references at the spacing asked for, and whiten them.
+    """Embed references at the given spacing and whiten them.
 
     Args:
-        embedder: What embeds the images; whitened only if its model allows that.
-        dataset: Where images are read from, and whose training images whitening may use.
+        embedder: The model with its input; whitening applies only if the model allows it.
+        dataset: Where images are read from, also the training images for whitening.
         table: All references.
         options: Spacing and whitening.
-        name: What progress calls the model.
+        name: Name of the model in progress.
 
     Raises:
         DataError: There is no reference, an image cannot be read, or whitening cannot be
@@ -61,9 +65,9 @@ def embed_references(
     table = table.take(keep_spaced(table, options.spacing_m))
     found = embedder(dataset, table.index, f"{name}: references")
     if not len(found.rows):
-        raise DataError("there is no reference image to search in")
+        raise DataError("there are no reference images to search")
     embeddings, skipped, whitening = found.embeddings, found.skipped, None
-    source = options.whitening if embedder.model.allows_whitening else "none"
+    source = whitening_source(options, embedder.model, dataset)
     if source == "references":
         rows = evenly_spaced(len(embeddings), options.whitening_images)
         whitening = fit_whitening(embeddings[rows], options.dimensions, source=source)
@@ -80,8 +84,25 @@ def embed_references(
     )
 
 
+def whitening_source(
+    options: EvaluationOptions, model: EmbeddingModel, dataset: PlaceDataset
+) -> Literal["none", "train", "references"]:
+    """Return the images that whitening is fitted on, with "auto" decided.
+
+    "auto" is "train" if there are four training images for each dimension that whitening
+    would keep at most, else "none".
+    """
+    if not model.allows_whitening:
+        return "none"
+    if options.whitening != "auto":
+        return options.whitening
+    num_images = len(training_images(dataset, options.whitening_images))
+    needed = IMAGES_PER_DIMENSION * min(options.dimensions, model.embedding_dim)
+    return "train" if num_images >= needed else "none"
+
+
 def keep_spaced(table: PlaceTable, spacing_m: float) -> NDArray[np.int64]:
-    """Return the rows that remain if images closer than ``spacing_m`` are left out.
+    """Return the rows of references at least ``spacing_m`` apart along their traversal.
 
     Each traversal is walked in its order; an image is kept if it lies at least
     ``spacing_m`` from the last kept one. A spacing of 0 keeps all.

@@ -20,7 +20,7 @@ _QUERIES_AT_ONCE = 4096
 
 
 class Neighbours(NamedTuple):
-    """The nearest references of each query, nearest first; of equals the lowest row first.
+    """The nearest references of each query, nearest first; ties by row.
 
     Attributes:
         distance: ``(Q, k)`` float64, Euclidean.
@@ -43,19 +43,19 @@ def search(
 
     faiss proposes ``k + 8`` candidates from float32 products; their distances are then
     computed from float64 differences and sorted, so that equal embeddings keep the order
-    of the references (up to 8 of them beyond the k-th place), however many threads run.
+    of the references (up to 8 of them beyond the k-th place) with any number of threads.
 
     Beyond queries and result, the search takes about ``memory_bytes``, 20 MB of faiss's own
-    and 24 bytes a candidate of each query: references that are mapped from disk, or shards,
+    and 24 bytes per candidate of each query: references that are mapped from disk, or shards,
     are read block by block, each once, then the candidates again. References in memory are
     not copied if they are contiguous float32.
 
     Args:
         references: ``(N, D)``: an array, a memory map, or shards.
         queries: ``(Q, D)``.
-        k: Neighbours wanted.
+        k: Number of neighbours.
         memory_bytes: Bound on the references and candidates held at once.
-        progress: Told how many references were looked at.
+        progress: Called with the number of references searched.
 
     Raises:
         DataError: There is no reference, dimensions differ, or a value is not finite.
@@ -90,11 +90,11 @@ def rank_candidates(
 
 
 class _Source:
-    """References that are in memory, or read block by block.
+    """References in memory, or read from disk block by block.
 
     Args:
         references: ``(N, D)``.
-        block_bytes: Bound on a block that is read.
+        block_bytes: Bound on the size of a block.
     """
 
     def __init__(
@@ -192,9 +192,9 @@ def _check(
     k: int,
 ) -> None:
     if k < 1:
-        raise ConfigError(f"cannot search for {k} neighbours; ask for at least 1")
+        raise ConfigError(f"the number of neighbours must be at least 1, got {k}")
     if not len(references):
-        raise DataError("there is no reference image to search in")
+        raise DataError("there are no reference images to search")
     if references.shape[1] != queries.shape[1]:
         raise DataError(
             f"references have {references.shape[1]} dimensions, queries "
@@ -205,4 +205,4 @@ def _check(
 
 def _require_finite(name: str, embeddings: NDArray[np.float32]) -> None:
     if not np.isfinite(embeddings.sum(dtype=np.float64)):
-        raise DataError(f"a {name} embedding is not finite")
+        raise DataError(f"a {name} embedding contains NaN or infinity")

@@ -1,8 +1,8 @@
-"""Embeddings in a folder of shards: written one by one, so that a kill costs one of them.
+"""Embeddings in a folder of shards, written one by one: a kill loses at most one.
 
 A shard is ``embeddings-NNNNN.npy`` ``(n, D)`` float32 with the index of its rows beside it
-in ``embeddings-NNNNN.csv``, written last: a shard without it is not there. ``shards.json``
-says what was embedded by what, so that nothing else is ever added.
+in ``embeddings-NNNNN.csv``, written last: a shard without it does not count. ``shards.json``
+records model and images, so that embeddings of others are never added.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from mlcore.files import atomic_write
 
 
 class ShardFolder:
-    """A folder of shards that is being written.
+    """A folder that shards are written to.
 
     Args:
-        path: The folder; made if it does not exist.
-        made_from: What determines the embeddings: model, images, size of a shard.
+        path: The folder; created if it does not exist.
+        made_from: What the embeddings depend on: model, images, size of a shard.
 
     Raises:
-        ConfigError: The folder holds shards of something else, or other files.
+        ConfigError: The folder holds other shards, or other files.
     """
 
     def __init__(self, path: Path, made_from: Mapping[str, Any]) -> None:
@@ -40,18 +40,18 @@ class ShardFolder:
             return
         if path.is_dir() and any(path.iterdir()):
             raise ConfigError(
-                f"--out {path} holds other files; shards want a folder of their own"
+                f"--out {path} holds files that are not shards; choose an empty folder"
             )
         path.mkdir(exist_ok=True)
         with atomic_write(manifest) as file:
             file.write(content.encode())
 
     def shard(self, number: int) -> Path:
-        """Return where the embeddings of a shard belong."""
+        """Return the path of a shard."""
         return self.path / f"embeddings-{number:05d}.npy"
 
     def has(self, number: int) -> bool:
-        """Return whether a shard is written, its index included."""
+        """Return whether a shard and its index are complete."""
         return self.shard(number).exists() and self.shard(number).with_suffix(".csv").exists()
 
 
@@ -59,8 +59,8 @@ def _require_equal(path: Path, there: Mapping[str, Any], given: Mapping[str, Any
     for name in sorted(there.keys() | given.keys()):
         if there.get(name) != given.get(name):
             raise ConfigError(
-                f"--out {path} holds embeddings made with {name} {there.get(name)}, not "
-                f"{given.get(name)}; choose another folder"
+                f"--out {path} holds embeddings with {name} {there.get(name)}, this command "
+                f"has {given.get(name)}; choose another folder"
             )
 
 
@@ -73,7 +73,7 @@ class ShardedEmbeddings:
 
     def __init__(self, parts: list[NDArray[np.float32]]) -> None:
         if not parts:
-            raise DataError("there is no shard of embeddings")
+            raise DataError("there are no shards of embeddings")
         self._parts = parts
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
         self.shape = (int(self._starts[-1]), int(parts[0].shape[1]))
@@ -83,11 +83,11 @@ class ShardedEmbeddings:
         """Map the shards that ``mlcore embed --shard_size`` wrote.
 
         Raises:
-            DataError: There is none, or one is torn or of another dimension.
+            DataError: There is none, or one is damaged or of another dimension.
         """
         paths = sorted(folder.glob("embeddings-*.npy"))
         if not paths:
-            raise DataError(f"no shard of embeddings in {folder}")
+            raise DataError(f"no shards of embeddings in {folder}")
         return cls.of_files(paths)
 
     @classmethod
@@ -105,7 +105,7 @@ class ShardedEmbeddings:
                 raise DataError(f"shard {path} cannot be read: {error}") from error
             if parts[-1].shape[1:] != parts[0].shape[1:]:
                 raise DataError(
-                    f"shard {path} has rows of shape {parts[-1].shape[1:]}, the first one of "
+                    f"shard {path} has rows of shape {parts[-1].shape[1:]}, the first has "
                     f"{parts[0].shape[1:]}"
                 )
         return cls(parts)
@@ -124,7 +124,7 @@ class ShardedEmbeddings:
         return block
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the given rows, of any order: an array of any shape, and ``D``."""
+        """Return rows ``(...)``, in any order, as ``(..., D)``."""
         found = np.empty((*rows.shape, self.shape[1]), dtype=np.float32)
         place = np.searchsorted(self._starts, rows, side="right") - 1
         for number, part in enumerate(self._parts):
@@ -136,7 +136,7 @@ class ShardedEmbeddings:
 
 
 def give_back(rows: NDArray[np.float32]) -> None:
-    """Let the pages of a memory map go, which would count as this process's memory."""
+    """Release the pages of a memory map, which would count as this process's memory."""
     mapped = getattr(rows, "_mmap", None)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)

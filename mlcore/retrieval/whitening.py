@@ -14,19 +14,21 @@ from numpy.typing import NDArray
 
 from mlcore.errors import ConfigError, DataError
 
+IMAGES_PER_DIMENSION = 4
+"""Fewer make the small variances, which whitening divides by, mostly noise."""
 _CHUNK_ROWS = 4096
 _SMALLEST_VARIANCE_RATIO = 1e-10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Whitening:
-    """An affine map to uncorrelated dimensions of unit variance, largest variance first.
+    """An affine map to uncorrelated dimensions of unit variance, by decreasing variance.
 
     Attributes:
         mean: ``(D,)`` float64.
         components: ``(K, D)`` float64, orthonormal rows.
         deviation: ``(K,)`` float64, standard deviation along each component.
-        source: What it was fitted on: "train" or "references".
+        source: The images it was fitted on: "train" or "references".
         num_images: ``n``.
     """
 
@@ -62,7 +64,7 @@ class Whitening:
             ConfigError: ``dimensions`` is less than 1.
         """
         if dimensions < 1:
-            raise ConfigError(f"cannot whiten to {dimensions} dimensions; keep at least 1")
+            raise ConfigError(f"whitening must keep at least 1 dimension, got {dimensions}")
         return replace(
             self,
             components=self.components[:dimensions],
@@ -75,7 +77,7 @@ class Whitening:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Whitening:
-        """Return what :meth:`to_arrays` was called on.
+        """Return the whitening that :meth:`to_arrays` returned arrays of.
 
         Raises:
             KeyError: An array is missing.
@@ -94,9 +96,9 @@ def fit_whitening(
 ) -> Whitening:
     """Fit PCA whitening to ``embeddings`` ``(n, D)``, in float64.
 
-    Keeps ``min(dimensions, D, n / 4)`` dimensions, but at least one, and of these only such
-    as vary: a variance below 1e-10 of the largest is rounding, which whitening would blow
-    up to the size of a signal.
+    Keeps ``min(dimensions, D, n / 4)`` dimensions, at least one, and of these only those
+    that vary: a variance below 1e-10 of the largest is rounding error, which whitening would
+    scale up to the size of the signal.
 
     Raises:
         DataError: There are fewer than two embeddings, or all are the same.
@@ -105,8 +107,8 @@ def fit_whitening(
     num_images, num_before = embeddings.shape
     if num_images < 2:
         raise DataError(
-            f"whitening needs two images or more to fit on, got {num_images}; "
-            "--evaluation.whitening none does without"
+            f"whitening must be fitted on at least 2 images, got {num_images}; "
+            "use --evaluation.whitening none"
         )
     mean = embeddings.mean(axis=0, dtype=np.float64)
     centred = embeddings.astype(np.float64) - mean
@@ -115,8 +117,8 @@ def fit_whitening(
     varies = variance > max(_SMALLEST_VARIANCE_RATIO * variance[0], rounding)
     if not varies.any():
         raise DataError(
-            f"all {num_images} embeddings that whitening is fitted on are the same: the "
-            "network has collapsed; --evaluation.whitening none evaluates it as it is"
+            f"all {num_images} embeddings that whitening is fitted on are identical: the "
+            "network has collapsed; --evaluation.whitening none evaluates it regardless"
         )
     whitening = Whitening(
         mean=mean,
@@ -125,7 +127,9 @@ def fit_whitening(
         source=source,
         num_images=num_images,
     )
-    return whitening.cut(min(dimensions, num_before, max(1, num_images // 4)))
+    return whitening.cut(
+        min(dimensions, num_before, max(1, num_images // IMAGES_PER_DIMENSION))
+    )
 
 
 def _principal_components(
@@ -133,21 +137,14 @@ def _principal_components(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return variances, descending, and unit directions as rows, of centred ``(n, D)``.
 
-    The eigenvectors of whichever of ``X^T X`` and ``X X^T`` is smaller: NetVLAD has many
-    more dimensions than there are images. Each direction's largest entry is positive, so
-    that the outcome is one and the same on every machine.
+    scikit-learn's PCA, exact: through the covariance while that is the smaller matrix, else
+    by SVD, for NetVLAD has many more dimensions than there are images. Each direction's
+    largest entry is positive, so that every machine gives the same.
     """
+    from sklearn.decomposition import PCA
+
     num_images, num_dimensions = centred.shape
-    if num_dimensions <= num_images:
-        variance, columns = np.linalg.eigh(centred.T @ centred / (num_images - 1))
-        directions = columns.T
-    else:
-        variance, columns = np.linalg.eigh(centred @ centred.T / (num_images - 1))
-        directions = columns.T @ centred
-        lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-        directions = directions / np.where(lengths > 0, lengths, 1.0)
-    order = np.argsort(variance)[::-1]
-    variance, directions = np.maximum(variance[order], 0.0), directions[order]
-    largest = np.abs(directions).argmax(axis=1)[:, None]
-    signs = np.where(np.take_along_axis(directions, largest, axis=1) < 0, -1.0, 1.0)
-    return variance, directions * signs
+    solver = "covariance_eigh" if num_dimensions <= num_images else "full"
+    with np.errstate(invalid="ignore"):  # 0 / 0 in a ratio of no use here, if all are equal
+        fitted = PCA(svd_solver=solver).fit(centred)
+    return fitted.explained_variance_, fitted.components_

@@ -20,6 +20,9 @@ from mlcore.errors import DataError, WorkerError
 from mlcore.protocols import Batch, PlaceDataset, Role, SuppliesExtras
 from mlcore.sampling.planner import BatchPlan, TuplePlanner
 
+_MOST_PLANS = 100
+"""Plans of one step that are tried where no anchor can be read."""
+
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? (\d+)")
 
 
@@ -34,7 +37,8 @@ class TrainingBatch(NamedTuple):
         step: The optimizer step, from 0.
         slots: ``(b,)`` int64, the places of ``images`` in the step's plan.
         unreadable: ``(u,)`` int64, the places of this process's unreadable images.
-        failure: Why this process has no images, to be told to the others; "" if it has.
+        failure: Why this process has no images, for the others to know; "" if it has.
+        attempt: Which of the step's plans this is; see :meth:`TuplePlanner.plan`.
     """
 
     images: Tensor
@@ -45,6 +49,7 @@ class TrainingBatch(NamedTuple):
     slots: Tensor
     unreadable: Tensor
     failure: str = ""
+    attempt: int = 0
 
 
 class _Fitted(NamedTuple):
@@ -91,25 +96,54 @@ class TrainingBatches(Dataset[TrainingBatch]):
     def __getitem__(self, step: int) -> TrainingBatch:
         """Return the batch of a step, from 0.
 
-        Raises:
-            DataError: An image cannot be read, or with ``skip_unreadable`` none can.
-        """
-        plan = self._planner.plan(step)
-        return self.without(self._load_slots(plan, step, slice(0, len(plan.rows))), [])
+        Where no anchor can be read, another plan of the step takes its place.
 
-    def share(self, step: int, rank: int, count: int) -> TrainingBatch:
+        Raises:
+            DataError: An image cannot be read, or with ``skip_unreadable`` no anchor of
+                many plans.
+        """
+        batch = self.share(step, 0, 1)
+        if batch.failure:
+            raise DataError(batch.failure)
+        while self.is_lost(batch, []):
+            skipped = batch.skipped
+            batch = self.share(step, 0, 1, batch.attempt + 1)
+            batch = batch._replace(skipped=(*skipped, *batch.skipped))
+        return self.without(batch, [])
+
+    def share(self, step: int, rank: int, count: int, attempt: int = 0) -> TrainingBatch:
         """Return the images of one of several processes, and all that is known of the rest.
 
         Images, not tuples, are dealt, in the order of the plan. An image that cannot be
-        read is told as ``failure``, for this process alone must not stop.
+        read becomes a ``failure``, for this process alone must not stop.
         """
-        plan = self._planner.plan(step)
+        plan = self._planner.plan(step, attempt)
         slots = deal(len(plan.rows), count)[rank]
         try:
-            return self._load_slots(plan, step, slots)
+            return self._load_slots(plan, step, slots, attempt)
         except DataError as error:
-            nothing = self._load_slots(plan, step, slice(0, 0))
+            nothing = self._load_slots(plan, step, slice(0, 0), attempt)
             return nothing._replace(failure=str(error))
+
+    def is_lost(self, share: TrainingBatch, elsewhere: Sequence[int]) -> bool:
+        """Return whether unreadable images leave no tuple of a batch; see :meth:`without`.
+
+        Raises:
+            DataError: So many plans of the step were lost that no further one is tried.
+        """
+        unreadable = [*share.unreadable.tolist(), *elsewhere]
+        if not unreadable:
+            return False
+        plan = self._planner.plan(share.step, share.attempt)
+        if _kept(plan, unreadable).any():
+            return False
+        if share.attempt + 1 >= _MOST_PLANS:
+            index = self._planner.images.index[plan.rows[unreadable[0]]]
+            raise DataError(
+                f"none of {_MOST_PLANS} plans of step {share.step} has an anchor that can be "
+                f"read; among the unreadable images is {self._dataset.image_name(int(index))}"
+            )
+        return True
 
     def without(self, share: TrainingBatch, elsewhere: Sequence[int]) -> TrainingBatch:
         """Return a share without what is lost by images that no process could read.
@@ -117,24 +151,14 @@ class TrainingBatches(Dataset[TrainingBatch]):
         That is a whole tuple where it is the anchor; tuples are numbered without gaps.
 
         Args:
-            share: From :meth:`share`.
+            share: From :meth:`share`; not all of its batch :meth:`is_lost`.
             elsewhere: Places of the images that other processes could not read.
-
-        Raises:
-            DataError: Nothing is left of the batch.
         """
         unreadable = [*share.unreadable.tolist(), *elsewhere]
         if not unreadable:
             return share
-        plan = self._planner.plan(share.step)
+        plan = self._planner.plan(share.step, share.attempt)
         keep = _kept(plan, unreadable)
-        if not keep.any():
-            index = self._planner.images.index[plan.rows[unreadable[0]]]
-            name = self._dataset.image_name(int(index))
-            raise DataError(
-                f"no tuple of step {share.step} has an anchor that can be read; of its "
-                f"{len(plan.rows)} images {len(unreadable)} cannot, among them {name}"
-            )
         device = share.batch.positions_m.device
         mine = torch.from_numpy(keep).to(device)[share.slots]
         return share._replace(
@@ -143,7 +167,9 @@ class TrainingBatches(Dataset[TrainingBatch]):
             batch=self._describe(plan, keep).to(device),
         )
 
-    def _load_slots(self, plan: BatchPlan, step: int, slots: slice) -> TrainingBatch:
+    def _load_slots(
+        self, plan: BatchPlan, step: int, slots: slice, attempt: int
+    ) -> TrainingBatch:
         """Return the readable images of some places of a plan, and what is known of all."""
         rows = plan.rows[slots]
         loaded = [self._load(int(index)) for index in self._planner.images.index[rows]]
@@ -163,6 +189,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
             step=step,
             slots=_tensor(places[readable]),
             unreadable=_tensor(places[~readable]),
+            attempt=attempt,
         )
 
     def _load(self, index: int) -> _Fitted | str:
@@ -233,7 +260,7 @@ class TrainingLoader:
 
     def __iter__(self) -> Iterator[TrainingBatch]:
         for steps in self._windows():
-            with told_of_dead_workers():
+            with dead_workers_reported():
                 yield from self._loader(steps)
 
     def _windows(self) -> Iterator[range]:
@@ -281,8 +308,8 @@ class _Shares(Dataset[TrainingBatch]):
 
 
 @contextmanager
-def told_of_dead_workers() -> Iterator[None]:
-    """Turn what torch says of a data-loading process that died into one message.
+def dead_workers_reported() -> Iterator[None]:
+    """Raise one message for a data-loading process that died, in place of torch's.
 
     Raises:
         WorkerError: One was killed, as a rule for want of memory, or crashed.

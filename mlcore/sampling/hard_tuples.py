@@ -1,6 +1,6 @@
 """Tuples with hard images: near ones that look different, far ones that look alike.
 
-What is hard is told by embeddings, which are computed for a window of tuples at once: of its
+Embeddings decide what is hard. They are computed for a window of tuples at once: of its
 anchors, of some near images of each, and of a pool of random images for the far ones. The
 window is planned as a whole, one window ahead of its use, so that neither prefetching nor the
 number of workers changes a tuple.
@@ -57,6 +57,10 @@ class HardTuples:
     def near_and_far(self, number: int) -> tuple[Rows, Rows]:
         """Return the near and far rows of tuple ``number`` of the run, the hard ones first."""
         return self._planned[number]
+
+    def has_planned(self, window: int) -> bool:
+        """Return whether the tuples of a window are there."""
+        return window * self.steps_per_window * self._options.tuples_per_batch in self._planned
 
     def plan(self, window: int, embed: Embed) -> None:
         """Choose the images of a window's tuples; forget those of two windows ago."""

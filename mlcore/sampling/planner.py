@@ -56,8 +56,8 @@ class TuplePlanner:
     far images beyond the far radius of the anchor and of each other. A tuple is smaller
     where there are too few images; a location without any near or far image is left out.
 
-    Memory: the columns of :class:`TrainingImages`, a tree of about 50 bytes an image and 8
-    bytes for its place; a step costs no pass over the images.
+    Memory: the columns of :class:`TrainingImages`, a tree of about 50 bytes per image and 8
+    bytes for its place; no step reads through all images.
 
     Args:
         split: References and queries, both of which are drawn from.
@@ -109,10 +109,10 @@ class TuplePlanner:
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of the tuples."""
+        """Notes on the tuples for the user."""
         counts = (
             f"{len(self.images)} training images, {self.num_locations} locations, "
-            f"{self.steps_per_epoch} steps an epoch, {self.num_places} places"
+            f"{self.steps_per_epoch} steps per epoch, {self.num_places} places"
         )
         return (counts, *self._notes, *self._note_on_smaller_tuples())
 
@@ -126,10 +126,16 @@ class TuplePlanner:
         """Number of places."""
         return int(self.place_id.max()) + 1
 
-    def plan(self, step: int) -> BatchPlan:
-        """Return the images of the batch of a step, from 0."""
+    def plan(self, step: int, attempt: int = 0) -> BatchPlan:
+        """Return the images of the batch of a step, from 0.
+
+        Args:
+            step: Optimizer step.
+            attempt: How many plans of this step were useless, because none of their anchors
+                could be read: each attempt plans tuples at other, random locations.
+        """
         size = self._options.tuples_per_batch
-        tuples = [self._tuple(step * size + slot) for slot in range(size)]
+        tuples = [self._tuple(step * size + slot, attempt) for slot in range(size)]
         sizes = [len(rows) for rows, _ in tuples]
         return BatchPlan(
             rows=np.concatenate([rows for rows, _ in tuples]),
@@ -138,10 +144,10 @@ class TuplePlanner:
             epoch=step * size // self.num_locations,
         )
 
-    def _tuple(self, number: int) -> tuple[Rows, Rows]:
+    def _tuple(self, number: int, attempt: int = 0) -> tuple[Rows, Rows]:
         """Return rows and roles of tuple ``number`` of the run."""
-        anchor, generator = self._anchor(number)
-        if self.hard is not None:
+        anchor, generator = self._anchor(number, attempt)
+        if self.hard is not None and not attempt:  # hard images are those of one anchor
             near, far = self.hard.near_and_far(number)
         else:
             near, far = self._near_and_far(anchor, generator)
@@ -154,11 +160,15 @@ class TuplePlanner:
         role = np.repeat(np.array(list(parts)), [len(rows) for rows in parts.values()])
         return np.concatenate(list(parts.values())), role
 
-    def _anchor(self, number: int) -> tuple[int, np.random.Generator]:
+    def _anchor(self, number: int, attempt: int = 0) -> tuple[int, np.random.Generator]:
         """Return the anchor of a tuple, and the generator that the rest is drawn from."""
         epoch, visit = self._visit(number)
-        location = int(_order(self._seed, epoch, self.num_locations)[visit])
-        generator = np.random.default_rng((self._seed, epoch, visit))
+        if attempt:
+            generator = np.random.default_rng((self._seed, epoch, visit, attempt, 3))
+            location = int(generator.integers(self.num_locations))
+        else:
+            generator = np.random.default_rng((self._seed, epoch, visit))
+            location = int(_order(self._seed, epoch, self.num_locations)[visit])
         # There is one: locations without were left out.
         anchor = next(filter(self._candidates.make_a_tuple, self._anchors(location, generator)))
         return anchor, generator

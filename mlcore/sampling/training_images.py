@@ -18,7 +18,7 @@ T = TypeVar("T", bound=np.generic)
 class TrainingImages:
     """References and queries of a training split as one table, the references first.
 
-    Memory: 24 bytes an image, 32 with headings; columns of a split without queries are
+    Memory: 24 bytes per image, 32 with headings; columns of a split without queries are
     used as they are, memory-mapped or not.
 
     Attributes:

@@ -12,6 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from mlcore.errors import MissingLibraryError
 from mlcore.factories import Factory
 from mlcore.testing.check import Check, CheckSkipped, Fault, one_line
 from mlcore.testing.subject import PluginLike, Source, Subject
@@ -86,6 +87,11 @@ def _component_checks(
     first = FIRST[factory.kind]
 
     def run(rule: Rule) -> None:
+        if rule not in FACTORY:
+            try:
+                factory.require_libraries()
+            except MissingLibraryError as missing:
+                raise CheckSkipped(str(missing)) from None
         subject = Subject(source=source, factory=factory, config=config, cache_dir=cache_dir())
         if rule not in (*FACTORY, first) and not stands():
             raise CheckSkipped(f"{first.name!r} fails")

@@ -4,6 +4,6 @@ One optimizer step reads, from top to bottom, in :meth:`mlcore.training.task.Emb
 training_step` and ``backward``.
 """
 
-from mlcore.training.fit import fit
+from mlcore.training.fit import fit, tensorboard_notes
 
-__all__ = ["fit"]
+__all__ = ["fit", "tensorboard_notes"]

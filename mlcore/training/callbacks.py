@@ -110,7 +110,7 @@ class Metrics(pl.Callback):
 
 
 class TrainingProgress(pl.Callback):
-    """Tells the program's own progress bar of steps and loss."""
+    """Shows steps and loss on the program's own progress bar."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

@@ -9,6 +9,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from mlcore.files import atomic_write
+from mlcore.run_folder import RunFolder
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
@@ -34,9 +35,8 @@ class DurableCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Load without running any pickled code."""
-        loaded: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-        return loaded
+        """Load without running any pickled code; DataError as ``RunFolder`` raises it."""
+        return RunFolder.load_checkpoint(Path(path), map_location)
 
 
 def _save(checkpoint: dict[str, Any], file: IO[bytes]) -> None:

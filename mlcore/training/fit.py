@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.precision import DoublePrecision
 
 from mlcore.distributed import RUN_FOLDER, is_first
-from mlcore.errors import ConfigError
+from mlcore.errors import ConfigError, MissingLibraryError, is_installed
 from mlcore.protocols import Progress, no_progress
 from mlcore.training.callbacks import (
     STOP_SIGNALS,
@@ -27,6 +27,7 @@ from mlcore.training.callbacks import (
 from mlcore.training.checkpoint_io import DurableCheckpointIO
 from mlcore.training.gradient_cache import live_batch_norms
 from mlcore.training.hard_images import HardImages
+from mlcore.training.health import Health, Warn
 from mlcore.training.strategy import Processes, stop_others
 from mlcore.training.task import EmbeddingTask
 
@@ -34,21 +35,45 @@ if TYPE_CHECKING:
     from mlcore.experiment import Experiment
     from mlcore.run_folder import RunFolder
 
+TENSORBOARD = "tensorboard"
+TENSORBOARD_EXTRA = "mlcore-localization[tensorboard]"
+
 Ending = Literal["finished", "interrupted", "terminated"]
 
 
-def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progress) -> Ending:
+def tensorboard_notes() -> list[str]:
+    """Return a note if a run has no files for TensorBoard."""
+    if is_installed(TENSORBOARD):
+        return []
+    missing = MissingLibraryError("a log for TensorBoard", TENSORBOARD, TENSORBOARD_EXTRA)
+    return [f"{missing}; metrics.jsonl has the same numbers"]
+
+
+def fit(
+    experiment: Experiment,
+    run: RunFolder,
+    *,
+    progress: Progress = no_progress,
+    warn: Warn = warnings.warn,
+) -> Ending:
     """Train to ``max_steps``, from the run's newest checkpoint if it has one.
 
     Under several processes each calls this; the first one writes the files.
+
+    Args:
+        experiment: What to train.
+        run: Where to save.
+        progress: Receives how far training has come.
+        warn: Receives what looks like training and is none.
 
     Returns:
         "finished", or how the run was asked to stop; it can then be resumed.
 
     Raises:
-        NonFiniteLossError: Before the optimizer step that it would spoil.
+        NonFiniteLossError: Before the optimizer step that would make the weights invalid.
         DataError: An image cannot be read, or no checkpoint of the run is whole.
-        ConfigError: The model cannot be trained this way.
+        ConfigError: The model cannot be trained this way, or the run has more steps
+            already than it is to have.
         OSError: A checkpoint cannot be written.
         FailedElsewhereError: In all processes but the first, which raises why.
     """
@@ -56,18 +81,25 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
     processes = Processes.of(options)
     checkpoint = run.newest_checkpoint()
     start = 0 if checkpoint is None else int(checkpoint.stem.removeprefix("step-"))
+    if start > options.max_steps:
+        raise ConfigError(
+            f"the run has taken {start} steps already, more than --training.max_steps "
+            f"{options.max_steps}"
+        )
     if is_first():
         run.remove_leftovers()
         run.cut_metrics(start)
     files = DurableCheckpointIO()
     checkpoints = Checkpoints(run, files, options.checkpoint_every)
-    # What a step leaves is written before the checkpoint that says it need not be done again.
+    # The rows of a step are written before its checkpoint, after which it is not repeated.
     callbacks: list[pl.Callback] = [
         Metrics(run, options.log_every),
         SkippedImages(run),
         checkpoints,
         TrainingProgress(progress),
     ]
+    if is_first():
+        callbacks.append(Health(warn))
     if experiment.planner.hard is not None:
         callbacks.append(HardImages(experiment, experiment.planner.hard, progress))
     task = EmbeddingTask(experiment, start, run.failed_batch).train()
@@ -78,24 +110,7 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
         plugins.append(_DoublePrecision())
         task.double()  # Lightning does it once a checkpoint is in, in float32
     with _quiet_lightning(), _signals_put_back():
-        trainer = pl.Trainer(
-            max_steps=options.max_steps,
-            accelerator=options.accelerator,
-            gradient_clip_val=options.gradient_clip or None,
-            log_every_n_steps=options.log_every,
-            logger=TensorBoardLogger(run.path, name="tensorboard", version=""),
-            callbacks=callbacks,
-            plugins=plugins,
-            default_root_dir=run.path,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-            use_distributed_sampler=False,
-            sync_batchnorm=processes.count > 1 and options.batch_norm == "live",
-            deterministic="warn",
-            precision=None if options.precision == "64-true" else options.precision,
-            **processes.for_trainer(),
-        )
+        trainer = _trainer(experiment, run, processes, callbacks, plugins)
         _require_possible(experiment, processes, trainer)
         if processes.launcher == "lightning" and processes.count > 1:
             os.environ.setdefault(RUN_FOLDER, str(run.path.absolute()))
@@ -106,41 +121,76 @@ def fit(experiment: Experiment, run: RunFolder, *, progress: Progress = no_progr
                 weights_only=True,
             )
         except BaseException:
-            stop_others(trainer)
+            stop_others()
             raise
     if checkpoints.stopped_by is None:
         return "finished"
     return "interrupted" if checkpoints.stopped_by is signal.SIGINT else "terminated"
 
 
+def _trainer(
+    experiment: Experiment,
+    run: RunFolder,
+    processes: Processes,
+    callbacks: list[pl.Callback],
+    plugins: list[Any],
+) -> pl.Trainer:
+    options = experiment.config.training
+    return pl.Trainer(
+        max_steps=options.max_steps,
+        accelerator=options.accelerator,
+        gradient_clip_val=options.gradient_clip or None,
+        log_every_n_steps=options.log_every,
+        logger=_tensorboard(run),
+        callbacks=callbacks,
+        plugins=plugins,
+        default_root_dir=run.path,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+        sync_batchnorm=processes.count > 1 and options.batch_norm == "live",
+        deterministic="warn",
+        precision=None if options.precision == "64-true" else options.precision,
+        **processes.for_trainer(),
+    )
+
+
 def _require_possible(experiment: Experiment, processes: Processes, trainer: Any) -> None:
-    """Refuse batch norms whose batch would be a part of the batch.
+    """Refuse batch norms that would see a part of the batch instead of all of it.
 
     Raises:
-        ConfigError: There are some, and nothing makes them right.
+        ConfigError: The model has some, and no setting makes their statistics exact.
     """
     options = experiment.config.training
     live = [] if options.batch_norm == "frozen" else live_batch_norms(experiment.model.train())
     if not live:
         return
     which = (
-        f"model {experiment.config.model.name!r} has {len(live)} layers that normalise by the "
-        f"batch at hand, such as {live[0]}"
+        f"model {experiment.config.model.name!r} has {len(live)} batch-norm layers that use "
+        f"the statistics of the current batch, such as {live[0]}"
     )
     others = (
-        "use --training.batch_norm frozen (they keep the statistics of the weights they "
-        "come with), or a model without, such as small-cnn or vgg16"
+        "use --training.batch_norm frozen (keeps the statistics that come with the "
+        "weights), or a model without batch norm, such as small-cnn or vgg16"
     )
     if options.chunk_size:
         raise ConfigError(
-            f"--training.chunk_size {options.chunk_size}: {which}; a chunk has other "
-            f"statistics than the batch, so that the result would not be the batch's: {others}"
+            f"--training.chunk_size {options.chunk_size}: {which}; the "
+            f"statistics of a chunk differ from those of the whole batch: {others}"
         )
     if processes.count > 1 and trainer.strategy.root_device.type == "cpu":
         raise ConfigError(
-            f"{processes.count} processes on the CPU: {which}, and torch joins these "
-            f"statistics over processes on GPUs only: {others}"
+            f"{processes.count} processes on the CPU: {which}, and torch combines "
+            f"these statistics over processes on GPUs only: {others}"
         )
+
+
+def _tensorboard(run: RunFolder) -> TensorBoardLogger | Literal[False]:
+    """Return what writes TensorBoard's files; ``metrics.jsonl`` has the same numbers."""
+    if not is_installed(TENSORBOARD):
+        return False
+    return TensorBoardLogger(run.path, name=TENSORBOARD, version="")
 
 
 class _DoublePrecision(DoublePrecision):
@@ -171,6 +221,8 @@ def _quiet_lightning() -> Iterator[None]:
         logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # A run shorter than its logging interval is no fault: its table is of the end.
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.*")
         yield
     for logger, level in zip(loggers, levels, strict=True):

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 class HardImages(pl.Callback):
     """Plans a window of tuples when the window before it begins.
 
-    What is hard is thus told by the network of a window ago; the first two windows are the
-    untrained network's. What was planned is in the checkpoint.
+    The network as it was a window ago decides what is hard; the first two windows use the
+    untrained network. What was planned is in the checkpoint.
 
     Args:
         experiment: With a planner that asks for hard images.
         hard: The planner's hard tuples.
-        progress: Told of the images that are embedded.
+        progress: Progress callback of embedding the images.
     """
 
     def __init__(self, experiment: Experiment, hard: HardTuples, progress: Progress) -> None:
@@ -35,9 +35,10 @@ class HardImages(pl.Callback):
         self._progress = progress
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Plan the first two windows of a run that begins."""
-        if trainer.global_step == 0:
-            for window in (0, 1):
+        """Plan the first two windows, or those that a run with more steps than before lacks."""
+        now = trainer.global_step // self._hard.steps_per_window
+        for window in (now, now + 1):
+            if not self._hard.has_planned(window):
                 self._plan(window, pl_module)
 
     def on_train_batch_start(

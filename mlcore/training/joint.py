@@ -1,7 +1,7 @@
 """The loss over the joint batch of several processes, and its exact gradient.
 
-Every process has all ``B`` embeddings; it knows the geometry anyhow, for a batch's plan is
-a function of the step. A loss with ``forward_rows`` is computed in shares, one a process;
+Every process has all ``B`` embeddings, and the geometry too, for a batch's plan is
+a function of the step. A loss with ``forward_rows`` is computed in shares, one per process;
 any other whole on every process, where only the first one's gradient with respect to its
 own parameters counts. Gradients are *added up* over processes: they are those of one
 process that has the whole batch.

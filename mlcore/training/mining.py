@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mlcore.options.config import blamed_on
+from mlcore.options.config import attribute_errors
 from mlcore.protocols import Batch, Pairs, Triplets
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def mined(
     if experiment.miner is None:
         return None
     assert experiment.config.miner is not None
-    with blamed_on(experiment.config.miner, f"failed at step {step}"):
+    with attribute_errors(experiment.config.miner, f"failed at step {step}"):
         tuples = experiment.miner(embeddings, batch)
     if isinstance(tuples, Triplets) and experiment.config.loss.factory.accepts is Pairs:
         anchors, positives, negatives = tuples

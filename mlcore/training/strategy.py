@@ -1,24 +1,22 @@
-"""How many processes a run has, who starts them, and what Lightning is to do for them."""
+"""How many processes a run has, who starts them, and Lightning's part in it."""
 
 from __future__ import annotations
 
 import os
-import signal
-import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
-from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy, Strategy
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
-from mlcore.distributed import is_slurm_step
+from mlcore.distributed import RUN_FOLDER, is_slurm_step, was_started_by_first
 from mlcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ class Processes:
     """The processes of a run.
 
     Attributes:
-        devices: On each machine, one a device.
+        devices: Processes on each machine, one per device.
         num_nodes: Machines.
         launcher: Who starts them: "lightning", "torchrun" or "slurm".
     """
@@ -70,10 +68,10 @@ class Processes:
         return {"devices": self.devices, "num_nodes": self.num_nodes, "strategy": strategy}
 
     def environment(self) -> ClusterEnvironment:
-        """Return what tells Lightning who starts the processes.
+        """Return Lightning's description of who starts the processes.
 
-        It is told always: left to itself, it takes a shell on a SLURM node for a job step,
-        and puts checkpoints of its own into the run folder to requeue the job.
+        It is always given: left to itself, Lightning takes a shell on a SLURM node for a job
+        step, and puts checkpoints of its own into the run folder to requeue the job.
         """
         if self.launcher == "slurm":
             return SLURMEnvironment(auto_requeue=False)
@@ -112,16 +110,34 @@ class JointBatchStrategy(DDPStrategy):
             dist.broadcast(tensor, src=0)
 
 
-def stop_others(trainer: Trainer) -> None:
+def stop_others() -> None:
     """End the processes that Lightning started for this one, which is about to fail.
 
-    They would wait for it, on GPUs for half an hour. Lightning's observer of them is told of
-    none first: it would kill this process too, before it has said why.
+    They would wait for it in a collective operation, on GPUs for half an hour. Lightning
+    watches them from a thread and kills this process too, before it can say why it failed,
+    when one of them ends with a code other than 0. So each is reaped here, by a wait that
+    is under way when it is killed: Lightning's thread finds no process to ask about, which
+    :meth:`subprocess.Popen.poll` counts as code 0. All are halted first, so that none ends
+    by itself for want of the others.
     """
-    launcher = trainer.strategy.launcher
-    if not isinstance(launcher, _SubprocessScriptLauncher):
-        return
-    for thread in threading.enumerate():
-        if isinstance(thread, _ChildProcessObserver):
-            thread._child_processes = []  # noqa: SLF001
-    launcher.kill(signal.SIGKILL)
+    if was_started_by_first():
+        return  # it started data-loading processes only
+    others = list(_started_processes())
+    for other in others:
+        with suppress(psutil.NoSuchProcess):
+            other.suspend()
+    for other in others:
+        with suppress(psutil.NoSuchProcess, ChildProcessError):  # ended and reaped meanwhile
+            other.kill()
+            os.waitpid(other.pid, 0)
+
+
+def _started_processes() -> Iterator[psutil.Process]:
+    """Yield the running child processes that train the same run: no data-loading ones."""
+    for child in psutil.Process().children():
+        try:
+            environment = child.environ()
+        except psutil.Error:
+            continue  # it has ended
+        if RUN_FOLDER in environment and environment.get("LOCAL_RANK", "0") != "0":
+            yield child

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -19,8 +20,9 @@ from mlcore.distributed import (
     sum_over_processes,
 )
 from mlcore.errors import DataError, FailedElsewhereError, MlcoreError, NonFiniteLossError
-from mlcore.options.config import blamed_on, known_limits
+from mlcore.options.config import attribute_errors, known_limits
 from mlcore.protocols import Batch, Pairs, Triplets
+from mlcore.run_folder import require_same_shapes
 from mlcore.sampling.batches import TrainingBatch, TrainingLoader
 from mlcore.seeding import derive_seed
 from mlcore.training.gradient_cache import (
@@ -74,7 +76,9 @@ class EmbeddingTask(pl.LightningModule):
         failed_batch: Where to keep a batch whose loss is not finite; None for nowhere.
 
     Attributes:
-        row: What there is to tell of the last step: loss, learning rate, the loss's numbers.
+        row: Numbers of the last step: loss, learning rate, the loss's own.
+        spread: Mean distance of the last batch's embeddings from their mean, relative to
+            their mean length; 0 where all images have one embedding.
     """
 
     def __init__(
@@ -91,6 +95,15 @@ class EmbeddingTask(pl.LightningModule):
         self._seed = derive_seed(experiment.config.seed, "training")
         self._step: _Step
         self.row: dict[str, Tensor | float] = {}
+        self.spread = math.inf
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another model or loss.
+
+        Raises:
+            DataError: Names or shapes of its weights are not those of this run.
+        """
+        require_same_shapes(self.state_dict(), checkpoint["state_dict"], "the checkpoint")
 
     def train_dataloader(self) -> TrainingLoader:
         """Return this process's share of the batches, from the step where training starts."""
@@ -109,7 +122,7 @@ class EmbeddingTask(pl.LightningModule):
         return self._step.item.skipped
 
     def train(self, mode: bool = True) -> EmbeddingTask:
-        """Set training mode, in which batch norms may be told to stay as they are."""
+        """Set training mode, in which frozen batch norms stay as they are."""
         super().train(mode)
         if mode and self._options.batch_norm == "frozen":
             freeze_batch_norms(self)
@@ -133,6 +146,7 @@ class EmbeddingTask(pl.LightningModule):
         embedded = self._embed(item.images)
         embeddings = join_rows(embedded.embeddings, sizes)
         self._stop_if_not_finite(embeddings.sum(), "an embedding", item)
+        self.spread = _spread(embeddings)
         torch.manual_seed(derive_seed(self._seed, "loss", item.step))
         leaf = embeddings.requires_grad_()
         with torch.autocast(self.device.type, enabled=False):
@@ -168,19 +182,28 @@ class EmbeddingTask(pl.LightningModule):
         return item._replace(num_letterboxed=num_letterboxed), sizes
 
     def _without_unreadable(self, item: TrainingBatch) -> TrainingBatch:
-        """Tell the others what could not be read, and leave out what that costs the batch."""
-        told = exchange((item.failure, item.unreadable.tolist(), item.skipped))
-        for failure, _, _ in told:
-            if failure:
-                self._fail(DataError(failure))
-        others = [slots for rank, (_, slots, _) in enumerate(told) if rank != self.global_rank]
-        try:
-            item = self._experiment.batches.without(
-                item, [s for slots in others for s in slots]
-            )
-        except DataError as error:
-            self._fail(error)
-        return item._replace(skipped=tuple(name for _, _, names in told for name in names))
+        """Leave out of the batch what any process could not read; plan anew if nothing is left.
+
+        All processes see the same places and names, and so decide the same.
+        """
+        batches = self._experiment.batches
+        skipped: tuple[str, ...] = ()
+        while True:
+            found = exchange((item.failure, item.unreadable.tolist(), item.skipped))
+            for failure, _, _ in found:
+                if failure:
+                    self._fail(DataError(failure))
+            skipped += tuple(name for _, _, names in found for name in names)
+            ranks = range(len(found))
+            elsewhere = [s for r in ranks if r != self.global_rank for s in found[r][1]]
+            try:
+                lost = batches.is_lost(item, elsewhere)
+            except DataError as error:
+                self._fail(error)
+            if not lost:
+                return batches.without(item, elsewhere)._replace(skipped=skipped)
+            again = batches.share(item.step, self.global_rank, len(found), item.attempt + 1)
+            item = self.transfer_batch_to_device(again, self.device, 0)
 
     def _embed(self, images: Tensor) -> EmbeddedImages:
         if not len(images):
@@ -197,7 +220,9 @@ class EmbeddingTask(pl.LightningModule):
     def _compare(
         self, embeddings: Tensor, batch: Batch, tuples: Pairs | Triplets | None
     ) -> JointLoss:
-        with blamed_on(self._experiment.config.loss, f"failed at step {self.global_step}"):
+        with attribute_errors(
+            self._experiment.config.loss, f"failed at step {self.global_step}"
+        ):
             return joint_loss(self.loss, embeddings, batch, tuples)
 
     def _record(self, output: JointLoss, item: TrainingBatch) -> None:
@@ -231,21 +256,21 @@ class EmbeddingTask(pl.LightningModule):
         shown = ", ".join(images[:5]) + (
             f" and {len(images) - 5} more" if len(images) > 5 else ""
         )
-        told = (
+        message = (
             f"{what} of {loss.name!r} is {float(value.detach())} at step {item.step}, before "
             f"the optimizer step; images: {shown}.{known_limits(loss)} Try a smaller "
             "--training.learning_rate"
         )
-        self._fail(NonFiniteLossError(told + self._keep(item, told)))
+        self._fail(NonFiniteLossError(message + self._keep(item, message)))
 
-    def _keep(self, item: TrainingBatch, told: str) -> str:
-        """Keep the whole batch for reproduction; return how to go on, in words."""
+    def _keep(self, item: TrainingBatch, message: str) -> str:
+        """Keep the whole batch for reproduction; return the end of the message."""
         path = self._failed_batch
         if path is None or self.global_rank != 0:
             return ""
         try:
             whole = item if num_processes() == 1 else self._experiment.batches[item.step]
-            keep_batch(path, self._experiment, whole, told)
+            keep_batch(path, self._experiment, whole, message)
         except OSError as error:
             return f". The batch could not be kept for reproduction: {error}"
         return f", or look at the batch: mlcore reproduce {path.parent}"
@@ -271,3 +296,11 @@ class EmbeddingTask(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def _spread(embeddings: Tensor) -> float:
+    """Return how far embeddings ``(B, D)`` are from their mean, relative to their length."""
+    if len(embeddings) < 2:
+        return math.inf
+    distance = (embeddings - embeddings.mean(dim=0)).norm(dim=1).mean()
+    return float(distance / embeddings.norm(dim=1).mean().clamp_min(1e-30))

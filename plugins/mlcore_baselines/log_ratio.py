@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mlcore.errors import ConfigError
 from mlcore.geometry import distance_m
 from mlcore.protocols import Batch, LossOutput, Pairs, Triplets
 from mlcore_baselines import tuples as terms
@@ -15,26 +14,17 @@ class LogRatioLoss(nn.Module):
 
     Mean over all near and far images p, n of one tuple of
     [log(D(a, p) / D(a, n)) - log(d_ap^2 / d_an^2)]^2, d in metres: Kim et al., Deep Metric
-    Learning Beyond Binary Supervision, CVPR 2019. By the definition: the code
-    published with the soft contrastive paper pairs other indices. Distances below a floor
-    count as the floor, for the logarithm of 0 is infinite.
+    Learning Beyond Binary Supervision, CVPR 2019. The code published with the soft
+    contrastive paper pairs other indices than this definition. Distances below a floor
+    count as the floor, since the logarithm of 0 is infinite.
 
     Args:
         position_floor_m: Smallest geometric distance.
         embedding_floor: Smallest embedding distance; nearer pairs have no gradient.
-
-    Raises:
-        ConfigError: A floor is not positive.
     """
 
     def __init__(self, *, position_floor_m: float = 1.0, embedding_floor: float = 1e-3) -> None:
         super().__init__()
-        for name, value in {
-            "position_floor_m": position_floor_m,
-            "embedding_floor": embedding_floor,
-        }.items():
-            if value <= 0:
-                raise ConfigError(f"log-ratio: {name} is {value:g}; it must be above 0")
         self.position_floor_m = position_floor_m
         self.embedding_floor = embedding_floor
 

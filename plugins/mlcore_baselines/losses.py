@@ -1,4 +1,4 @@
-"""What each loss is called, needs and is built from; torch is imported when one is built."""
+"""Name, needs and builder of each loss; torch is imported when one is built."""
 
 from __future__ import annotations
 
@@ -53,9 +53,15 @@ def _triplet_huber(
 ) -> protocols.Loss:
     from mlcore_baselines.triplet_huber import TripletHuberLoss
 
-    radius_m = options.near_radius_m
+    own_m = options.near_radius_m
+    radius_m = context.near_radius_m if own_m is None else own_m
+    if radius_m <= 0:
+        raise ConfigError(
+            f"triplet-huber: near_radius_m must be greater than 0, got {radius_m:g} from the "
+            "sampler; set --loss.near_radius_m"
+        )
     return TripletHuberLoss(
-        near_radius_m=context.near_radius_m if radius_m is None else radius_m,
+        near_radius_m=radius_m,
         margin=options.margin,
         huber_weight=options.huber_weight,
         embedding_scale=options.embedding_scale,
@@ -90,7 +96,10 @@ def _generalized_contrastive(
     from mlcore_baselines.generalized_contrastive import GeneralizedContrastiveLoss
 
     if context.influence is None:
-        raise ConfigError("generalized-contrastive needs an influence function, none is given")
+        raise ConfigError(
+            "generalized-contrastive needs an influence function, got none; "
+            "use --influence NAME"
+        )
     return GeneralizedContrastiveLoss(influence=context.influence, margin=options.margin)
 
 
@@ -106,7 +115,7 @@ LOSSES = (
     ),
     LossFactory(
         name="lazy-triplet",
-        summary="triplet, counting the costliest far image of a tuple only",
+        summary="triplet, with only the far image of each tuple that costs most",
         source=POINTNETVLAD,
         config=config.TripletOptions,
         build=_lazy_triplet,
@@ -134,7 +143,7 @@ LOSSES = (
     ),
     LossFactory(
         name="lazy-quadruplet",
-        summary="quadruplet, counting the costliest far image of a tuple only",
+        summary="quadruplet, with only the far image of each tuple that costs most",
         source=POINTNETVLAD,
         config=config.QuadrupletOptions,
         build=_lazy_quadruplet,
@@ -161,7 +170,7 @@ LOSSES = (
     ),
     LossFactory(
         name="multi-similarity-paper",
-        summary="multi-similarity as the paper has it: base 1, clamped, each far image a class",
+        summary="multi-similarity as in the paper: base 1, clamped, one class per far image",
         source=SOFT_CONTRASTIVE,
         config=config.PaperMultiSimilarityOptions,
         build=_multi_similarity_paper,

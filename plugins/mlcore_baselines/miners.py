@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mlcore.errors import ConfigError
 from mlcore.geometry import NearFar
 from mlcore.protocols import Batch, Pairs, Triplets
 
@@ -23,7 +22,7 @@ class GeometricPairMiner:
         self._relation = relation
 
     def __call__(self, embeddings: Tensor, batch: Batch) -> Pairs:
-        """Return the pairs, ordered by anchor; the embeddings play no part."""
+        """Return the pairs, ordered by anchor; embeddings are ignored."""
         near, far = self._relation(batch)
         return Pairs(*torch.where(near), *torch.where(far))
 
@@ -44,17 +43,12 @@ class GeometricTripletMiner:
     def __init__(
         self, relation: NearFar, *, max_triplets_per_anchor: int | None = None, seed: int = 0
     ) -> None:
-        if max_triplets_per_anchor is not None and max_triplets_per_anchor < 1:
-            raise ConfigError(
-                f"max_triplets_per_anchor is {max_triplets_per_anchor}, not positive; "
-                "leave it out to take all triplets"
-            )
         self._relation = relation
         self._max = max_triplets_per_anchor
         self._seed = seed
 
     def __call__(self, embeddings: Tensor, batch: Batch) -> Triplets:
-        """Return the triplets, ordered by anchor; the embeddings play no part.
+        """Return the triplets, ordered by anchor; embeddings are ignored.
 
         Triplet ``c`` of an anchor with ``N`` negatives joins its positive ``c // N`` and its
         negative ``c % N``.

@@ -1,4 +1,4 @@
-"""The triplet loss of NetVLAD."""
+"""The triplet loss of NetVLAD and its two variants."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from mlcore_baselines import tuples as terms
 class TripletLoss(nn.Module):
     """Every far image a margin farther than the nearest near image.
 
-    Mean over tuples of sum_n max(0, margin + min_p D(a, p) - D(a, n)): Arandjelovic et al.,
-    NetVLAD, CVPR 2016.
+    Mean over tuples of sum_n max(0, margin + B - D(a, n)) with B = min_p D(a, p):
+    Arandjelovic et al., NetVLAD, CVPR 2016.
 
     Args:
         margin: Squared embedding distance.
     """
+
+    bound = staticmethod(terms.nearest)
+    """B of each tuple."""
+    reduction = staticmethod(terms.mean_of_sums)
+    """Hinges of far images to the loss."""
 
     def __init__(self, *, margin: float = 0.1) -> None:
         super().__init__()
@@ -30,63 +35,23 @@ class TripletLoss(nn.Module):
     ) -> LossOutput:
         """Return the loss of ``embeddings`` ``(B, D)``; 0 for tuples without near or far."""
         rows = terms.TupleRows.of(batch)
-        bound = terms.nearest(embeddings, rows)
-        hinges = terms.anchor_hinges(embeddings, rows, bound, self.margin)
+        hinges = terms.anchor_hinges(
+            embeddings, rows, self.bound(embeddings, rows), self.margin
+        )
         stats = {"active_share": terms.share_above_zero(hinges)}
-        return LossOutput(terms.mean_of_sums(hinges, rows), stats)
+        return LossOutput(self.reduction(hinges, rows), stats)
 
 
-class LazyTripletLoss(nn.Module):
-    """The far image that costs most a margin farther than the nearest near image.
+class LazyTripletLoss(TripletLoss):
+    """The triplet loss with only the far image of each tuple that costs most.
 
-    Mean over tuples of max_n max(0, margin + min_p D(a, p) - D(a, n)): Uy and Lee,
-    PointNetVLAD, CVPR 2018.
-
-    Args:
-        margin: Squared embedding distance.
+    max_n in place of sum_n: Uy and Lee, PointNetVLAD, CVPR 2018.
     """
 
-    def __init__(self, *, margin: float = 0.1) -> None:
-        super().__init__()
-        self.margin = margin
-
-    def forward(
-        self,
-        embeddings: Tensor,
-        batch: Batch,
-        tuples: Pairs | Triplets | None = None,
-    ) -> LossOutput:
-        """Return the loss of ``embeddings`` ``(B, D)``; 0 for tuples without near or far."""
-        rows = terms.TupleRows.of(batch)
-        bound = terms.nearest(embeddings, rows)
-        hinges = terms.anchor_hinges(embeddings, rows, bound, self.margin)
-        stats = {"active_share": terms.share_above_zero(hinges)}
-        return LossOutput(terms.mean_of_maxima(hinges, rows), stats)
+    reduction = staticmethod(terms.mean_of_maxima)
 
 
-class HardPositiveTripletLoss(nn.Module):
-    """Every far image a margin farther than the farthest near image.
+class HardPositiveTripletLoss(TripletLoss):
+    """The triplet loss with the farthest near image: B = max_p D(a, p)."""
 
-    Mean over tuples of sum_n max(0, margin + max_p D(a, p) - D(a, n)): the triplet loss of
-    NetVLAD (CVPR 2016) with the maximum in place of the minimum.
-
-    Args:
-        margin: Squared embedding distance.
-    """
-
-    def __init__(self, *, margin: float = 0.1) -> None:
-        super().__init__()
-        self.margin = margin
-
-    def forward(
-        self,
-        embeddings: Tensor,
-        batch: Batch,
-        tuples: Pairs | Triplets | None = None,
-    ) -> LossOutput:
-        """Return the loss of ``embeddings`` ``(B, D)``; 0 for tuples without near or far."""
-        rows = terms.TupleRows.of(batch)
-        bound = terms.farthest(embeddings, rows)
-        hinges = terms.anchor_hinges(embeddings, rows, bound, self.margin)
-        stats = {"active_share": terms.share_above_zero(hinges)}
-        return LossOutput(terms.mean_of_sums(hinges, rows), stats)
+    bound = staticmethod(terms.farthest)

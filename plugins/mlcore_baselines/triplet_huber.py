@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mlcore.errors import ConfigError
 from mlcore.geometry import distance_m
 from mlcore.protocols import Batch, LossOutput, Pairs, Triplets
 from mlcore_baselines import tuples as terms
@@ -24,9 +23,6 @@ class TripletHuberLoss(nn.Module):
         margin: Squared embedding distance.
         huber_weight: Weight of the Huber term.
         embedding_scale: Divides squared embedding distances in the Huber term.
-
-    Raises:
-        ConfigError: A radius or scale is not positive.
     """
 
     def __init__(
@@ -38,12 +34,6 @@ class TripletHuberLoss(nn.Module):
         embedding_scale: float = 2.0,
     ) -> None:
         super().__init__()
-        for name, value in {
-            "near_radius_m": near_radius_m,
-            "embedding_scale": embedding_scale,
-        }.items():
-            if value <= 0:
-                raise ConfigError(f"triplet-huber: {name} is {value:g}; it must be above 0")
         self.near_radius_m = near_radius_m
         self.margin = margin
         self.huber_weight = huber_weight

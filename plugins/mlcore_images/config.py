@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from mlcore.option_types import RelativeTo
 
 Layout = Literal["auto", "table", "names", "exif"]
 HeadingConvention = Literal["clockwise-from-north", "counterclockwise-from-east"]
@@ -20,26 +22,28 @@ class ImagesConfig:
     Attributes:
         root: Folder of the images; paths in the table are relative to it. none: the folder
             of the table.
-        table: CSV or Parquet file with a row for each image. none: positions.csv or
-            positions.parquet in root, if there is one.
+        table: CSV or Parquet file with one row per image; looked for in root, then in the
+            working folder. none: positions.csv or positions.parquet in root, if there is one.
         layout: Where positions come from: a table, file names such as
             @easting@northing@.jpg, or the EXIF GPS of the images. auto takes the first of
             these that is there.
         train: Selection of the training images. If none of train, validation and test is
-            given, the column split says it, or the folders train, val and test.
+            given, the column split decides, or the folders train, val and test.
         validation: Selection of the validation images.
         test: Selection of the test images.
-        references: Selection of what is searched, in every split. If neither references nor
+        references: Selection of the reference images of every split. If neither references nor
             queries is given, the column role says it, or the folders database and queries;
             if one is given, the other is the rest.
-        queries: Selection of what is looked for, in every split.
-        heading_convention: What the column heading_rad or heading_deg counts from.
-        swap_axes: Whether the two position columns (or the first two fields of a file name)
-            are in each other's place.
+        queries: Selection of the query images of every split.
+        heading_convention: Zero and direction of the column heading_rad or heading_deg.
+        swap_axes: Whether to exchange the two position columns (or the first two fields of a
+            file name).
+        accept_faults: Names of faults, as 'mlcore data check' lists them, that do not stop
+            training or evaluation.
     """
 
     root: Path | None = None
-    table: Path | None = None
+    table: Annotated[Path | None, RelativeTo("root")] = None
     layout: Layout = "auto"
     train: str = ""
     validation: str = ""
@@ -48,3 +52,4 @@ class ImagesConfig:
     queries: str = ""
     heading_convention: HeadingConvention = "clockwise-from-north"
     swap_axes: bool = False
+    accept_faults: tuple[str, ...] = ()

@@ -12,10 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlcore.errors import DataError
+from mlcore.factories import Finding
 from mlcore.protocols import PlaceTable, Split
 from mlcore_images.checks.positions import read_headings, read_positions
 from mlcore_images.config import ImagesConfig
-from mlcore_images.readers.captures import as_taken, conditions_of, traversals_of
+from mlcore_images.readers.captures import as_taken, conditions_of, times_of, traversals_of
 from mlcore_images.readers.layouts import find_listing
 from mlcore_images.readers.listing import Listing, shown
 from mlcore_images.splits import QUERY, REFERENCE, SPLITS, assign
@@ -43,21 +44,22 @@ def open_images(config: ImagesConfig) -> ImagesDataset:
 class ImagesDataset:
     """Images with positions from a table, from file names or from EXIF GPS.
 
-    Keeps one path, position and heading an image, as columns; can be pickled.
+    Keeps one path, position and heading per image, as columns; can be pickled.
 
     Attributes:
         layout: "CSV", "Parquet", "file names" or "EXIF".
         root: Folder that paths are relative to.
         paths: Path of each image; an image's index is its row in the source.
-        notes: What was found and what was left out.
+        findings: What was found and what was left out.
+        notes: The same as text.
     """
 
     def __init__(self, listing: Listing, config: ImagesConfig) -> None:
         self.layout = listing.layout
         self.root = listing.root
         self.paths: pa.LargeStringArray = listing.paths
-        positions_m, position_notes = read_positions(listing, swap_axes=config.swap_axes)
-        headings_rad, heading_notes = read_headings(listing, config.heading_convention)
+        positions_m, of_positions = read_positions(listing, swap_axes=config.swap_axes)
+        headings_rad, of_headings = read_headings(listing, config.heading_convention)
         parts = assign(listing, config)
         traversal, traversals = traversals_of(listing)
         condition, conditions = conditions_of(listing)
@@ -70,7 +72,7 @@ class ImagesDataset:
             condition=condition,
             conditions=conditions,
         )
-        order, order_notes = as_taken(listing, traversal)
+        order, of_order = as_taken(listing, traversal)
         self.splits = {
             name: Split(
                 references=every.take(parts.rows(name, REFERENCE, order)),
@@ -78,16 +80,19 @@ class ImagesDataset:
             )
             for name in SPLITS
         }
-        probe_notes = self._probe(traversal)
-        self.notes: tuple[str, ...] = (
-            f"{len(listing)} images listed by {listing.layout}: {listing.source}",
-            *listing.notes,
-            *position_notes,
-            *heading_notes,
-            *parts.notes,
-            *order_notes,
-            *probe_notes,
+        self.findings: tuple[Finding, ...] = (
+            Finding(
+                "info", f"{len(listing)} images listed by {listing.layout}: {listing.source}"
+            ),
+            *listing.findings,
+            *of_positions,
+            *of_headings,
+            *(Finding("info", note) for note in (*parts.notes, *of_order)),
+            *self._probe(traversal),
         )
+        self.notes: tuple[str, ...] = tuple(map(str, self.findings))
+        self._times_s = times_of(listing)
+        self._regions = _labels(listing, "zone")
         self._source = listing.source
 
     @property
@@ -151,7 +156,15 @@ class ImagesDataset:
         """Return where image ``index`` is."""
         return self.root / str(self.paths[index])
 
-    def _probe(self, traversal: NDArray[np.integer]) -> tuple[str, ...]:
+    def times_s(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return when images were taken, in seconds from some instant; NaN if not known."""
+        return self._times_s[index]
+
+    def regions(self, index: NDArray[np.int64]) -> NDArray[np.integer]:
+        """Return codes of UTM zones, as far as file names give them."""
+        return self._regions[index]
+
+    def _probe(self, traversal: NDArray[np.integer]) -> tuple[Finding, ...]:
         """Look for the first image of each traversal: all of them would take minutes.
 
         Raises:
@@ -167,8 +180,18 @@ class ImagesDataset:
                 f"none of the {len(firsts)} images looked for is in {self.root}: {named}; "
                 "dataset.root must be the folder that the paths are relative to"
             )
-        note = f"{len(missing)} of the {len(firsts)} images looked for are missing: {named}; "
-        return (note + "'mlcore data check' looks for all",)
+        message = (
+            f"{len(missing)} of the {len(firsts)} images looked for are missing: {named}; "
+            "'mlcore data check' looks for all"
+        )
+        return (Finding("warning", message),)
+
+
+def _labels(listing: Listing, column: str) -> NDArray[np.integer]:
+    if column not in listing:
+        return np.zeros(len(listing), np.int8)
+    codes: NDArray[np.integer] = listing.encoded(column).indices.fill_null(-1).to_numpy()
+    return codes
 
 
 def _size(path: Path) -> int:

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mlcore.data import MAX_EXAMPLES
 from mlcore.errors import ConfigError, DataError
-from mlcore_images.readers.listing import NUM_EXAMPLES, Listing, Mask, is_number, is_text
+from mlcore_images.readers.listing import Listing, Mask, is_number, is_text
 
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"(?P<low>{_NUMBER})?\.\.(?P<high>{_NUMBER})?")
@@ -53,7 +54,7 @@ def _clause(option: str, expression: str, part: str) -> Clause:
     column, equals, value = (text.strip() for text in part.partition("="))
     if not column or not equals or not value:
         raise ConfigError(
-            f"dataset.{option} is {expression!r}: {part.strip()!r} is no selection; write "
+            f"dataset.{option} is {expression!r}: {part.strip()!r} is not a selection; write "
             "column=value or column=low..high, join several with &, or write * for every image"
         )
     found = _RANGE.fullmatch(value)
@@ -132,7 +133,7 @@ def _what_there_is(listing: Listing, option: str, expression: str) -> str:
     parts = []
     for clause in parse(option, expression):
         values = listing.encoded(clause.column).dictionary
-        shown = ", ".join(repr(value.as_py()) for value in values[:NUM_EXAMPLES])
-        more = ", ..." if len(values) > NUM_EXAMPLES else ""
+        shown = ", ".join(repr(value.as_py()) for value in values[:MAX_EXAMPLES])
+        more = ", ..." if len(values) > MAX_EXAMPLES else ""
         parts.append(f"; {clause.column} is one of {shown}{more}")
     return "".join(parts)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mlcore.errors import DataError
 from mlcore_images.config import ImagesConfig
+from mlcore_images.readers.folders import ROLES
 from mlcore_images.readers.listing import Listing, Mask
 from mlcore_images.selection import parse, select
 
@@ -22,13 +23,7 @@ SPLITS = ("train", "validation", "test")
 REFERENCE, QUERY = 0, 1
 
 _SPLIT_WORDS = {"train": 0, "val": 1, "validation": 1, "test": 2}
-_ROLE_WORDS = {
-    "reference": REFERENCE,
-    "references": REFERENCE,
-    "database": REFERENCE,
-    "query": QUERY,
-    "queries": QUERY,
-}
+_ROLE_WORDS = {word: QUERY if role == "queries" else REFERENCE for word, role in ROLES.items()}
 _SELECTIONS = (*SPLITS, "references", "queries")
 
 Codes = NDArray[np.int8]

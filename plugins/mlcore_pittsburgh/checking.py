@@ -11,11 +11,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlcore.data import NUM_EXAMPLES, examine_coverage, examine_images, file_names
+from mlcore.data import (
+    MAX_EXAMPLES,
+    check_coverage,
+    check_files,
+    check_opened,
+    check_splits,
+    file_names,
+)
 from mlcore.errors import DataError
 from mlcore.factories import Finding, Report
 from mlcore.protocols import PlaceTable
-from mlcore_pittsburgh.config import PittsburghConfig
+from mlcore_pittsburgh.config import RADII, PittsburghConfig
 from mlcore_pittsburgh.dataset import PittsburghDataset, open_pittsburgh
 from mlcore_pittsburgh.splits import KNOWN_COUNTS, PARTS
 
@@ -42,10 +49,10 @@ def check_pittsburgh(config: PittsburghConfig, *, full: bool = False) -> Report:
     except DataError as error:
         return Report(findings=(Finding("fault", str(error)),))
     missing = missing_files(dataset)
-    findings = [Finding("info", note) for note in dataset.notes if note not in dataset.warnings]
-    findings += [Finding("warning", warning) for warning in dataset.warnings]
+    findings = check_opened(dataset, near_radius_m=RADII.near_radius_m)
+    findings += check_splits(dataset)
     findings += _counts(dataset)
-    findings += examine_images(
+    findings += check_files(
         dataset,
         len(dataset.names),
         missing,
@@ -106,7 +113,7 @@ def _split_findings(dataset: PittsburghDataset, name: str) -> list[Finding]:
         if len(table):
             findings += _out_of_step(dataset, f"{name}: {role}", table)
     if len(split.references) and len(split.queries):
-        findings += examine_coverage(
+        findings += check_coverage(
             name, split.references.positions_m, split.queries.positions_m
         )
     return findings
@@ -124,17 +131,17 @@ def _out_of_step(dataset: PittsburghDataset, label: str, table: PlaceTable) -> l
     ]
     remedy = "names and positions are out of step; take both from one release"
     if odd:
-        examples = tuple(names[row] for row in odd[:NUM_EXAMPLES])
+        examples = tuple(names[row] for row in odd[:MAX_EXAMPLES])
         message = f"{label} are not where their names say: {remedy}"
         findings.append(Finding("fault", message, len(odd), examples))
     torn = _torn(names, positions_m)
     if torn:
         message = f"{label}: panoramas have views more than {_STEP_M:g} m apart: {remedy}"
-        findings.append(Finding("fault", message, len(torn), tuple(torn[:NUM_EXAMPLES])))
+        findings.append(Finding("fault", message, len(torn), tuple(torn[:MAX_EXAMPLES])))
     if len(set(names)) < len(names):
         twice = [name for name, count in Counter(names).items() if count > 1]
         message = f"{label} are named more than once"
-        findings.append(Finding("warning", message, len(twice), tuple(twice[:NUM_EXAMPLES])))
+        findings.append(Finding("warning", message, len(twice), tuple(twice[:MAX_EXAMPLES])))
     return findings
 
 

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mlcore.factories import SamplingRadii
+
 Protocol = Literal["30k", "250k", "paper"]
+
+RADII = SamplingRadii(near_radius_m=10.0, far_radius_m=25.0)
+"""Of NetVLAD: positives within 10 m, negatives beyond 25 m."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +26,10 @@ class PittsburghConfig:
             there is one) with pitch 1, and of the references those within 100 m of a query.
         specs: Folder of the spec files, such as pitts30k_test.mat or pitts30k_test.npz.
             none: root, or datasets, specs or dataset_gt_files in it.
-        reference_root: Folder that the names of references are relative to. none: found.
-        query_root: Folder that the names of queries are relative to. none: found.
+        reference_root: Folder that reference names are relative to. none: detected.
+        query_root: Folder that query names are relative to. none: detected.
+        accept_faults: Names of faults, as 'mlcore data check' lists them, that do not stop
+            training or evaluation.
     """
 
     root: Path | None = None
@@ -30,3 +37,4 @@ class PittsburghConfig:
     specs: Path | None = None
     reference_root: Path | None = None
     query_root: Path | None = None
+    accept_faults: tuple[str, ...] = ()

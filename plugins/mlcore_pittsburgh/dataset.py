@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlcore.errors import ConfigError, DataError
+from mlcore.factories import Finding
 from mlcore.protocols import PlaceTable, Split
 from mlcore_pittsburgh.config import PittsburghConfig
 from mlcore_pittsburgh.roots import find_roots, is_file
@@ -32,7 +33,7 @@ def open_pittsburgh(config: PittsburghConfig) -> PittsburghDataset:
     """Open Pittsburgh.
 
     Raises:
-        ConfigError: No root is given, or a folder is none.
+        ConfigError: No root is given, or a path is not a folder.
         DataError: Specs or images are missing, malformed or implausible.
     """
     if config.root is None:
@@ -40,7 +41,7 @@ def open_pittsburgh(config: PittsburghConfig) -> PittsburghDataset:
             "dataset.root is not set; give the folder that Pittsburgh was extracted to"
         )
     if not config.root.is_dir():
-        raise DataError(f"dataset.root {config.root} is no folder")
+        raise DataError(f"dataset.root {config.root} is not a folder")
     return PittsburghDataset(config, config.root)
 
 
@@ -60,24 +61,30 @@ class PittsburghDataset:
         layout: The folders of references and queries.
         splits: Train, validation and test; empty where there is no spec.
         names: Path of each image below the folder of references or queries.
-        warnings: What was found odd, and how it was taken; part of ``notes``.
-        notes: What was found and what was left out.
+        findings: What was found, what was odd and how it was taken.
+        notes: The same as text.
     """
 
     def __init__(self, config: PittsburghConfig, root: Path) -> None:
         self.specs, parts, notes = read_parts(config, root)
         blocks = [block for part in parts.values() for block in (part.references, part.queries)]
         is_query = np.arange(len(blocks)) % 2 == 1
-        self.names: pa.LargeStringArray = pa.concat_arrays(
-            [pa.array(block.names, pa.large_string()) for block in blocks]
-        )
-        self._is_query = np.repeat(is_query, [len(block) for block in blocks])
         roots = find_roots(
             config,
             root,
             [name for block in blocks[::2] for name in block.names],
             [name for block in blocks[1::2] for name in block.names],
         )
+        self.names: pa.LargeStringArray = pa.concat_arrays(
+            [
+                pa.array(
+                    [name.removeprefix(roots.stripped[at % 2]) for name in block.names],
+                    pa.large_string(),
+                )
+                for at, block in enumerate(blocks)
+            ]
+        )
+        self._is_query = np.repeat(is_query, [len(block) for block in blocks])
         self.layout = roots.layout
         self._roots = (roots.references, roots.queries)
         tables = _tables(blocks)
@@ -85,13 +92,22 @@ class PittsburghDataset:
         self.splits = dict.fromkeys(PARTS, Split(references=empty, queries=empty))
         for name, references, queries in zip(parts, tables[::2], tables[1::2], strict=True):
             self.splits[name] = Split(references=references, queries=queries)
-        self.warnings = tuple(line for spec in self.specs.values() for line in spec.warnings)
         read = ", ".join(str(spec.path) for spec in self.specs.values())
-        self.notes: tuple[str, ...] = (
-            f"{len(self.names)} images of {read}; folders: {self.layout}",
-            *notes,
-            *self.warnings,
+        taken = [
+            f"{role} are named below {prefix}, which is not a folder of the images: taken off"
+            for role, prefix in zip(("references", "queries"), roots.stripped, strict=True)
+            if prefix
+        ]
+        total = f"{len(self.names)} images of {read}; folders: {self.layout}"
+        self.findings: tuple[Finding, ...] = (
+            *(Finding("info", note) for note in (total, *taken, *notes)),
+            *(
+                Finding("warning", line)
+                for spec in self.specs.values()
+                for line in spec.warnings
+            ),
         )
+        self.notes: tuple[str, ...] = tuple(map(str, self.findings))
         self._protocol = config.protocol
 
     @property

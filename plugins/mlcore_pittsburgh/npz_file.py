@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from mlcore.data import MAX_BYTES, read_bounded, what_it_is
+from mlcore.data import MAX_BYTES, describe_contents, read_bounded
 from mlcore.errors import DataError
 
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -33,8 +33,8 @@ def read_npz(path: Path) -> dict[str, NDArray[np.generic]]:
             total = sum(member.file_size for member in members)
             if total > MAX_BYTES:
                 raise DataError(
-                    f"{path} declares {total:,} bytes, more than {MAX_BYTES:,}: no spec is as "
-                    "large; leave out images and features"
+                    f"{path} declares {total:,} bytes, more than {MAX_BYTES:,}: too many for a "
+                    "spec; leave out images and features"
                 )
             return {
                 member.filename.removesuffix(".npy"): _read(archive, member, path)
@@ -42,7 +42,7 @@ def read_npz(path: Path) -> dict[str, NDArray[np.generic]]:
                 if member.filename.endswith(".npy")
             }
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
-        raise DataError(f"{path} is no whole .npz ({error}): {_guess(data)}") from error
+        raise DataError(f"{path} is not a complete .npz ({error}): {_guess(data)}") from error
     except (RuntimeError, ValueError, OverflowError, struct.error) as error:
         raise DataError(f"{path} is damaged ({error}); {_REMEDY}") from error
 
@@ -73,4 +73,4 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> NDAr
 def _guess(data: bytes) -> str:
     if data.startswith(b"PK"):
         return "it is truncated or damaged; download it again"
-    return what_it_is(data[:1024])
+    return describe_contents(data[:1024])

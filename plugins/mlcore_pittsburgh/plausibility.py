@@ -33,12 +33,12 @@ def in_metres(where: str, positions_m: Floats, warnings: list[str]) -> Floats:
     if len(bad):
         raise DataError(
             f"{where}: position {bad[0] + 1} is {tuple(positions_m[bad[0]].tolist())}, and "
-            f"{len(bad) - 1} more are no metres on earth; download the file again"
+            f"{len(bad) - 1} more are out of range for metres on earth; download the file again"
         )
     if _looks_like_degrees(positions_m):
         raise DataError(
-            f"{where} is {positions_m.min():.7g} to {positions_m.max():.7g}: degrees, it "
-            "seems, where metres are due; project them to UTM (zone 17N for Pittsburgh)"
+            f"{where} is {positions_m.min():.7g} to {positions_m.max():.7g}, which looks "
+            "like degrees but must be metres; project them to UTM (zone 17N for Pittsburgh)"
         )
     first, second = np.median(positions_m, axis=0)
     low, high = _UTM_EASTING_M

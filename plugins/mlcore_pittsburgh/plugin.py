@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlcore import BuildContext, DatasetFactory, Report, SamplingRadii, hookimpl
+from mlcore import BuildContext, DatasetFactory, Report, hookimpl
 from mlcore.protocols import PlaceDataset, Progress
-from mlcore_pittsburgh.config import PittsburghConfig
+from mlcore_pittsburgh.config import RADII, PittsburghConfig
 from mlcore_pittsburgh.writing_config import PittsburghWriteConfig
 
 if TYPE_CHECKING:
@@ -51,6 +51,6 @@ def mlcore_datasets() -> list[DatasetFactory]:
             check=_check,
             write=_write,
             write_config=PittsburghWriteConfig,
-            radii=SamplingRadii(near_radius_m=10.0, far_radius_m=25.0),
+            radii=RADII,
         )
     ]

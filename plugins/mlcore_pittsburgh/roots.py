@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -28,11 +28,14 @@ class Roots:
         layout: The two folders, as found.
         references: Folder of the references.
         queries: Folder of the queries.
+        stripped: Leading parts of the names of references and of queries that are not
+            folders there, such as "Pittsburgh250k/"; names are taken without them.
     """
 
     layout: str
     references: Path
     queries: Path
+    stripped: tuple[str, str]
 
 
 def find_roots(
@@ -40,6 +43,7 @@ def find_roots(
 ) -> Roots:
     """Return the first layout in which an image of the specs is found.
 
+    Names are looked for as they are, then without the leading parts that they share.
     Queries and references go by the same names: queries are never looked for among the
     references.
 
@@ -54,20 +58,26 @@ def find_roots(
     """
     tried = []
     for of_references, of_queries in LAYOUTS:
-        roots = Roots(
-            layout=f"{config.reference_root or of_references}, "
-            f"{config.query_root or of_queries}",
-            references=config.reference_root or root / of_references,
-            queries=config.query_root or root / of_queries,
+        folders = (
+            config.reference_root or root / of_references,
+            config.query_root or root / of_queries,
         )
-        missing = [
+        stripped = [_shift(*pair) for pair in zip(folders, (references, queries), strict=True)]
+        if None not in stripped:
+            return Roots(
+                layout=f"{config.reference_root or of_references}, "
+                f"{config.query_root or of_queries}",
+                references=folders[0],
+                queries=folders[1],
+                stripped=(stripped[0] or "", stripped[1] or ""),
+            )
+        tried += [
             f"{folder} has no {names[0]}"
-            for folder, names in ((roots.references, references), (roots.queries, queries))
-            if len(names) and not _any_there(folder, names)
+            for folder, names, found in zip(
+                folders, (references, queries), stripped, strict=True
+            )
+            if found is None
         ]
-        if not missing:
-            return roots
-        tried += missing
     raise DataError(
         f"the images are not in {root}: {'; '.join(dict.fromkeys(tried))}. References lie in "
         "000 to 010 with queries in queries_real, or in images and queries, or in "
@@ -76,13 +86,25 @@ def find_roots(
     )
 
 
-def _any_there(folder: Path, names: Sequence[str]) -> bool:
+def _shift(folder: Path, names: Sequence[str]) -> str | None:
+    """Return the leading parts without which names are found in a folder; None if they are not.
+
+    Tried from none to all of the parts that every name shares.
+    """
+    if not len(names):
+        return ""
     spread = np.linspace(0, len(names) - 1, min(_PROBED, len(names))).astype(int)
-    return folder.is_dir() and any(is_file(folder / names[at]) for at in spread)
+    folders = PurePosixPath(names[0]).parts[:-1]
+    for count in range(len(folders) + 1):
+        prefix = "".join(f"{part}/" for part in folders[:count])
+        found = any(is_file(folder / names[at].removeprefix(prefix)) for at in spread)
+        if found and all(name.startswith(prefix) for name in names):
+            return prefix
+    return None
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a file is there; a name that no file can have is none."""
+    """Return whether a file is there; a name that no file can have is not."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # a name too long, or with a character it cannot have

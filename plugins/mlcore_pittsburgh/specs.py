@@ -178,7 +178,9 @@ def _list_beside(path: Path, field: str, count: int) -> list[str]:
 
 def _lines(path: Path) -> list[str]:
     if path.stat().st_size > MAX_BYTES:
-        raise DataError(f"{path} has more than {MAX_BYTES:,} bytes: it is no list of names")
+        raise DataError(
+            f"{path} has more than {MAX_BYTES:,} bytes, too many for a list of names"
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -224,8 +226,8 @@ def _columns(
         turned = rows_first
     else:
         raise DataError(
-            f"{where} is {' x '.join(map(str, positions.shape))} and {count} images are named:"
-            f" 2 x {count} is due. Names and positions are out of step; take both from one "
+            f"{where} is {' x '.join(map(str, positions.shape))} but must be 2 x {count}, a "
+            "column per named image. Names and positions are out of step; take both from one "
             "release"
         )
     return np.ascontiguousarray(positions.T if turned else positions, dtype=np.float64)
@@ -237,8 +239,8 @@ def _relative(path: Path, field: str, name: str) -> str:
     parts = posix.parts
     if not parts or posix.is_absolute() or ".." in parts or "\0" in name:
         raise DataError(
-            f"{path}: {field} names {name!r}; a path relative to the folder of images is due, "
-            "such as 000/000000_pitch1_yaw1.jpg"
+            f"{path}: {field} names {name!r}; expected a path relative to the folder of "
+            "images, such as 000/000000_pitch1_yaw1.jpg"
         )
     kept = parts[1:] if len(parts) > 1 and parts[0] in _PREFIXES[field] else parts
     return "/".join(kept)

@@ -52,7 +52,7 @@ def find_specs(config: PittsburghConfig, root: Path) -> dict[str, Path]:
     """
     folders = [config.specs] if config.specs else [root / folder for folder in _FOLDERS]
     if config.specs and not config.specs.is_dir():
-        raise ConfigError(f"dataset.specs {config.specs} is no folder")
+        raise ConfigError(f"dataset.specs {config.specs} is not a folder")
     size = "250k" if config.protocol == "paper" else config.protocol
     found = {}
     for stem in (f"pitts{size}_{part}" for part in (*PARTS.values(), "all")):

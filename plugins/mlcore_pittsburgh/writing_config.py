@@ -11,8 +11,8 @@ class PittsburghWriteConfig:
     """Options of ``mlcore data write pittsburgh``.
 
     Attributes:
-        image_format: jpeg is what Pittsburgh has; png changes no pixel, and other readers may
-            not take it.
+        image_format: jpeg, as in Pittsburgh; png is lossless, but other readers may not accept
+            it.
         jpeg_quality: 1 to 100; colours are kept at full resolution.
     """
 
@@ -21,4 +21,4 @@ class PittsburghWriteConfig:
 
     def __post_init__(self) -> None:
         if not 1 <= self.jpeg_quality <= 100:
-            raise ValueError(f"jpeg_quality must be from 1 to 100, got {self.jpeg_quality}")
+            raise ValueError(f"jpeg_quality must be between 1 and 100, got {self.jpeg_quality}")

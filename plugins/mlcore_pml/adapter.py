@@ -26,7 +26,9 @@ def make(module: ModuleType, name: str, arguments: dict[str, Any]) -> Any:
         return getattr(module, name)(**arguments)
     except (ValueError, AssertionError) as error:
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        raise ConfigError(f"PML's {name} refuses {given}: {str(error).strip()}") from error
+        raise ConfigError(
+            f"pytorch-metric-learning's {name} does not accept {given}: {str(error).strip()}"
+        ) from error
 
 
 class PmlTupleLoss(nn.Module):

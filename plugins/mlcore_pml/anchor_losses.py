@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from mlcore_pml.factories import anchor_loss
+from mlcore.option_types import POSITIVE, Range
+from mlcore_pml.factories import PmlOptions, anchor_loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class AngularOptions:
+class AngularOptions(PmlOptions):
     """Options of ``pml-angular``.
 
     Attributes:
         alpha: Largest angle (degrees) at a negative under which a positive pair is seen.
     """
 
-    alpha: float = 40.0
+    alpha: Annotated[float, Range(above=0, below=90)] = 40.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class NcaOptions:
+class NcaOptions(PmlOptions):
     """Options of ``pml-nca``.
 
     Attributes:
         softmax_scale: Scale of the squared embedding distances.
     """
 
-    softmax_scale: float = 1.0
+    softmax_scale: Annotated[float, POSITIVE] = 1.0
 
 
 LOSSES = (

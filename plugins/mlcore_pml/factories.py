@@ -1,4 +1,4 @@
-"""Makes factories of rows: a name here, a class there, and the options they share.
+"""Makers of factories, one per kind of PML loss, and the options that miners share.
 
 The fields of an options class are keyword arguments of the PML class, name for name.
 """
@@ -7,33 +7,49 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mlcore import BuildContext, ConfigError, LossFactory, MinerFactory, Pairs, Triplets
+from mlcore.option_types import NOT_NEGATIVE, Range, check_ranges
 
 if TYPE_CHECKING:
     from mlcore_pml.adapter import PmlAnchorLoss, PmlMiner, PmlPlaceLoss, PmlTupleLoss
 
 Memory = Literal["linear", "quadratic", "cubic"]
 NO_LIMITS: Mapping[str, str] = {}
+REQUIRES = {"pytorch_metric_learning": "mlcore-localization[pml]"}
+
+
+COSINE = Range(at_least=-1, at_most=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeometryOptions:
+class PmlOptions:
+    """Options of a loss or miner; numbers outside their range are refused."""
+
+    def __post_init__(self) -> None:
+        try:
+            check_ranges(self)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeometryOptions(PmlOptions):
     """What a miner calls near and far.
 
     Attributes:
-        near_radius_m: Images within this distance (metres) of the anchor are positive; None
-            takes the sampler's.
-        far_radius_m: Images beyond this distance (metres) of the anchor are negative; None
-            takes the sampler's.
+        near_radius_m: Images within this distance (metres) of the anchor are positive; none:
+            the sampler's.
+        far_radius_m: Images beyond this distance (metres) of the anchor are negative; none:
+            the sampler's.
         heading_limit_deg: Largest heading difference (degrees) of anchor and positive,
-            where headings are known; None takes the sampler's, 180 sets no limit.
+            where headings are known; none: the sampler's; 180: no limit.
     """
 
-    near_radius_m: float | None = None
-    far_radius_m: float | None = None
-    heading_limit_deg: float | None = None
+    near_radius_m: Annotated[float | None, NOT_NEGATIVE] = None
+    far_radius_m: Annotated[float | None, NOT_NEGATIVE] = None
+    heading_limit_deg: Annotated[float | None, Range(at_least=0, at_most=180)] = None
 
 
 def tuple_loss(
@@ -59,6 +75,7 @@ def tuple_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         mining="external",
         accepts=accepts,
@@ -89,6 +106,7 @@ def anchor_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         mining="external",
         accepts=Pairs,
@@ -118,6 +136,7 @@ def label_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         needs=frozenset({"labels"}),
         memory=memory,
@@ -145,8 +164,8 @@ def place_loss(
 
         if context.num_places < 1 or context.embedding_dim < 1:
             raise ConfigError(
-                f"{name} needs a weight for each place, but there are {context.num_places} "
-                f"places of {context.embedding_dim} dimensions"
+                f"{name} learns a weight per place and needs at least one place and dimension, "
+                f"got {context.num_places} places of {context.embedding_dim} dimensions"
             )
         shape = {"num_classes": context.num_places, dimension_argument: context.embedding_dim}
         return PmlPlaceLoss(pml_class, shape | asdict(chosen), context.seed)
@@ -156,6 +175,7 @@ def place_loss(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=build,
         needs=frozenset({"labels"}),
         memory="linear",
@@ -178,6 +198,7 @@ def miner(
         summary=summary,
         source=source,
         config=options,
+        requires=REQUIRES,
         build=_miner_build(pml_class, produces),
         produces=produces,
     )

@@ -6,29 +6,30 @@ Two images on two sides of a cell's edge are negatives here, however near.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from mlcore_pml.factories import label_loss
+from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Range
+from mlcore_pml.factories import PmlOptions, label_loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class NPairsOptions:
+class NPairsOptions(PmlOptions):
     """Options of ``pml-n-pairs``."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FastApOptions:
+class FastApOptions(PmlOptions):
     """Options of ``pml-fast-ap``.
 
     Attributes:
         num_bins: Bins of the histogram of squared embedding distances.
     """
 
-    num_bins: int = 10
+    num_bins: Annotated[int, AT_LEAST_ONE] = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankedListOptions:
+class RankedListOptions(PmlOptions):
     """Options of ``pml-ranked-list``.
 
     Attributes:
@@ -37,19 +38,19 @@ class RankedListOptions:
         Tn: Temperature of the weights of negatives (no default in PML; the largest that
             PML does not warn of).
         imbalance: Weight of the negatives, from 0 to 1; the positives have the rest.
-        alpha: Embedding distance of negatives; None is 1 + margin / 2.
+        alpha: Embedding distance of negatives; none: 1 + margin / 2.
         Tp: Temperature of the weights of positives.
     """
 
-    margin: float = 0.4
-    Tn: float = 5.0
-    imbalance: float = 0.5
-    alpha: float | None = None
-    Tp: float = 0.0
+    margin: Annotated[float, NOT_NEGATIVE] = 0.4
+    Tn: Annotated[float, NOT_NEGATIVE] = 5.0
+    imbalance: Annotated[float, Range(at_least=0, at_most=1)] = 0.5
+    alpha: Annotated[float | None, NOT_NEGATIVE] = None
+    Tp: Annotated[float, NOT_NEGATIVE] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class PnpOptions:
+class PnpOptions(PmlOptions):
     """Options of ``pml-pnp``.
 
     Attributes:
@@ -60,9 +61,9 @@ class PnpOptions:
     """
 
     variant: Literal["Ds", "Dq", "Iu", "Ib", "O"] = "O"
-    b: float = 2.0
-    alpha: float = 1.0
-    anneal: float = 0.01
+    b: Annotated[float, POSITIVE] = 2.0
+    alpha: Annotated[float, POSITIVE] = 1.0
+    anneal: Annotated[float, POSITIVE] = 0.01
 
 
 LOSSES = (

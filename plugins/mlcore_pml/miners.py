@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from mlcore import Pairs, Triplets
-from mlcore_pml.factories import GeometryOptions, miner
+from mlcore.option_types import NOT_NEGATIVE, Range
+from mlcore_pml.factories import COSINE, GeometryOptions, miner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class MultiSimilarityMinerOptions(GeometryOptions):
             minus this.
     """
 
-    epsilon: float = 0.1
+    epsilon: Annotated[float, NOT_NEGATIVE] = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +47,8 @@ class BatchEasyHardOptions(GeometryOptions):
 
     pos_strategy: Strategy = "easy"
     neg_strategy: Strategy = "semihard"
-    allowed_pos_range: tuple[float, float] | None = None
-    allowed_neg_range: tuple[float, float] | None = None
+    allowed_pos_range: Annotated[tuple[float, float] | None, COSINE] = None
+    allowed_neg_range: Annotated[tuple[float, float] | None, COSINE] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +60,8 @@ class PairMarginOptions(GeometryOptions):
         neg_margin: Negatives nearer than this embedding distance are taken.
     """
 
-    pos_margin: float = 0.2
-    neg_margin: float = 0.8
+    pos_margin: Annotated[float, NOT_NEGATIVE] = 0.2
+    neg_margin: Annotated[float, NOT_NEGATIVE] = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ class TripletMarginMinerOptions(GeometryOptions):
             not violate it (easy).
     """
 
-    margin: float = 0.2
+    margin: Annotated[float, NOT_NEGATIVE] = 0.2
     type_of_triplets: Literal["all", "hard", "semihard", "easy"] = "all"
 
 
@@ -88,7 +89,7 @@ class AngularMinerOptions(GeometryOptions):
             (degrees) are taken.
     """
 
-    angle: float = 20.0
+    angle: Annotated[float, Range(at_least=0, at_most=180)] = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +101,8 @@ class DistanceWeightedOptions(GeometryOptions):
         nonzero_loss_cutoff: Negatives beyond this embedding distance are not drawn.
     """
 
-    cutoff: float = 0.5
-    nonzero_loss_cutoff: float = 1.4
+    cutoff: Annotated[float, NOT_NEGATIVE] = 0.5
+    nonzero_loss_cutoff: Annotated[float, NOT_NEGATIVE] = 1.4
 
 
 MINERS = (

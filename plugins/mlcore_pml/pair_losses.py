@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from mlcore_pml.factories import tuple_loss
+from mlcore.option_types import FINITE, NOT_NEGATIVE, POSITIVE, Range
+from mlcore_pml.factories import COSINE, PmlOptions, tuple_loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiSimilarityOptions:
+class MultiSimilarityOptions(PmlOptions):
     """Options of ``pml-multi-similarity``.
 
     Attributes:
@@ -18,13 +20,13 @@ class MultiSimilarityOptions:
             project follows has 1).
     """
 
-    alpha: float = 2.0
-    beta: float = 50.0
-    base: float = 0.5
+    alpha: Annotated[float, POSITIVE] = 2.0
+    beta: Annotated[float, POSITIVE] = 50.0
+    base: Annotated[float, FINITE] = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContrastiveOptions:
+class ContrastiveOptions(PmlOptions):
     """Options of ``pml-contrastive``.
 
     Attributes:
@@ -32,34 +34,34 @@ class ContrastiveOptions:
         neg_margin: Negative pairs beyond this embedding distance cost nothing.
     """
 
-    pos_margin: float = 0.0
-    neg_margin: float = 1.0
+    pos_margin: Annotated[float, NOT_NEGATIVE] = 0.0
+    neg_margin: Annotated[float, NOT_NEGATIVE] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class NTXentOptions:
+class NTXentOptions(PmlOptions):
     """Options of ``pml-nt-xent``.
 
     Attributes:
         temperature: Cosine similarities are divided by it.
     """
 
-    temperature: float = 0.07
+    temperature: Annotated[float, POSITIVE] = 0.07
 
 
 @dataclass(frozen=True, kw_only=True)
-class SupConOptions:
+class SupConOptions(PmlOptions):
     """Options of ``pml-supcon``.
 
     Attributes:
         temperature: Cosine similarities are divided by it.
     """
 
-    temperature: float = 0.1
+    temperature: Annotated[float, POSITIVE] = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class CircleOptions:
+class CircleOptions(PmlOptions):
     """Options of ``pml-circle``.
 
     Attributes:
@@ -68,12 +70,12 @@ class CircleOptions:
         gamma: Scale of the similarities.
     """
 
-    m: float = 0.4
-    gamma: float = 80.0
+    m: Annotated[float, Range(at_least=0, at_most=1)] = 0.4
+    gamma: Annotated[float, POSITIVE] = 80.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class LiftedStructureOptions:
+class LiftedStructureOptions(PmlOptions):
     """Options of ``pml-lifted-structure`` and ``pml-generalized-lifted-structure``.
 
     Attributes:
@@ -81,12 +83,12 @@ class LiftedStructureOptions:
         neg_margin: Embedding distance that negative pairs should exceed.
     """
 
-    pos_margin: float = 0.0
-    neg_margin: float = 1.0
+    pos_margin: Annotated[float, NOT_NEGATIVE] = 0.0
+    neg_margin: Annotated[float, NOT_NEGATIVE] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntraPairVarianceOptions:
+class IntraPairVarianceOptions(PmlOptions):
     """Options of ``pml-intra-pair-variance``.
 
     Attributes:
@@ -94,12 +96,12 @@ class IntraPairVarianceOptions:
         neg_eps: Negative pairs may be this share more similar than they are on average.
     """
 
-    pos_eps: float = 0.01
-    neg_eps: float = 0.01
+    pos_eps: Annotated[float, NOT_NEGATIVE] = 0.01
+    neg_eps: Annotated[float, NOT_NEGATIVE] = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignalToNoiseOptions:
+class SignalToNoiseOptions(PmlOptions):
     """Options of ``pml-signal-to-noise-contrastive``.
 
     Attributes:
@@ -107,12 +109,12 @@ class SignalToNoiseOptions:
         neg_margin: Negative pairs with a larger noise-to-signal ratio cost nothing.
     """
 
-    pos_margin: float = 0.0
-    neg_margin: float = 1.0
+    pos_margin: Annotated[float, NOT_NEGATIVE] = 0.0
+    neg_margin: Annotated[float, NOT_NEGATIVE] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class TupletMarginOptions:
+class TupletMarginOptions(PmlOptions):
     """Options of ``pml-tuplet-margin``.
 
     Attributes:
@@ -120,12 +122,12 @@ class TupletMarginOptions:
         scale: Scale of the cosine similarities.
     """
 
-    margin: float = 5.73
-    scale: float = 64.0
+    margin: Annotated[float, Range(at_least=0, at_most=180)] = 5.73
+    scale: Annotated[float, POSITIVE] = 64.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThresholdConsistentMarginOptions:
+class ThresholdConsistentMarginOptions(PmlOptions):
     """Options of ``pml-threshold-consistent-margin``.
 
     Attributes:
@@ -135,10 +137,10 @@ class ThresholdConsistentMarginOptions:
         margin_minus: Cosine similarity that negative pairs should stay below.
     """
 
-    lambda_plus: float = 1.0
-    lambda_minus: float = 1.0
-    margin_plus: float = 0.9
-    margin_minus: float = 0.5
+    lambda_plus: Annotated[float, NOT_NEGATIVE] = 1.0
+    lambda_minus: Annotated[float, NOT_NEGATIVE] = 1.0
+    margin_plus: Annotated[float, COSINE] = 0.9
+    margin_minus: Annotated[float, COSINE] = 0.5
 
 
 LOSSES = (

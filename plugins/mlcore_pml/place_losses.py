@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from mlcore_pml.factories import place_loss
+from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Range
+from mlcore_pml.factories import PmlOptions, place_loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxyAnchorOptions:
+class ProxyAnchorOptions(PmlOptions):
     """Options of ``pml-proxy-anchor``.
 
     Attributes:
@@ -17,23 +19,23 @@ class ProxyAnchorOptions:
         alpha: Scale of the similarities.
     """
 
-    margin: float = 0.1
-    alpha: float = 32.0
+    margin: Annotated[float, NOT_NEGATIVE] = 0.1
+    alpha: Annotated[float, POSITIVE] = 32.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxyNcaOptions:
+class ProxyNcaOptions(PmlOptions):
     """Options of ``pml-proxy-nca``.
 
     Attributes:
         softmax_scale: Scale of the squared embedding distances.
     """
 
-    softmax_scale: float = 1.0
+    softmax_scale: Annotated[float, POSITIVE] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArcFaceOptions:
+class ArcFaceOptions(PmlOptions):
     """Options of ``pml-arcface``.
 
     Attributes:
@@ -41,27 +43,27 @@ class ArcFaceOptions:
         scale: Scale of the cosine similarities.
     """
 
-    margin: float = 28.6
-    scale: float = 64.0
+    margin: Annotated[float, Range(at_least=0, at_most=180)] = 28.6
+    scale: Annotated[float, POSITIVE] = 64.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubCenterArcFaceOptions:
+class SubCenterArcFaceOptions(PmlOptions):
     """Options of ``pml-sub-center-arcface``.
 
     Attributes:
         margin: Added to the angle (degrees) between an image and its place.
         scale: Scale of the cosine similarities.
-        sub_centers: Weights a place; the most similar one counts.
+        sub_centers: Weights per place; the most similar one counts.
     """
 
-    margin: float = 28.6
-    scale: float = 64.0
-    sub_centers: int = 3
+    margin: Annotated[float, Range(at_least=0, at_most=180)] = 28.6
+    scale: Annotated[float, POSITIVE] = 64.0
+    sub_centers: Annotated[int, AT_LEAST_ONE] = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class CosFaceOptions:
+class CosFaceOptions(PmlOptions):
     """Options of ``pml-cosface``.
 
     Attributes:
@@ -69,40 +71,40 @@ class CosFaceOptions:
         scale: Scale of the cosine similarities.
     """
 
-    margin: float = 0.35
-    scale: float = 64.0
+    margin: Annotated[float, NOT_NEGATIVE] = 0.35
+    scale: Annotated[float, POSITIVE] = 64.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class NormalizedSoftmaxOptions:
+class NormalizedSoftmaxOptions(PmlOptions):
     """Options of ``pml-normalized-softmax``.
 
     Attributes:
         temperature: Cosine similarities are divided by it.
     """
 
-    temperature: float = 0.05
+    temperature: Annotated[float, POSITIVE] = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoftTripleOptions:
+class SoftTripleOptions(PmlOptions):
     """Options of ``pml-soft-triple``.
 
     Attributes:
-        centers_per_class: Weights a place.
+        centers_per_class: Weights per place.
         la: Scale of the cosine similarities.
         gamma: Temperature with which an image chooses among a place's weights.
         margin: Subtracted from the cosine similarity of an image and its place.
     """
 
-    centers_per_class: int = 10
-    la: float = 20.0
-    gamma: float = 0.1
-    margin: float = 0.01
+    centers_per_class: Annotated[int, AT_LEAST_ONE] = 10
+    la: Annotated[float, POSITIVE] = 20.0
+    gamma: Annotated[float, POSITIVE] = 0.1
+    margin: Annotated[float, NOT_NEGATIVE] = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class P2SGradOptions:
+class P2SGradOptions(PmlOptions):
     """Options of ``pml-p2s-grad``."""
 
 
@@ -111,14 +113,14 @@ LOSSES = (
         "pml-proxy-anchor",
         "ProxyAnchorLoss",
         ProxyAnchorOptions,
-        summary="one trained proxy a place attracts its images and repels the others",
+        summary="one learned proxy per place, as in Proxy-Anchor",
         source="Kim et al., Proxy Anchor Loss, CVPR 2020",
     ),
     place_loss(
         "pml-proxy-nca",
         "ProxyNCALoss",
         ProxyNcaOptions,
-        summary="softmax over the distances to one trained proxy a place",
+        summary="softmax over the distances to one learned proxy per place",
         source="Movshovitz-Attias et al., No Fuss Distance Metric Learning using Proxies, "
         "ICCV 2017",
     ),
@@ -133,7 +135,7 @@ LOSSES = (
         "pml-sub-center-arcface",
         "SubCenterArcFaceLoss",
         SubCenterArcFaceOptions,
-        summary="ArcFace with several weights a place",
+        summary="ArcFace with several weights per place",
         source="Deng et al., Sub-center ArcFace, ECCV 2020",
     ),
     place_loss(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from mlcore import Triplets
-from mlcore_pml.factories import tuple_loss
+from mlcore.option_types import NOT_NEGATIVE
+from mlcore_pml.factories import PmlOptions, tuple_loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class TripletMarginOptions:
+class TripletMarginOptions(PmlOptions):
     """Options of ``pml-triplet-margin``.
 
     Attributes:
@@ -19,13 +21,13 @@ class TripletMarginOptions:
         smooth_loss: Softplus in place of the hinge.
     """
 
-    margin: float = 0.05
+    margin: Annotated[float, NOT_NEGATIVE] = 0.05
     swap: bool = False
     smooth_loss: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class MarginOptions:
+class MarginOptions(PmlOptions):
     """Options of ``pml-margin``.
 
     Attributes:
@@ -33,8 +35,8 @@ class MarginOptions:
         beta: Middle of the gap, an embedding distance. (PML can also learn it.)
     """
 
-    margin: float = 0.2
-    beta: float = 1.2
+    margin: Annotated[float, NOT_NEGATIVE] = 0.2
+    beta: Annotated[float, NOT_NEGATIVE] = 1.2
 
 
 LOSSES = (

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlcore.data import NUM_EXAMPLES, examine_coverage, examine_images, file_names
+from mlcore.data import (
+    MAX_EXAMPLES,
+    check_coverage,
+    check_files,
+    check_opened,
+    check_splits,
+    file_names,
+    too_fast,
+)
 from mlcore.errors import DataError
 from mlcore.factories import Finding, Report
-from mlcore_robotcar.config import RobotCarConfig
+from mlcore_robotcar.config import RADII, RobotCarConfig
 from mlcore_robotcar.dataset import RobotCarDataset, open_robotcar
 from mlcore_robotcar.download.poses import MICROSECONDS
 from mlcore_robotcar.download.traversal import PosedFrames
@@ -29,7 +35,6 @@ NUM_TRAVERSALS = 133
 """That Oxford gives out; 114 have gps, 128 images of stereo/centre."""
 _DAY_S = 86_400
 _FEW_GOOD = 0.5
-_NUMBERED = re.compile(r"\S*\d\S*")
 
 Facts = dict[str, str | int | float]
 
@@ -52,19 +57,15 @@ def check_robotcar(config: RobotCarConfig, *, full: bool = False) -> Report:
         return Report(findings=(Finding("fault", str(error)),))
     source = dataset.source
     facts = _facts(dataset)
-    findings = []
-    grave: list[str] = []
+    findings = check_opened(dataset, near_radius_m=RADII.near_radius_m)
     if isinstance(source, RawSource):
-        grave = [*source.faults, *source.warnings]
-        findings += _grouped("fault", source.faults)
-        findings += _grouped("warning", source.warnings)
         findings += _of_tracks(source.traversals, facts)
     if isinstance(source, PreparedSource):
         _count_dropped(source, facts)
-    findings += [Finding("info", note) for note in dataset.notes if note not in grave]
+    findings += check_splits(dataset)
     missing = _missing(dataset)
     facts["missing files"] = len(missing)
-    findings += examine_images(
+    findings += check_files(
         dataset,
         dataset.num_images,
         missing,
@@ -97,24 +98,6 @@ def _facts(dataset: RobotCarDataset) -> Facts:
     return facts
 
 
-def _grouped(severity: Literal["warning", "fault"], notes: Sequence[str]) -> list[Finding]:
-    """Return a finding for each kind of note: those that differ in names and numbers only."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for note in notes:
-        groups[_NUMBERED.sub("#", note)].append(note)
-    return [
-        Finding(severity, alike[0])
-        if len(alike) == 1
-        else Finding(
-            severity,
-            f"{alike[0]} (and {len(alike) - 1} alike)",
-            len(alike),
-            tuple(alike[1 : 1 + NUM_EXAMPLES]),
-        )
-        for alike in groups.values()
-    ]
-
-
 def _of_tracks(traversals: Sequence[PosedFrames], facts: Facts) -> list[Finding]:
     """Report shares of good poses, positions in other places, and names out of time."""
     tracks = [(posed, posed.track) for posed in traversals if posed.track is not None]
@@ -129,16 +112,32 @@ def _of_tracks(traversals: Sequence[PosedFrames], facts: Facts) -> list[Finding]
     poor = [posed.date for posed, track in tracks if track.is_good.mean() < _FEW_GOOD]
     if poor:
         message = f"traversals have fewer than {_FEW_GOOD:.0%} good rows of positions"
-        findings.append(Finding("warning", message, len(poor), tuple(poor[:NUM_EXAMPLES])))
+        findings.append(Finding("warning", message, len(poor), tuple(poor[:MAX_EXAMPLES])))
     tagged = [posed.date for posed in traversals if {"poor-gps", "no-gps"} & set(posed.tags)]
     if tagged:
         message = "traversals are tagged poor-gps or no-gps: look at their positions"
-        findings.append(Finding("info", message, len(tagged), tuple(tagged[:NUM_EXAMPLES])))
+        findings.append(Finding("info", message, len(tagged), tuple(tagged[:MAX_EXAMPLES])))
+    findings += _jumps(traversals)
     late = [posed.date for posed in traversals if _is_another_day(posed)]
     if late:
         message = "traversals have timestamps more than a day from their names: mixed up files"
-        findings.append(Finding("warning", message, len(late), tuple(late[:NUM_EXAMPLES])))
+        findings.append(Finding("warning", message, len(late), tuple(late[:MAX_EXAMPLES])))
     return findings
+
+
+def _jumps(traversals: Sequence[PosedFrames]) -> list[Finding]:
+    """Report impossible speeds everywhere; those within the regions are faults besides."""
+    jumps = {}
+    for posed in traversals:
+        times_s = posed.frames.timestamps[posed.rows] / MICROSECONDS
+        fast = too_fast(posed.positions_m, times_s, np.zeros(len(posed), np.int8))
+        if fast.any():
+            jumps[posed.date] = int(fast.sum())
+    if not jumps:
+        return []
+    message = "traversals jump at an impossible speed, inside the regions or outside them"
+    named = [f"{date}: {count} jumps" for date, count in jumps.items()]
+    return [Finding("warning", message, len(jumps), tuple(named[:MAX_EXAMPLES]))]
 
 
 def _is_another_day(posed: PosedFrames) -> bool:
@@ -181,8 +180,7 @@ def _missing(dataset: RobotCarDataset) -> NDArray[np.int64]:
 def _split_findings(dataset: RobotCarDataset, name: str) -> list[Finding]:
     split = dataset.splits[name]
     if not len(split.references):
-        what = "training reference" if name == "train" else f"reference of the {name}"
-        return [Finding("warning", f"there is no {what}; see dataset.protocol and regions")]
+        return [Finding("info", f"{name} has no references; see dataset.protocol and regions")]
     if not len(split.queries):
-        return [Finding("warning", f"{name} has no queries; see dataset.protocol")]
-    return examine_coverage(name, split.references.positions_m, split.queries.positions_m)
+        return [Finding("info", f"{name} has no queries; see dataset.protocol")]
+    return check_coverage(name, split.references.positions_m, split.queries.positions_m)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlcore.errors import ConfigError
+from mlcore.factories import SamplingRadii
 
 Layout = Literal["auto", "prepared", "raw", "csv", "names", "mat"]
 Camera = Literal[
@@ -14,6 +15,8 @@ Camera = Literal[
 ]
 PoseSource = Literal["ins", "rtk"]
 Protocol = Literal["paper", "all"]
+
+RADII = SamplingRadii(near_radius_m=15.0, far_radius_m=15.0)
 
 BAD_DATES = (
     "2014-06-25-16-45-34",
@@ -34,39 +37,41 @@ class RobotCarConfig:
     """Options of Oxford RobotCar.
 
     Attributes:
-        root: Folder of the data: what 'mlcore data prepare robotcar' wrote, or the tree of
-            the download, tars extracted or not, or images that others have prepared.
-        layout: What root is. auto looks. prepared: by mlcore; raw: the download; csv:
+        root: Folder of the data: the output of 'mlcore data prepare robotcar', the
+            downloaded tree (tars extracted or not), or images prepared by third parties.
+        layout: Layout of root. auto: detected. prepared: by mlcore; raw: the download; csv:
             folders DATE_stereo_centre_NN with tables date,folder,t,easting,northing,yaw;
             names: @northing@easting@date@frame@timestamp@.jpg; mat: dbStruct files with
             images RUN/stereo/left/images/TIMESTAMP.png, whose splits hold unless other
             traversals, regions or another protocol are given.
-        camera: Whose images are taken, of the raw tree.
+        camera: Camera whose images are used. Raw tree only.
         poses: ins: gps/ins.csv, rows INS_SOLUTION_GOOD. rtk: rtk.csv. Never both: their
             yaws have different zeros. Raw tree.
         rtk_root: Folder below which DATE/rtk.csv is looked for. none: root. Raw tree.
-        max_gap_s: An image is left out if the two rows that bracket it in time are farther
-            apart, in seconds. Raw tree.
+        max_gap_s: Largest time (seconds) between the two pose rows around an image; images in
+            longer gaps are left out. Raw tree only.
         distortion_table: The camera's *_distortion_lut.bin of the data set's authors, or the
             folder that holds it, to undistort with. none: images stay distorted. Raw tree.
-        longest_side_px: Larger images are scaled down to it. Raw tree.
-        image_format: What 'prepare' writes.
-        jpeg_quality: Of the images that 'prepare' writes, 1 to 100.
-        num_processes: That 'prepare' runs. none: one for each core.
+        longest_side_px: Images are scaled down to at most this many pixels. Raw tree only.
+        image_format: Format of the images that 'prepare' writes.
+        jpeg_quality: JPEG quality of the images that 'prepare' writes, 1 to 100.
+        num_processes: Number of processes of 'prepare'. none: one per core.
         exposure_percentiles: 'prepare' drops the images of a traversal whose sum of pixel
             values is below the first or above the second percentile. 0,100: none.
         max_offset_m: 'prepare' drops images farther (metres) from the median position of
             their 1 m bin along the reference traversal. none: none.
-        leave_out: Traversals that are not used; the default is the paper's.
+        leave_out: Traversals to exclude; the default is the paper's list.
         regions: Text file of polygons in UTM metres that train, validation and test are cut
             by. none: regions.txt in root, or else our own for Oxford.
         protocol: paper: the reference and the four query dates of the paper, and its
             validation dates. all: the first traversal is the reference, all others are
             queries, in every region. The next four override it.
-        reference: Traversal that is searched in the test, and visited in training.
-        queries: Traversals that are looked for in the test; they never train.
-        validation_reference: Traversal that is searched in the validation.
-        validation_queries: Traversals that are looked for in the validation.
+        reference: Reference traversal of the test and of training.
+        queries: Query traversals of the test; never used in training.
+        validation_reference: Reference traversal of the validation.
+        validation_queries: Query traversals of the validation.
+        accept_faults: Names of faults, as 'mlcore data check' lists them, that do not stop
+            training or evaluation.
     """
 
     root: Path | None = None
@@ -89,6 +94,7 @@ class RobotCarConfig:
     queries: tuple[str, ...] = ()
     validation_reference: str = ""
     validation_queries: tuple[str, ...] = ()
+    accept_faults: tuple[str, ...] = ()
 
 
 def expect_sensible(config: RobotCarConfig) -> None:
@@ -98,25 +104,23 @@ def expect_sensible(config: RobotCarConfig) -> None:
         ConfigError: Names the option.
     """
     low, high = config.exposure_percentiles
-    holds = {
-        "longest_side_px": config.longest_side_px >= 16,
-        "jpeg_quality": 1 <= config.jpeg_quality <= 100,
-        "max_gap_s": config.max_gap_s > 0,
-        "num_processes": config.num_processes is None or config.num_processes >= 1,
-        "exposure_percentiles": 0 <= low < high <= 100,
-        "max_offset_m": config.max_offset_m is None or config.max_offset_m > 0,
+    rules = {
+        "longest_side_px": (config.longest_side_px >= 16, "must be at least 16"),
+        "jpeg_quality": (1 <= config.jpeg_quality <= 100, "must be between 1 and 100"),
+        "max_gap_s": (config.max_gap_s > 0, "must be more than 0"),
+        "num_processes": (
+            config.num_processes is None or config.num_processes >= 1,
+            "must be at least 1",
+        ),
+        "exposure_percentiles": (
+            0 <= low < high <= 100,
+            "must be two increasing numbers between 0 and 100",
+        ),
+        "max_offset_m": (
+            config.max_offset_m is None or config.max_offset_m > 0,
+            "must be more than 0, or none",
+        ),
     }
-    for option, is_sensible in holds.items():
-        if not is_sensible:
-            value = getattr(config, option)
-            raise ConfigError(f"dataset.{option} cannot be {value}; {_RANGES[option]} is due")
-
-
-_RANGES = {
-    "longest_side_px": "at least 16",
-    "jpeg_quality": "1 to 100",
-    "max_gap_s": "more than 0",
-    "num_processes": "at least 1",
-    "exposure_percentiles": "low,high within 0 and 100",
-    "max_offset_m": "more than 0, or none,",
-}
+    for option, (holds, rule) in rules.items():
+        if not holds:
+            raise ConfigError(f"dataset.{option} {rule}, got {getattr(config, option)}")

@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.errors import ConfigError, DataError
+from mlcore.factories import Finding
 from mlcore.protocols import PlaceTable, Progress, Split, no_progress
 from mlcore_robotcar.config import RobotCarConfig, expect_sensible
+from mlcore_robotcar.download.poses import MICROSECONDS
+from mlcore_robotcar.findings import grouped
 from mlcore_robotcar.layouts.listed import ListedSource
 from mlcore_robotcar.layouts.prepared import PreparedSource
 from mlcore_robotcar.layouts.sources import Columns, RawSource, Source
@@ -41,7 +44,7 @@ def open_robotcar(
             "wrote, or that of the download"
         )
     if not config.root.is_dir():
-        raise DataError(f"dataset.root {config.root} is no folder")
+        raise DataError(f"dataset.root {config.root} is not a folder")
     expect_sensible(config)
     return RobotCarDataset(config, open_source(config, config.root, cache_dir, progress))
 
@@ -104,7 +107,8 @@ class RobotCarDataset:
     """
 
     def __init__(self, config: RobotCarConfig, source: Source) -> None:
-        self._config = config
+        assert config.root is not None, "open_robotcar() sees to that"
+        self._config, self._root = config, config.root
         self.source = source
         self.roles: Roles = resolve(config, source.dates)
         self._starts = [0, *accumulate(source.sizes)]
@@ -116,7 +120,20 @@ class RobotCarDataset:
             *source.notes,
             *(() if self._own() else self.roles.notes),
         )
-        _ = self.splits  # now: what cannot be read is to be told before a run
+        _ = self.splits  # now: what cannot be read must be reported before a run
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was found, as :mod:`mlcore.data.soundness` takes it."""
+        if not isinstance(self.source, RawSource):
+            return tuple(Finding("info", note) for note in self.notes)
+        faults, warnings = self.source.faults, self.source.warnings
+        grave = {*faults, *warnings}
+        return (
+            *grouped("fault", faults, name="damaged-files"),
+            *grouped("warning", warnings),
+            *(Finding("info", note) for note in self.notes if note not in grave),
+        )
 
     def _own(self) -> Mapping[tuple[str, str], NDArray[np.int64]]:
         """Return the images of each split where the files say it; empty elsewhere."""
@@ -125,11 +142,9 @@ class RobotCarDataset:
 
     def _cut(self) -> tuple[Cut | None, str]:
         """Return the regions; None where those of the index count."""
-        root = self._config.root
-        assert root is not None
         if isinstance(self.source, PreparedSource) and self._config.regions is None:
             return None, ""
-        return find_regions(self._config.regions, root)
+        return find_regions(self._config.regions, self._root)
 
     @cached_property
     def splits(self) -> dict[str, Split]:
@@ -254,6 +269,22 @@ class RobotCarDataset:
         """Return the path of image ``index``."""
         number, row = self._place(index)
         return self.source.name(number, row)
+
+    def path(self, index: int) -> Path:
+        """Return the file of image ``index``; there is none where it is in a tar."""
+        if isinstance(self.source, RawSource):
+            return Path(self.image_name(index))
+        return self._root / self.image_name(index)
+
+    def times_s(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return when images were taken, in seconds since 1970."""
+        times_s = np.empty(len(index))
+        numbers = np.searchsorted(self._starts, index, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            mine = numbers == number
+            stamps = self.source.timestamps(number)[index[mine] - self._starts[number]]
+            times_s[mine] = stamps / MICROSECONDS
+        return times_s
 
     def _place(self, index: int) -> tuple[int, int]:
         number = bisect_right(self._starts, index) - 1

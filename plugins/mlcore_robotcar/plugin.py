@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlcore import BuildContext, DatasetFactory, Report, SamplingRadii, hookimpl
+from mlcore import BuildContext, DatasetFactory, Report, hookimpl
 from mlcore.protocols import PlaceDataset, Progress
-from mlcore_robotcar.config import RobotCarConfig
+from mlcore_robotcar.config import RADII, RobotCarConfig
 from mlcore_robotcar.write.config import RobotCarWriteConfig
 
 if TYPE_CHECKING:
@@ -51,11 +51,12 @@ def mlcore_datasets() -> list[DatasetFactory]:
             summary="Oxford RobotCar: one route in all weathers, from the download's tars",
             source="Maddern et al., 1 Year, 1000 km: The Oxford RobotCar Dataset, 2017",
             config=RobotCarConfig,
+            requires={"cv2": "mlcore-localization[robotcar]"},
             build=_build,
             check=_check,
             prepare=_prepare,
             write=_write,
             write_config=RobotCarWriteConfig,
-            radii=SamplingRadii(near_radius_m=15.0, far_radius_m=15.0),
+            radii=RADII,
         )
     ]

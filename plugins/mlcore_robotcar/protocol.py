@@ -86,6 +86,6 @@ def _expect_there(config: RobotCarConfig, dates: Sequence[str]) -> None:
         for date in (value,) if isinstance(value, str) else value:
             if date and date not in dates:
                 raise ConfigError(
-                    f"dataset.{option} names {date!r}, which is no traversal of "
+                    f"dataset.{option} names {date!r}, which is not a traversal of "
                     f"{config.root}{did_you_mean(date, dates)}"
                 )

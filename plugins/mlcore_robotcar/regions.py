@@ -111,9 +111,9 @@ def read_polygons(path: Path) -> Polygons:
             corner = _corner(words)
             if corner is None or not corners:
                 raise DataError(
-                    f"{path}, line {number}: {line.strip()[:60]!r}; one of "
-                    f"{', '.join(REGIONS)} is due, and below it a line 'easting northing' in "
-                    "metres for each corner"
+                    f"{path}, line {number}: {line.strip()[:60]!r}; expected one "
+                    f"of {', '.join(REGIONS)}, followed by a line 'easting northing' in metres "
+                    "per corner"
                 )
             corners[-1][1].append(corner)
     short = [REGIONS[code] for code, points in corners if len(points) < 3]
@@ -152,8 +152,8 @@ def read_lists(folder: Path) -> Lists:
             found = _LISTED.search(line)
             if found is None:
                 raise DataError(
-                    f"{path}, line {number}: {line.strip()[:80]!r} names no image; "
-                    "'2014-12-02-15-30-08 1417534208124875' is due"
+                    f"{path}, line {number}: {line.strip()[:80]!r} does not name "
+                    "an image; expected a line such as '2014-12-02-15-30-08 1417534208124875'"
                 )
             code = rows.setdefault(found[1], {}).setdefault(int(found[2]), REGIONS.index(name))
             if REGIONS[code] != name:
@@ -171,7 +171,9 @@ def _sorted(codes: dict[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int8]]
 def _lines(path: Path) -> list[str]:
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise DataError(f"{path} has more than {_MAX_BYTES:,} bytes: it is no such text")
+            raise DataError(
+                f"{path} has more than {_MAX_BYTES:,} bytes, too many for a list of regions"
+            )
         return path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error

@@ -1,4 +1,4 @@
-"""Options of the proposed loss."""
+"""Options of the soft contrastive loss."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ class SoftContrastiveConfig:
     """Options of the soft contrastive loss; the defaults are the paper's.
 
     Attributes:
-        alpha: Sharpness of the sum over attracting pairs.
-        beta: Sharpness of the sum over repelling pairs.
-        base: The lambda of the formula, a similarity: attraction below and repulsion
-            above it weigh more.
-        mining: Drop the pairs that are easy already (multi-similarity mining).
-        epsilon: Mining margin, a similarity: larger keeps more pairs.
-        aggregation: Sum the pairs of a row in a log-sum-exp, or plainly.
-        heading_limit_deg: Pairs inside the support whose headings differ by more degrees
-            neither attract nor repel. auto: 60 where a batch has several tuples and the
+        alpha: Sharpness of the log-sum-exp over attracting pairs.
+        beta: Sharpness of the log-sum-exp over repelling pairs.
+        base: Lambda of the formula, a similarity: attracting pairs below it and repelling
+            pairs above it dominate the sums.
+        mining: Drop pairs that are already easy (multi-similarity mining).
+        epsilon: Mining margin, as a similarity; a larger margin keeps more pairs.
+        aggregation: How the pairs of an image are combined: log-sum-exp or a plain sum.
+        heading_limit_deg: Ignore pairs within the support whose headings differ by more
+            than this many degrees. auto uses 60 if a batch has several tuples and the
             images have headings, otherwise none.
-        implementation: How the loss is computed: dense writes all pair matrices out, tiled
-            never does, cupy is tiled with CUDA kernels; auto takes dense for small batches,
-            cupy on a GPU where CuPy is installed, and else tiled.
-        save_similarity: tiled: keep every similarity from pass to pass: faster, for memory
-            that grows with the square of the batch.
-        gradient_filter: tiled: leave tiles beyond the support out of the gradient if no
-            similarity in them reaches this; 0 leaves out none. The gradient by a unit
-            embedding is then off by less than 2 exp(beta (gradient_filter - base)).
-        tile_precision: cupy: how factors of matrix products are rounded; sums stay float32.
-            A similarity is then off by some 1e-4 (tf32) or 1e-3 (bfloat16), and an exponent
-            by beta times that. Others compute float32 whatever this says.
+        implementation: How to compute the loss. dense stores all pair matrices; tiled
+            needs memory for a few copies of the embeddings; cupy is tiled with CUDA
+            kernels. auto uses dense for small batches, cupy on a GPU with CuPy installed,
+            and tiled otherwise.
+        save_similarity: With tiled, store all similarities between passes. Faster, but
+            memory grows with the square of the batch size.
+        gradient_filter: With tiled, skip the gradient of tiles beyond the support in which
+            no similarity reaches this value; 0 skips none. The error of the gradient with
+            respect to a unit embedding is below 2 exp(beta (gradient_filter - base)).
+        tile_precision: With cupy, precision of the factors of matrix products; sums are
+            float32. tf32 changes a similarity by about 1e-4, bfloat16 by about 1e-3, and an
+            exponent by beta times that. Ignored by the other implementations.
     """
 
     alpha: float = 2.0
@@ -76,20 +77,20 @@ class SoftContrastiveConfig:
                 raise ConfigError(f"loss: {name} must be finite, got {value}")
         if not 0.0 <= self.gradient_filter <= 1.0:
             raise ConfigError(
-                f"loss: gradient_filter must be in [0, 1], got {self.gradient_filter}"
+                f"loss: gradient_filter must be between 0 and 1, got {self.gradient_filter}"
             )
         if self.gradient_filter > 0.0 and self.aggregation == "plain":
             raise ConfigError(
-                "loss: gradient_filter needs aggregation log-sum-exp; in a plain sum no "
-                "similarity is negligible"
+                "loss: gradient_filter needs aggregation log-sum-exp, because no similarity is "
+                "negligible in a plain sum; set gradient_filter to 0"
             )
         limit = self.heading_limit_deg
         if not isinstance(limit, str) and not 0.0 <= limit <= 180.0:
             raise ConfigError(
-                f"loss: heading_limit_deg must be in [0, 180], auto or none, got {limit}"
+                f"loss: heading_limit_deg must be auto, none or between 0 and 180, got {limit}"
             )
 
     @property
     def largest_exponent(self) -> float:
-        """The largest exponent that the formula can come to."""
+        """Upper bound of the exponents in both sums."""
         return max(self.alpha * self.base, self.beta * (1.0 - self.base))

@@ -41,7 +41,7 @@ def dense_row_terms(
     attraction, repulsion = weights.attraction.to(x.dtype), weights.repulsion.to(x.dtype)
     # relu, not clamp: its gradient at 0 is 0, so that a zero embedding gets none.
     similarity = torch.relu(x @ y.T)
-    # An image's similarity to itself is a constant. Told to autograd, it adds no noise.
+    # An image's similarity to itself is constant; detached, it adds no rounding noise.
     similarity = torch.where(weights.same, similarity.detach(), similarity)
     p, n = attraction * similarity, repulsion * similarity
     attracts, repels = weights.attracts, weights.repels

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from functools import partial
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -16,11 +19,33 @@ from mlcore_soft_contrastive.tiled import cupy_backend, cupy_launch, numba_backe
 from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
 from mlcore_soft_contrastive.tiled.layout import blocks, tile_pairs
 from mlcore_soft_contrastive.tiled.products import Products
-from mlcore_soft_contrastive.tiled.torch_backend import TorchTileOps
-from mlcore_soft_contrastive.tiled.walk import MakeTileOps, Plan
+from mlcore_soft_contrastive.tiled.state import MakeBackend, TileState
+from mlcore_soft_contrastive.tiled.torch_backend import TorchBackend
+from mlcore_soft_contrastive.tiled.walk import Plan
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 SMALLEST_TILED = 256 * 256
 """With fewer pairs, one dense matrix costs less than the walk over tiles."""
+
+
+def not_compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Return ``function``, left as it is by ``torch.compile`` of what calls it.
+
+    The loss looks at values (finite? near or far?) and runs compiled code already: a graph
+    would break at each of these, and numba's functions cannot be traced at all.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.compiler.is_compiling():
+            # Not as a decorator: that would import the compiler into every process.
+            left_alone = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+            return cast("R", left_alone(*args, **kwargs))
+        return function(*args, **kwargs)
+
+    return call
 
 
 def evaluate(
@@ -79,6 +104,8 @@ def _row_terms(
 
 CPU_TILE = 512
 """512 x 512 floats stay in a core's caches and fill its matrix units."""
+SMALLEST_CPU_TILE = 128
+"""Narrower tiles cost more in Python than they gain by threads."""
 DEVICE_TILE = 2048
 """A GPU wants more work in a launch; 16 MiB of floats still stay in its second-level cache."""
 TORCH_TILE = 1024
@@ -100,6 +127,10 @@ def plan_tiles(
         ConfigError: "cupy" is asked for and cannot run here.
     """
     name, tile, make = choose(geometry, config, embeddings)
+    dtype = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
+    threads = torch.get_num_threads()
+    if name == "tiled-numba":
+        tile = _narrowed(tile, max(len(geometry.rows), len(geometry.columns)), threads)
     rows = blocks(geometry.rows.positions_m, tile)
     columns = rows if square else blocks(geometry.columns.positions_m, tile)
     return name, Plan(
@@ -108,15 +139,24 @@ def plan_tiles(
         rows=rows,
         columns=columns,
         pairs=tile_pairs(rows, columns, symmetric=square),
-        ops=make(geometry, config, rows, columns),
+        state=TileState(geometry, config, rows, columns, make, dtype),
         products=Products(config.tile_precision if name == "cupy" else "float32"),
+        # A GPU works in one stream; torch's own operations bring their own threads.
+        threads=threads if name == "tiled-numba" else 1,
     )
+
+
+def _narrowed(tile: int, size: int, threads: int) -> int:
+    """Return a tile width that gives every thread a tile of its own in each round."""
+    while tile > SMALLEST_CPU_TILE and threads > 1 and size < 2 * threads * tile:
+        tile //= 2
+    return tile
 
 
 def choose(
     geometry: Geometry, config: SoftContrastiveConfig, embeddings: Tensor
-) -> tuple[str, int, MakeTileOps]:
-    """Return name, tile width and maker of the elementwise work."""
+) -> tuple[str, int, MakeBackend]:
+    """Return name, tile width and maker of the back end."""
     on_cpu = embeddings.device.type == "cpu"
     if config.implementation == "cupy":
         cupy_launch.require(embeddings.device)
@@ -129,7 +169,7 @@ def choose(
         assert isinstance(geometry.influence, DeviceInfluenceFunction)
         source = tiles_source(geometry.influence.device_code())
         launch = cupy_launch.cupy_kernels(source)
-        return "cupy", DEVICE_TILE, partial(cupy_backend.KernelTileOps, launch=launch)
+        return "cupy", DEVICE_TILE, partial(cupy_backend.KernelBackend, launch=launch)
     if on_cpu and numba_backend.covers(geometry, config, embeddings):
-        return "tiled-numba", CPU_TILE, numba_backend.NumbaTileOps
-    return "tiled-torch", CPU_TILE if on_cpu else TORCH_TILE, TorchTileOps
+        return "tiled-numba", CPU_TILE, numba_backend.NumbaBackend
+    return "tiled-torch", CPU_TILE if on_cpu else TORCH_TILE, TorchBackend

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, overload
 
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mlcore.protocols import InfluenceFunction, LossOutput
@@ -13,7 +14,7 @@ from mlcore_soft_contrastive.config import (
     SoftContrastiveConfig,
     TilePrecision,
 )
-from mlcore_soft_contrastive.dispatch import evaluate
+from mlcore_soft_contrastive.dispatch import evaluate, not_compiled
 from mlcore_soft_contrastive.influence import Sigmoid
 from mlcore_soft_contrastive.inputs import checked_geometry
 
@@ -21,7 +22,7 @@ from mlcore_soft_contrastive.inputs import checked_geometry
 @overload
 def soft_contrastive_loss(
     embeddings: Tensor,
-    positions_m: Tensor,
+    positions_m: ArrayLike,
     *,
     influence: InfluenceFunction = ...,
     alpha: float = ...,
@@ -30,12 +31,12 @@ def soft_contrastive_loss(
     mining: bool = ...,
     epsilon: float = ...,
     aggregation: Aggregation = ...,
-    headings_rad: Tensor | None = ...,
+    headings_rad: ArrayLike | None = ...,
     heading_limit_rad: float | None = ...,
     references: Tensor | None = ...,
-    reference_positions_m: Tensor | None = ...,
-    reference_headings_rad: Tensor | None = ...,
-    self_index: Tensor | None = ...,
+    reference_positions_m: ArrayLike | None = ...,
+    reference_headings_rad: ArrayLike | None = ...,
+    self_index: ArrayLike | None = ...,
     implementation: Implementation = ...,
     save_similarity: bool = ...,
     gradient_filter: float = ...,
@@ -47,7 +48,7 @@ def soft_contrastive_loss(
 @overload
 def soft_contrastive_loss(
     embeddings: Tensor,
-    positions_m: Tensor,
+    positions_m: ArrayLike,
     *,
     influence: InfluenceFunction = ...,
     alpha: float = ...,
@@ -56,12 +57,12 @@ def soft_contrastive_loss(
     mining: bool = ...,
     epsilon: float = ...,
     aggregation: Aggregation = ...,
-    headings_rad: Tensor | None = ...,
+    headings_rad: ArrayLike | None = ...,
     heading_limit_rad: float | None = ...,
     references: Tensor | None = ...,
-    reference_positions_m: Tensor | None = ...,
-    reference_headings_rad: Tensor | None = ...,
-    self_index: Tensor | None = ...,
+    reference_positions_m: ArrayLike | None = ...,
+    reference_headings_rad: ArrayLike | None = ...,
+    self_index: ArrayLike | None = ...,
     implementation: Implementation = ...,
     save_similarity: bool = ...,
     gradient_filter: float = ...,
@@ -70,9 +71,10 @@ def soft_contrastive_loss(
 ) -> LossOutput: ...
 
 
+@not_compiled
 def soft_contrastive_loss(
     embeddings: Tensor,
-    positions_m: Tensor,
+    positions_m: ArrayLike,
     *,
     influence: InfluenceFunction = Sigmoid(steepness_per_m=0.8, cutoff_m=15.0),  # noqa: B008 - frozen
     alpha: float = 2.0,
@@ -81,12 +83,12 @@ def soft_contrastive_loss(
     mining: bool = True,
     epsilon: float = 0.1,
     aggregation: Aggregation = "log-sum-exp",
-    headings_rad: Tensor | None = None,
+    headings_rad: ArrayLike | None = None,
     heading_limit_rad: float | None = None,
     references: Tensor | None = None,
-    reference_positions_m: Tensor | None = None,
-    reference_headings_rad: Tensor | None = None,
-    self_index: Tensor | None = None,
+    reference_positions_m: ArrayLike | None = None,
+    reference_headings_rad: ArrayLike | None = None,
+    self_index: ArrayLike | None = None,
     implementation: Implementation = "auto",
     save_similarity: bool = False,
     gradient_filter: float = 0.0,
@@ -114,7 +116,8 @@ def soft_contrastive_loss(
     Args:
         embeddings: ``(B, D)``, float64, float32, or half precision (computed in float32);
             need not be normalised.
-        positions_m: ``(B, 2)`` or ``(B, 3)``, metres; float64 for UTM. Not differentiated.
+        positions_m: ``(B, 2)`` or ``(B, 3)``, metres; float64 for UTM; a tensor on the device
+            of the embeddings, an array or a list. Not differentiated.
         influence: Attraction weight by distance.
         alpha: Sharpness of the sum over attracting pairs.
         beta: Sharpness of the sum over repelling pairs; any size, no exponent overflows.
@@ -152,9 +155,14 @@ def soft_contrastive_loss(
         Scalar tensor, or loss and stats.
 
     Raises:
-        ConfigError: An option is out of its range, or "cupy" cannot run here.
+        ConfigError: An option is out of its range, ``influence`` is no influence function,
+            or "cupy" cannot run here.
         DataError: Embeddings, positions or headings are not finite; names the rows.
+        TypeError: Embeddings are no tensor.
         ValueError: Shapes, dtypes or devices do not match.
+
+    Warns:
+        UserWarning: Positions look like degrees, or their dtype is too coarse for them.
     """
     config = SoftContrastiveConfig(
         alpha=alpha,

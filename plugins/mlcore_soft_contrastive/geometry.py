@@ -1,4 +1,4 @@
-"""Where the images of a batch are, and what that makes of each pair.
+"""Positions and headings of a batch, and the weight of each pair that follows.
 
 Everything here is float64 and none of it is differentiated: whether a pair attracts must
 not depend on the dtype of the embeddings or on the device.
@@ -41,7 +41,7 @@ class Places:
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """Everything but the embeddings that decides on the weight of each pair.
+    """Everything but the embeddings that determines the weight of each pair.
 
     Attributes:
         rows: The ``B`` images whose loss is computed.
@@ -58,9 +58,19 @@ class Geometry:
     influence: InfluenceFunction
     heading_limit_rad: float | None
 
+    @property
+    def heading_threshold_rad(self) -> float:
+        """The limit, and a nanoradian; infinite without a limit.
+
+        Headings in whole degrees, turned into radians, differ by exactly the limit or by a
+        rounding more: both count as not more.
+        """
+        limit = self.heading_limit_rad
+        return math.inf if limit is None else limit + 1e-9
+
 
 class PairWeights(NamedTuple):
-    """What the geometry makes of each pair; all ``(B, R)``.
+    """Weights and membership of each pair; all ``(B, R)``.
 
     Attributes:
         attraction: w+, float64; 0 from the support on. For a pair that is one image
@@ -96,9 +106,24 @@ def heading_differs(rows: Places, columns: Places, limit_rad: float) -> Tensor:
     """Return whether headings differ by more than the limit, ``(B, R)`` bool."""
     assert rows.headings_rad is not None
     assert columns.headings_rad is not None
-    difference = rows.headings_rad[:, None] - columns.headings_rad[None, :]
-    wrapped = torch.remainder(difference + math.pi, 2 * math.pi) - math.pi
-    return wrapped.abs() > limit_rad
+    turn = (wrapped(rows.headings_rad)[:, None] - wrapped(columns.headings_rad)).abs_()
+    return torch.minimum(turn, 2 * math.pi - turn) > limit_rad
+
+
+def wrapped(headings_rad: Tensor) -> Tensor:
+    """Return headings in [0, 2 pi]."""
+    return torch.remainder(headings_rad, 2 * math.pi)
+
+
+def edge_m(influence: InfluenceFunction) -> float:
+    """Return within how many metres of an edge a float32 distance cannot be trusted.
+
+    A distance from float32 differences, three squares and a root errs by at most four units
+    of 2^-24 relative to itself. This is four times that at the support, and never less than
+    a millimetre.
+    """
+    largest = max(influence.support_m, influence.repulsion_start_m)
+    return max(1e-3, 2**-20 * largest) if math.isfinite(largest) else 1e-3
 
 
 def pair_weights(geometry: Geometry) -> PairWeights:
@@ -110,7 +135,7 @@ def pair_weights(geometry: Geometry) -> PairWeights:
     repulsion = 1.0 - attraction
     repels = (distance > influence.repulsion_start_m) | ~near
     if geometry.heading_limit_rad is not None:
-        excluded = near & heading_differs(rows, columns, geometry.heading_limit_rad)
+        excluded = near & heading_differs(rows, columns, geometry.heading_threshold_rad)
         attraction.masked_fill_(excluded, 0.0)
         repulsion.masked_fill_(excluded, 0.0)
         near &= ~excluded

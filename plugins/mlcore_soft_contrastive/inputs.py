@@ -1,33 +1,44 @@
-"""Checks of what callers hand in."""
+"""Checks of the arguments of the loss."""
 
 from __future__ import annotations
 
+import math
+import warnings
+from numbers import Real
+
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from mlcore.errors import DataError
+from mlcore.errors import ConfigError, DataError
 from mlcore.protocols import InfluenceFunction
 from mlcore_soft_contrastive.geometry import Geometry, Places
 
 
 def checked_geometry(
     embeddings: Tensor,
-    positions_m: Tensor,
-    headings_rad: Tensor | None,
+    positions_m: ArrayLike,
+    headings_rad: ArrayLike | None,
     references: Tensor | None = None,
-    reference_positions_m: Tensor | None = None,
-    reference_headings_rad: Tensor | None = None,
-    self_index: Tensor | None = None,
+    reference_positions_m: ArrayLike | None = None,
+    reference_headings_rad: ArrayLike | None = None,
+    self_index: ArrayLike | None = None,
     *,
     influence: InfluenceFunction,
     heading_limit_rad: float | None,
 ) -> Geometry:
     """Return the geometry of the arguments of ``soft_contrastive_loss``, checked.
 
+    Positions, headings and ``self_index`` may be anything that ``torch.as_tensor`` takes.
+
     Raises:
+        ConfigError: ``influence`` is no influence function.
         DataError: A position or heading is not finite; names the rows.
+        TypeError: Embeddings are no tensor, or positions are nothing like numbers.
         ValueError: Shapes, dtypes, devices or the combination of arguments do not match.
     """
+    _require_influence_function(influence)
     if heading_limit_rad is not None and headings_rad is None:
         raise ValueError("heading_limit_rad needs headings_rad")
     rows = _places("", embeddings, positions_m, headings_rad)
@@ -70,37 +81,105 @@ def require_finite_embeddings(name: str, embeddings: Tensor) -> None:
         _require_finite_rows(name, embeddings)
 
 
+def _require_influence_function(influence: object) -> None:
+    """Raise ConfigError unless ``influence`` is a function with its support."""
+    instance = callable(influence) and not isinstance(influence, type)
+    names = ("support_m", "repulsion_start_m")
+    if instance and all(isinstance(getattr(influence, n, None), Real) for n in names):
+        return
+    raise ConfigError(
+        f"loss: influence must be an influence function, such as Sigmoid(cutoff_m=15.0), got "
+        f"{influence!r}; a function of your own needs support_m and repulsion_start_m "
+        "(see mlcore.protocols.InfluenceFunction)"
+    )
+
+
 def _places(
-    name: str, embeddings: Tensor, positions_m: Tensor, headings_rad: Tensor | None
+    name: str, embeddings: Tensor, positions_m: ArrayLike, headings_rad: ArrayLike | None
 ) -> Places:
+    what = "references" if name else "embeddings"
+    if not isinstance(embeddings, Tensor):
+        raise TypeError(
+            f"{what} must be a torch tensor, got {type(embeddings).__name__}; "
+            "torch.as_tensor converts it"
+        )
     if embeddings.dim() != 2 or not embeddings.is_floating_point():
-        what = "references" if name else "embeddings"
         raise ValueError(
             f"{what} must be (N, D) and floating point, got {tuple(embeddings.shape)} "
             f"{embeddings.dtype}"
         )
-    size, shape = embeddings.shape[0], tuple(positions_m.shape)
-    if positions_m.dim() != 2 or shape[1] not in (2, 3):
+    positions = _tensor(f"{name}positions_m", positions_m, embeddings.device)
+    size, shape = embeddings.shape[0], tuple(positions.shape)
+    if positions.dim() != 2 or shape[1] not in (2, 3):
         raise ValueError(f"{name}positions_m must be (N, 2) or (N, 3), got {shape}")
     if shape[0] != size:
-        raise ValueError(f"{name}positions_m has {shape[0]} rows, the embeddings have {size}")
-    if headings_rad is not None and tuple(headings_rad.shape) != (size,):
-        raise ValueError(
-            f"{name}headings_rad must be ({size},), got {tuple(headings_rad.shape)}"
-        )
+        raise ValueError(f"{name}positions_m has {shape[0]} rows, the {what} have {size}")
+    _warn_of_suspicious(f"{name}positions_m", positions)
+    if headings_rad is None:
+        return Places(_finite_float64(f"{name}positions_m", positions), None)
+    headings = _tensor(f"{name}headings_rad", headings_rad, embeddings.device)
+    if tuple(headings.shape) != (size,):
+        raise ValueError(f"{name}headings_rad must be ({size},), got {tuple(headings.shape)}")
     return Places(
-        _finite_float64(f"{name}positions_m", positions_m, embeddings.device),
-        None
-        if headings_rad is None
-        else _finite_float64(f"{name}headings_rad", headings_rad, embeddings.device),
+        _finite_float64(f"{name}positions_m", positions),
+        _finite_float64(f"{name}headings_rad", headings),
     )
 
 
-def _finite_float64(name: str, values: Tensor, device: torch.device) -> Tensor:
+def _tensor(name: str, values: ArrayLike, device: torch.device) -> Tensor:
+    """Return ``values`` as they are, if a tensor, else as a tensor on ``device``."""
+    if not isinstance(values, Tensor):
+        try:
+            # Through NumPy, which keeps Python's floats float64.
+            return torch.tensor(np.asarray(values), device=device)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"{name} must be a tensor or an array of numbers: {error}"
+            ) from None
     if values.device != device:
         raise ValueError(f"{name} is on {values.device}, the embeddings are on {device}")
+    return values
+
+
+def _finite_float64(name: str, values: Tensor) -> Tensor:
     _require_finite_rows(name, values)
     return values.detach().double()
+
+
+COARSEST_M = 0.01
+"""Positions whose floating-point spacing is coarser get a warning."""
+
+
+def _warn_of_suspicious(name: str, positions: Tensor) -> None:
+    """Warn of positions too coarse for their size, and of what looks like degrees.
+
+    Degrees of latitude and longitude: several images, all within a hundredth of a metre to a
+    metre, far from the origin compared with that, and within the range of degrees. A local
+    metric frame looks like this only if it begins elsewhere and the images share one place.
+    """
+    if len(positions) < 2 or positions.device.type == "meta":
+        return
+    lower, upper = (t.double() for t in torch.aminmax(positions.detach(), dim=0))
+    extent, largest = upper - lower, torch.maximum(lower.abs(), upper.abs())
+    if positions.is_floating_point():
+        spacing = float(largest.max()) * torch.finfo(positions.dtype).eps
+        if COARSEST_M < spacing < math.inf:
+            warnings.warn(
+                f"{name} are {positions.dtype} and as large as {float(largest.max()):.0f} m: "
+                f"their resolution is {spacing:.2g} m; pass float64 positions, or subtract an "
+                "origin before the conversion",
+                stacklevel=2,
+            )
+    plane, spread = largest[:2], extent[:2]
+    in_range = bool((plane <= 180.0).all() & (plane.min() <= 90.0))
+    if in_range and bool(((spread > 1e-5) & (spread < 1.0) & (plane > 10.0 * spread)).all()):
+        warnings.warn(
+            f"{name} look like degrees of latitude and longitude: all {len(positions)} images "
+            f"within {float(spread.max()):.2g} of each other around "
+            f"({float(lower[0]):.5g}, {float(lower[1]):.5g}); convert them to metres, such as "
+            "UTM, first",
+            stacklevel=2,
+        )
 
 
 def _require_finite_rows(name: str, values: Tensor) -> None:
@@ -137,21 +216,17 @@ def _check_pairing(
         )
 
 
-def _checked_self_index(self_index: Tensor | None, rows: Places, columns: Places) -> Tensor:
+def _checked_self_index(self_index: ArrayLike | None, rows: Places, columns: Places) -> Tensor:
     if self_index is None:
         return torch.full((len(rows),), -1, device=rows.positions_m.device)
-    if tuple(self_index.shape) != (len(rows),) or self_index.dtype != torch.int64:
+    index = _tensor("self_index", self_index, rows.positions_m.device)
+    if tuple(index.shape) != (len(rows),) or index.dtype != torch.int64:
         raise ValueError(
-            f"self_index must be ({len(rows)},) int64, got {tuple(self_index.shape)} "
-            f"{self_index.dtype}"
+            f"self_index must be ({len(rows)},) int64, got {tuple(index.shape)} {index.dtype}"
         )
-    if self_index.device != rows.positions_m.device:
-        raise ValueError(
-            f"self_index is on {self_index.device}, the embeddings on {rows.positions_m.device}"
-        )
-    outside = (self_index < -1) | (self_index >= len(columns))
+    outside = (index < -1) | (index >= len(columns))
     if outside.any():
         raise ValueError(
-            f"self_index must be in [-1, {len(columns)}), got {self_index[outside][0].item()}"
+            f"self_index must be in [-1, {len(columns)}), got {index[outside][0].item()}"
         )
-    return self_index
+    return index

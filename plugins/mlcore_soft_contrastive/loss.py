@@ -11,7 +11,7 @@ from mlcore.errors import ConfigError
 from mlcore.factories import BuildContext
 from mlcore.protocols import Batch, InfluenceFunction, LossOutput, Pairs, Triplets
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
-from mlcore_soft_contrastive.dispatch import evaluate
+from mlcore_soft_contrastive.dispatch import evaluate, not_compiled
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.influence import Sigmoid
 from mlcore_soft_contrastive.inputs import checked_geometry
@@ -53,13 +53,15 @@ class SoftContrastiveLoss(nn.Module):
         influence = Sigmoid() if context.influence is None else context.influence
         return cls(config, influence, _heading_limit_rad(config, context))
 
+    @not_compiled
     def forward(
         self, embeddings: Tensor, batch: Batch, tuples: Pairs | Triplets | None = None
     ) -> LossOutput:
         """Return the mean loss of the batch's images; ``embeddings`` is ``(B, D)``."""
-        assert tuples is None, "the proposed loss mines by itself"
+        assert tuples is None, "this loss does its own mining"
         return evaluate(embeddings, None, self._geometry(embeddings, batch), self.config)
 
+    @not_compiled
     def forward_rows(self, embeddings: Tensor, batch: Batch, rows: slice) -> LossOutput:
         """Return the share of ``rows`` in the loss of the joint batch.
 
@@ -102,6 +104,6 @@ def _heading_limit_rad(config: SoftContrastiveConfig, context: BuildContext) -> 
     if not context.has_headings:
         raise ConfigError(
             f"loss: heading_limit_deg is {limit}, but the data set has no headings; "
-            "use auto or none"
+            "set it to auto or none"
         )
     return math.radians(limit)

@@ -24,12 +24,6 @@ Images = NDArray[np.uint8]
 _LEFTOVER_S = 3600.0
 
 
-def default_cache_dir() -> Path:
-    """Return the user's cache folder of mlcore."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "mlcore"
-
-
 def cache_key(config: StreetsConfig) -> str:
     """Return what names the images of a configuration made by this renderer."""
     options = {**asdict(config), "num_processes": None, "renderer": RENDERER_VERSION}

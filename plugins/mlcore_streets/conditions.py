@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlcore_streets.scenery.textures import Colour
+Colour = tuple[float, float, float]
+"""Red, green and blue: sRGB values from 0 to 255, or factors on them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ class StreetsConfig:
     """Options of the rendered town.
 
     Attributes:
-        town_seed: Another seed is another town: streets, houses, weather and traffic.
+        town_seed: Seed of the town: streets, houses, weather and traffic.
         train_length_m: Length of the route through the training district, in metres.
         validation_length_m: Length of the route through the validation district, in metres.
         test_length_m: Length of the route through the test district, in metres.
@@ -19,7 +19,7 @@ class StreetsConfig:
         query_spacing_m: Distance (metres) between two images of every other traversal.
         image_width_px: Width of the images in pixels.
         image_height_px: Height of the images in pixels.
-        num_processes: Processes that render; changes no pixel.
+        num_processes: Number of rendering processes; does not change the images.
     """
 
     town_seed: int = 0

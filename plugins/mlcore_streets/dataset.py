@@ -12,8 +12,9 @@ from torch import Tensor
 
 from mlcore.errors import DataError
 from mlcore.factories import BuildContext
+from mlcore.files import user_cache_dir
 from mlcore.protocols import PlaceTable, Split
-from mlcore_streets.cache import ImageCache, Images, cache_key, default_cache_dir
+from mlcore_streets.cache import ImageCache, Images, cache_key
 from mlcore_streets.conditions import CONDITIONS
 from mlcore_streets.config import StreetsConfig
 from mlcore_streets.districts import District, draw_districts
@@ -34,7 +35,7 @@ class StreetsDataset:
     def __init__(self, config: StreetsConfig, context: BuildContext) -> None:
         self._districts = draw_districts(config)
         key = cache_key(config)
-        folder = (context.cache_dir or default_cache_dir()) / "streets"
+        folder = (context.cache_dir or user_cache_dir()) / "streets"
         num_images = self._districts[-1].stop_index
         shape = (num_images, config.image_height_px, config.image_width_px, 3)
         self._cache = ImageCache(folder / f"{key}.npy", shape)

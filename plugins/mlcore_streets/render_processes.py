@@ -66,7 +66,7 @@ def render_range(
     stop: int,
     report: Callable[[int], None],
 ) -> None:
-    """Write images ``start`` to ``stop``; ``report`` is told how many are done."""
+    """Write images ``start`` to ``stop``; ``report`` is called with how many are done."""
     done = 0
     with path.open("r+b") as file:
         file.seek(offset + start * config.image_height_px * config.image_width_px * 3)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mlcore.evaluation.evaluate import evaluate_split
-from mlcore.evaluation.gradcam import ExplainedMatch
+from mlcore.evaluation.gradcam import GradCamMatch
 from mlcore.evaluation.projection import project
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
@@ -62,8 +62,8 @@ def results():
 def report(results, tmp_path_factory):
     split, found, queries = results
     heat = np.eye(3, dtype=np.float32)
-    explained = [
-        ExplainedMatch(
+    gradcam = [
+        GradCamMatch(
             query=int(found.query_index[row]),
             reference=int(found.reference_index[row]),
             query_map=heat,
@@ -84,7 +84,7 @@ def report(results, tmp_path_factory):
         dataset=Dataset(),
         within_m=10.0,
         pictured=12,
-        explained=explained,
+        gradcam=gradcam,
         projections=[("trained", project(queries))],
     )
     save_report(content, path)
@@ -215,6 +215,12 @@ def test_everything_that_acts_is_reached_by_tab(open_page):
     assert {"condition", "outcome", "pictured", "previous", "next"} <= reached
 
 
+def test_a_phone_shows_every_column_of_accuracy(open_page):
+    page = open_page(viewport=PHONE)
+    region = page.locator("#results .scroll").first
+    assert region.evaluate("one => one.scrollWidth <= one.clientWidth")
+
+
 def test_filters_hide_what_is_not_chosen(open_page, results):
     page = open_page()
     _, found, _ = results
@@ -223,13 +229,14 @@ def test_filters_hide_what_is_not_chosen(open_page, results):
     page.get_by_role("checkbox", name="sun").uncheck()
     visible = page.locator(".query:visible").all()
     assert {point.get_attribute("data-condition") for point in visible} == {"1"}
-    assert page.locator('tbody[data-condition="0"]').is_hidden()
-    assert page.locator('tbody[data-condition="1"]').is_visible()
-    assert page.locator('.chart[data-condition="0"]').is_hidden()
+    assert page.locator('tbody[data-condition="0"]:visible').count() == 0
+    assert page.locator('tbody[data-condition="1"]:visible').count() == 2
+    assert page.locator('.chart[data-condition="0"]:visible').count() == 0
     status = page.locator("#count").inner_text()
     assert status.startswith(f"{night.sum()} of 60 queries on the map; ")
     assert (
-        f"; {right[night].sum()} of the {night.sum()} of these conditions are right" in status
+        f"; {right[night].sum()} of {night.sum()} queries of these conditions are right"
+        in status
     )
     page.get_by_role("checkbox", name="wrong").uncheck()
     assert page.locator(".query.wrong:visible").count() == 0
@@ -239,7 +246,7 @@ def test_filters_hide_what_is_not_chosen(open_page, results):
         assert "(night): right, " in shown(page)
         page.locator("#next").click()
     page.get_by_role("checkbox", name="night").uncheck()
-    assert "no condition is chosen" in page.locator("#count").inner_text()
+    assert "no condition is selected" in page.locator("#count").inner_text()
     assert page.locator("#shown").is_hidden()
     page.get_by_role("checkbox", name="sun").check()
     assert "(sun): right, " in shown(page)

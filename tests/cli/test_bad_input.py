@@ -26,15 +26,24 @@ COMMAND_LINE = {
     ),
     "option of another loss": (
         "--loss proposed --loss.margin 0.1",
-        "--loss.margin is no option of loss 'soft-contrastive', which is chosen; choose its ",
+        "--loss.margin is not an option of loss 'soft-contrastive', which is chosen; --loss ",
     ),
     "miner for a loss that mines": (
         "--loss proposed --miner geometric-pairs",
-        "--miner makes no sense: loss 'soft-contrastive' mines inside itself; ",
+        "--miner does not apply: loss 'soft-contrastive' mines its own pairs; ",
     ),
     "influence for a loss without": (
         "--loss triplet --influence sigmoid",
-        "--influence makes no sense: loss 'triplet' uses no influence function; ",
+        "--influence does not apply: loss 'triplet' does not use an influence function; ",
+    ),
+    "not finite": ("--loss.beta nan", "--loss.beta must be "),
+    "out of range": (
+        "--evaluation.recall_at 0",
+        "--evaluation.recall_at must be at least 1, got 0",
+    ),
+    "another tool's word": (
+        "--lr 1e-3",
+        "unknown option '--lr'; did you mean '--training.learning_rate'?",
     ),
     "wrong type": ("--loss.beta forty", "--loss.beta: expected float, got 'forty'"),
     "wrong choice": (
@@ -42,7 +51,7 @@ COMMAND_LINE = {
         "--training.schedule: expected one of constant, cosine, halve-each-epoch, got 'linear'",
     ),
     "no value": ("--loss.beta", "--loss.beta needs a value: float"),
-    "stray word": ("proposed", "unexpected argument 'proposed'"),
+    "stray word": ("proposed", "mlcore train: unexpected argument 'proposed'"),
     "unknown plugin": ("--block soft", "unknown plugin 'soft'; "),
     "no file": ("--config none.toml", "none.toml: No such file or directory"),
     "malformed file": ("--config torn.toml", "torn.toml is not valid TOML: "),

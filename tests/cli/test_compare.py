@@ -14,7 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from mlcore.cli.comparison_folder import ComparisonFolder
 from mlcore.cli.main import main
+from mlcore.cli.variants import configure, variation
+from mlcore.errors import ConfigError
+from mlcore.options import read_argv, with_files
+from mlcore.options.components import TRAIN
+from mlcore.registry.discovery import Registry
 
 TINY = [
     *("--dataset", "synthetic", "--model.width", "8", "--model.embedding_dim", "16"),
@@ -71,6 +77,15 @@ def test_again_is_read_from_disk_and_more_adds_to_it(compared, tmp_path, capsys)
         for path in out.glob("runs/*/metrics.jsonl")
         if not path.parent.name.startswith("lazy")
     }
+    entries = json.loads((out / "comparison.json").read_text())["entries"]
+    assert {e["name"]: set(e["summaries"]) for e in entries} == {
+        "proposed": {"0", "1"},
+        "lazy-triplet": {"1"},
+        "proposed+step": {"0", "1"},
+        "triplet": {"0", "1"},
+        "untrained": {"0", "1"},
+        "pixels": {"0", "1"},
+    }
 
 
 def test_a_killed_comparison_goes_on_to_the_same_result(compared, tmp_path):
@@ -126,17 +141,17 @@ def test_bad_input_is_told_before_any_run(tmp_path, capsys):
     assert "did you mean 'triplet'" in refused(
         capsys, "--losses", "proposed,triplett", "--out", out
     )
-    assert "'a,a' has one of them twice" in refused(capsys, "--losses", "a,a", "--out", out)
-    assert "'0,x' is no comma-separated list" in refused(
+    assert "'a,a' contains a value twice" in refused(capsys, "--losses", "a,a", "--out", out)
+    assert "expected values separated by commas, got '0,x'" in refused(
         capsys, "--losses", "proposed", "--seeds", "0,x", "--out", out
     )
-    assert "use --losses and --seeds" in refused(
+    assert "--loss cannot be used in a comparison; use --losses" in refused(
         capsys, "--losses", "proposed", "--loss=triplet", "--out", out
     )
     assert not out.exists()
     out.mkdir()
     (out / "thesis.tex").touch()
-    assert "is not empty and holds no comparison" in refused(
+    assert "is not empty and does not hold a comparison" in refused(
         capsys, "--losses", "proposed", "--out", out
     )
 
@@ -152,7 +167,7 @@ def test_other_options_or_versions_are_not_mixed(compared, tmp_path, capsys):
     environment["versions"]["torch"] = "1.0"
     path.write_text(json.dumps(environment))
     message = refused(capsys, *words)
-    assert f"{path} cannot be compared: torch" in message
+    assert "cannot be compared: they were made with torch" in message
 
 
 def test_several_at_once_give_the_same(compared, tmp_path, capsys):
@@ -196,18 +211,73 @@ def test_options_vary(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--vary", "loss.beta"], "'loss.beta' is not OPTION,...=VALUE,..."),
-        (["--vary", "seed=1,2"], "'seed' cannot vary"),
+        (["--vary", "loss.beta"], "expected OPTION,...=VALUE,..., got 'loss.beta'"),
+        (["--vary", "seed=1,2"], "'seed' cannot be varied: use --seeds"),
         (["--vary", "loss.betta=1"], "did you mean '--loss.beta'"),
         (["--vary", "loss.beta=1", "--vary", "loss.beta=2"], "two options called 'beta'"),
         (["--parallel", "0"], "--parallel must be at least 1, got 0"),
         (["--slurm", "time=5"], "--slurm needs --launcher slurm"),
-        (["--slurm", "time"], "'time' is not KEY=VALUE,..."),
+        (["--slurm", "time"], "expected KEY=VALUE,..., got 'time'"),
         (["--launcher", "slurm"], "--launcher slurm: Could not detect"),
     ],
 )
 def test_words_that_make_no_sense(tmp_path, capsys, words, message):
     assert message in refused(capsys, "--losses", "proposed", *words, "--out", tmp_path / "o")
+
+
+def test_a_folder_in_use_is_refused(tmp_path, capsys):
+    folder = ComparisonFolder(tmp_path / "out")
+    with folder.lock():
+        assert "is in use by another 'mlcore compare'" in refused(
+            capsys, "--losses", "proposed", "--out", folder.path
+        )
+    with folder.lock():
+        pass
+
+
+def configured(registry, losses, *words, vary=()):
+    given = with_files(read_argv(words))
+    return configure(losses, [variation(v) for v in vary], given, registry, TRAIN)
+
+
+@pytest.fixture(scope="module")
+def registry():
+    return Registry.discover()
+
+
+def test_an_option_holds_for_the_losses_that_have_it(registry, tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('[loss]\nname = "proposed"\nbeta = 40.0\n[training]\nmax_steps = 3\n')
+    words = ["--influence.cutoff_m", "3", "--config", str(file)]
+    rows, partial = configured(registry, ["proposed", "proposed+step", "triplet"], *words)
+    by_name = {row.name: config for row, config in rows.items()}
+    assert by_name["proposed"].influence.options.cutoff_m == 3.0
+    assert by_name["proposed+step"].loss.options.beta == 40.0
+    assert by_name["triplet"].influence is None
+    assert {config.training.max_steps for config in rows.values()} == {3}
+    assert [str(one) for one in partial] == [
+        f"{file}: [loss] beta 40.0 holds for proposed, proposed+step",
+        "--influence.cutoff_m 3 holds for proposed, proposed+step",
+    ]
+
+
+def test_a_loss_without_the_option_that_varies_has_one_row(registry):
+    rows, _ = configured(registry, ["proposed", "triplet"], vary=["influence.cutoff_m=3,10"])
+    names = [row.name for row in rows]
+    assert names == ["proposed cutoff_m=3", "proposed cutoff_m=10", "triplet"]
+
+
+@pytest.mark.parametrize(
+    ("words", "vary", "message"),
+    [
+        (["--influence.cutoff_m", "3"], [], "--influence.cutoff_m does not apply"),
+        (["--loss.betta", "3"], [], "unknown option '--loss.betta'"),
+        ([], ["influence.cutoff_m=3"], "--influence.cutoff_m does not apply"),
+    ],
+)
+def test_an_option_of_none_of_the_losses_is_refused(registry, words, vary, message):
+    with pytest.raises(ConfigError, match=message):
+        configured(registry, ["triplet", "lazy-triplet"], *words, vary=vary)
 
 
 def test_same_by_construction_is_the_same_row_twice(tmp_path):
@@ -289,7 +359,7 @@ def test_stopping_several_at_once_leaves_them_to_go_on(tmp_path):
         process.terminate()
         _, told = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "the same command goes on from here" in told
+    assert "run the same command again to continue" in told
     assert "Traceback" not in told
     begun = [path.parent.parent for path in out.glob("runs/*/checkpoints/*.ckpt")]
     assert 1 <= len(set(begun)) <= 2

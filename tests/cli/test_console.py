@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 
@@ -51,3 +52,39 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch, total):
     drawn = terminal.getvalue()
     assert f"{total}/{total}" in drawn
     assert "searching" in drawn
+
+
+STRANGE = "a\x1b[31m\x07\u202egpj.exe:smiley: [bold]b[/bold] ü"
+
+
+def test_names_of_strangers_do_not_command_the_terminal(capsys, monkeypatch):
+    table = console.table("name!")
+    table.add_row(STRANGE)
+    monkeypatch.setattr(console.sys.stdout, "isatty", lambda: True, raising=False)
+    console.write(STRANGE)
+    console.show(table)
+    console.say(STRANGE)
+    for printed in capsys.readouterr():
+        assert r"a\x1b[31m\x07\u202egpj.exe:smiley: [bold]b[/bold] ü" in printed
+        assert "\x07" not in printed
+        assert "\u202e" not in printed
+
+
+def test_names_are_not_broken_in_80_columns(monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(console.sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "pml-generalized-lifted-structure"
+    table = console.table("name!", "summary", "plugin!")
+    table.add_row(name, "words " * 30, "soft-contrastive")
+    console.show(table)
+    assert f"{name} " in terminal.getvalue()
+    assert "soft-contrastive" in terminal.getvalue()
+
+
+def test_written_files(capsys, tmp_path):
+    console.written([tmp_path / "a"], as_json=True)
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"written": [str(tmp_path / "a")]}
+    assert printed.err == f"Written: {tmp_path / 'a'}\n"

@@ -22,7 +22,8 @@ def photos(tmp_path):
 
 
 def check(photos, *words):
-    split = ["--dataset.train", "frame=0..3", "--dataset.references", "frame=0..9"]
+    split = ["--dataset.train", "frame=0..3", "--dataset.test", "frame=4..5"]
+    split += ["--dataset.queries", "frame=5..5"]
     return main(
         ["data", "check", "--dataset", "images", "--dataset.root", str(photos), *split, *words]
     )
@@ -42,9 +43,31 @@ def test_a_missing_file_is_a_fault_named(capsys, photos):
     assert any("2.jpg" in name for one in faults for name in one["examples"])
 
 
-def test_a_data_set_without_check_says_which_have_one(capsys):
-    assert main(["data", "check", "--dataset", "streets"]) == 2
-    assert "these have: images" in capsys.readouterr().err
+def test_data_without_queries_are_a_fault_as_train_finds_them(capsys, photos):
+    words = ["data", "check", "images", "--root", str(photos), "--train=*", "--json"]
+    assert main(words) == 1
+    report = json.loads(capsys.readouterr().out)
+    (fault,) = [one for one in report["findings"] if one["severity"] == "fault"]
+    assert fault["message"].startswith("test has no references and no queries")
+
+
+def test_a_data_set_without_a_check_of_its_own_is_checked_as_any_other(capsys):
+    town = [f"--{part}_length_m=60" for part in ("train", "validation", "test")]
+    size = ["--image_width_px=32", "--image_height_px=32", "--num_processes=1"]
+    assert main(["data", "check", "streets", *town, *size, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["facts"]["test: queries"] > 0
+    assert not [one for one in report["findings"] if one["severity"] != "info"]
+
+
+def test_a_map_of_data_that_do_not_open_leaves_the_report(capsys, tmp_path):
+    words = ["data", "check", "images", "--root", str(tmp_path), "--json"]
+    assert main([*words, "--map", str(tmp_path / "map.png")]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [one["message"].partition(":")[0] for one in report["findings"]][1] == (
+        "no map was drawn"
+    )
+    assert not (tmp_path / "map.png").exists()
 
 
 def test_a_sample_is_decoded_or_all(capsys, photos, monkeypatch):
@@ -57,7 +80,7 @@ def test_a_sample_is_decoded_or_all(capsys, photos, monkeypatch):
 
 def test_a_map_of_the_positions(capsys, photos, tmp_path):
     assert check(photos, "--map", str(tmp_path / "map.png")) == 0
-    assert "positions of 4 images" in capsys.readouterr().err
+    assert "positions of 6 images" in capsys.readouterr().err
     with Image.open(tmp_path / "map.png") as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     blue = np.abs(pixels - (0, 114, 178)).max(axis=2) < 40
@@ -65,9 +88,10 @@ def test_a_map_of_the_positions(capsys, photos, tmp_path):
 
 
 def test_a_bare_name_and_its_options(capsys, photos):
-    words = ["data", "check", "images", "--root", str(photos), "--train=frame=0..9"]
-    assert main([*words, "--references", "frame=0..9", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["facts"]["train: references"] == 6
+    words = ["data", "check", "images", "--root", str(photos), "--train=frame=0..3"]
+    words += ["--test=frame=4..5"]
+    assert main([*words, "--queries", "frame=5..5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["facts"]["train: references"] == 4
     assert main(["data", "check", "images", "--rot", str(photos)]) == 2
     assert "did you mean '--dataset.root'" in capsys.readouterr().err
     assert main(["data", "check", "imges"]) == 2
@@ -76,7 +100,7 @@ def test_a_bare_name_and_its_options(capsys, photos):
 
 def test_what_needs_no_preparation_says_what_does(capsys, tmp_path):
     assert main(["data", "prepare", "streets", "--out", str(tmp_path)]) == 2
-    assert "these have one: robotcar" in capsys.readouterr().err
+    assert "these do: robotcar" in capsys.readouterr().err
     assert main(["data", "prepare", "robotcar", "--root", str(tmp_path)]) == 2
-    assert "--out is not set" in capsys.readouterr().err
+    assert "--out is missing" in capsys.readouterr().err
     assert main(["data", "check", "streets", "--out", str(tmp_path)]) == 2

@@ -10,10 +10,13 @@ import pytest
 from mlcore.cli.main import main
 
 REFUSED = {
-    "no form": ([], "name the form to write, one of pittsburgh, robotcar"),
+    "no form": ([], "name the format to write, one of pittsburgh, robotcar"),
     "misspelt form": (["robocar"], "did you mean 'robotcar'?"),
-    "a data set that is no form": (["streets"], "'streets' is no form to write; these are"),
-    "no source": (["robotcar", "--out", "x"], "--from is not set"),
+    "a data set that is no form": (
+        ["streets"],
+        "cannot write the 'streets' format; choose one of",
+    ),
+    "no source": (["robotcar", "--out", "x"], "--from is missing"),
     "misspelt source": (["robotcar", "--from", "stret"], "did you mean 'streets'?"),
     "misspelt option of the source": (
         ["robotcar", "--from", "streets", "--from.town_sed", "1"],
@@ -35,7 +38,7 @@ REFUSED = {
         ["pittsburgh", "--from", "streets", "--jpeg_quality", "0"],
         "jpeg_quality must be from 1 to 100, got 0",
     ),
-    "no folder": (["robotcar", "--from", "streets"], "--out is not set"),
+    "no folder": (["robotcar", "--from", "streets"], "--out is missing"),
 }
 
 

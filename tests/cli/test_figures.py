@@ -118,7 +118,7 @@ def test_report_holds_every_part(run, capsys):
         file.write('{"step": 4, "lo')
     assert mlcore("report", run, "--pictures", "9", "--explained", "1") == 0
     printed = capsys.readouterr()
-    assert "metrics.jsonl: row 4 is cut short" in printed.err
+    assert "metrics.jsonl: row 4 is incomplete" in printed.err
     assert f"Written: {run / 'report.html'}" in printed.err
     text = (run / "report.html").read_text()
     for part in ("results", "curves", "map", "gradcam", "tsne", "comparison", "training"):
@@ -129,42 +129,45 @@ def test_report_holds_every_part(run, capsys):
     assert "my-loss" in text
 
 
-def test_a_report_on_other_data_than_was_judged(run, capsys):
+def test_a_report_on_other_data_than_was_evaluated(run, capsys):
     document = json.loads((run / "evaluation.json").read_text())
     for one in document["evaluations"]:
         one["protocol"]["data_fingerprint"] = "other"
     (run / "evaluation.json").write_text(json.dumps(document))
     capsys.readouterr()
     assert mlcore("report", run) == 2
-    assert "was judged on other data (other) than this (synthetic)" in capsys.readouterr().err
+    assert "was measured on other data (other) than this (synthetic)" in capsys.readouterr().err
     assert not (run / "report.html").exists()
 
 
 BAD_INPUT = {
-    "sweep dimension": ("sweep RUN --dimensions 0,8", "--dimensions must be 1 or more, got 0"),
-    "sweep fraction": ("sweep RUN --dimensions 8.5", "--dimensions must be whole numbers"),
+    "sweep dimension": ("sweep RUN --dimensions 0,8", "--dimensions must be at least 1, got 0"),
+    "sweep fraction": ("sweep RUN --dimensions 8.5", "--dimensions must be integers"),
     "sweep spacing": ("sweep RUN --spacings=-1", "--spacings must not be negative, got -1"),
-    "sweep words": ("sweep RUN --spacings a", "--spacings must be numbers of metres"),
+    "sweep words": ("sweep RUN --spacings a", "--spacings must be numbers separated"),
     "sweep nan": ("sweep RUN --spacings nan", "--spacings must be finite"),
     "sweep range": ("sweep RUN --thresholds 25:0", "--thresholds must be FROM:TO in metres"),
     "sweep at": ("sweep RUN --at 0", "--at must be a positive number of metres, got 0"),
-    "sweep raw": ("sweep RUN --whitening none", "--whitening none leaves no order"),
-    "two runs": ("sweep RUN RUN", "several runs in one picture need --out FOLDER"),
-    "two runs, file": ("tsne RUN RUN", "several runs in one picture need --out FILE.png"),
+    "sweep raw": ("sweep RUN --whitening none", "--whitening none does not order"),
+    "two runs": ("sweep RUN RUN", "several runs need --out FOLDER"),
+    "two runs, file": ("tsne RUN RUN", "several runs need --out FILE.png"),
     "other form": ("tsne RUN --out x.jpg", "--out x.jpg must end in .png"),
-    "no folder": ("movie RUN --out none/x.mp4", "--out none/x.mp4: there is no folder"),
+    "no folder": ("movie RUN --out none/x.mp4", "--out none/x.mp4: the folder"),
     "unknown query": ("explain RUN --query none", "--query none: the test split has no query"),
-    "no query": ("explain RUN --worst 0 --best 0", "--worst 0 --best 0: there must be"),
+    "no query": ("explain RUN --worst 0 --best 0", "--worst and --best must not be negative"),
     "within": ("explain RUN --within=-1", "--within must be a positive number of metres"),
     "traversal": (
         "movie RUN --traversal x",
-        "--traversal x: the queries of the test split have",
+        "--traversal x: the test split has no queries of that traversal; it has ",
     ),
-    "frames": ("movie RUN --frames 0", "--frames must be 1 or more, got 0"),
-    "panel": ("movie RUN --panel 9", "--panel must be from 32 to 2000 pixels, got 9"),
+    "frames": ("movie RUN --frames 0", "--frames must be at least 1, got 0"),
+    "panel": ("movie RUN --panel 9", "--panel must be between 32 and 2000 pixels, got 9"),
     "report form": ("report RUN --out x.pdf", "--out x.pdf must end in .html or .png"),
-    "report of two": ("report RUN RUN --out x.html", "--out x.html: a report is of one run"),
-    "unused": ("report RUN --out x.png --whitening none", "--whitening changes nothing"),
+    "report of two": ("report RUN RUN --out x.html", "--out x.html: a report shows one run"),
+    "unused": (
+        "report RUN --out x.png --whitening none",
+        "--whitening has no effect on a picture",
+    ),
 }
 
 
@@ -181,17 +184,17 @@ def test_bad_input_is_one_message(runs, tmp_path, monkeypatch, capsys, case):
 
 
 def test_runs_of_other_data_are_not_mixed(runs, tmp_path, monkeypatch, capsys):
-    reopen = run_arguments.reopen
+    open_run = run_arguments.open_run
 
-    def reopen_with_data_of_its_own(options, words, parser):
-        trained = reopen(options, words, parser)
-        trained.dataset.fingerprint = options.run.name
+    def open_run_with_other_data(path, *arguments):
+        trained = open_run(path, *arguments)
+        trained.dataset.fingerprint = path.name
         return trained
 
-    monkeypatch.setattr(run_arguments, "reopen", reopen_with_data_of_its_own)
+    monkeypatch.setattr(run_arguments, "open_run", open_run_with_other_data)
     words = ["--out", tmp_path / "x.png", "--baselines", "false"]
     assert mlcore("tsne", runs / "first", runs / "second", *words) == 2
-    message = f"{runs / 'second'} has other data (second) than {runs / 'first'} (first)"
+    message = f"{runs / 'second'} was trained on other data (fingerprint second) than "
     assert message in capsys.readouterr().err
 
 

@@ -37,7 +37,10 @@ def test_blocked_plugins_provide_nothing(capsys):
     ("argv", "message"),
     [
         (["losse"], "unknown kind 'losse'; did you mean 'losses'?"),
-        ([], "mlcore list: the following arguments are required: KIND; see mlcore list --help"),
+        (
+            [],
+            "mlcore list: the following arguments are required: KIND; see 'mlcore list --help'",
+        ),
         (["losses", "--jso"], "unknown option '--jso'; did you mean '--json'?"),
         (["losses", "miners"], "mlcore list: unexpected argument 'miners'"),
         (["losses", "--block"], "mlcore list: argument --block: expected one argument; see"),

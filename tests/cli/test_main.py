@@ -59,7 +59,7 @@ def test_version(capsys):
     [
         (["plugin"], "unknown command 'plugin'; did you mean 'plugins'?"),
         (["--versio"], "unknown option '--versio'; did you mean '--version'?"),
-        (["nonsense"], "unknown command 'nonsense'; known: compare, data, "),
+        (["nonsense"], "unknown command 'nonsense'; known: compare, completion, "),
     ],
 )
 def test_unknown_commands(capsys, argv, message):
@@ -143,10 +143,28 @@ def test_a_defect_of_ours_keeps_its_traceback(command):
         cli.main(["fake"])
 
 
-@pytest.mark.parametrize(("given", "code"), [(None, 0), (0, 0), (3, 3)])
-def test_a_command_that_exits(command, given, code):
+@pytest.mark.parametrize("given", [None, 0, 3, "bye"])
+def test_a_plugin_that_exits_is_an_error(command, capsys, given):
     command(raises(SystemExit(given)))
-    assert cli.main(["fake"]) == code
+    assert cli.main(["fake"]) == 2
+    assert f"ended the command with SystemExit({given!r})" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_of_every_command(capsys, name):
+    assert cli.main([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: mlcore {name}")
+    if name != "help":
+        assert cli.main(["help", name]) == 0
+        assert capsys.readouterr().out == shown
+
+
+def test_help_of_nothing_and_of_nonsense(capsys):
+    assert cli.main(["help"]) == 0
+    assert capsys.readouterr().out == cli.help_text() + "\n"
+    assert cli.main(["help", "trian"]) == 2
+    assert "unknown command 'trian'; did you mean 'train'?" in capsys.readouterr().err
 
 
 def test_sigterm_runs_finally_clauses_and_is_143(capsys, command):
@@ -179,14 +197,16 @@ HEAVY = {"torch", "numpy", "lightning", "PIL", "scipy", "pytorch_metric_learning
 @pytest.mark.parametrize(
     ("argv", "unwanted"),
     [
-        (["--help"], HEAVY | {"jsonargparse", "rich"}),
-        (["--version"], HEAVY | {"jsonargparse", "rich"}),
-        (["plugins"], HEAVY | {"jsonargparse"}),
-        (["plugins", "small-cnn"], HEAVY | {"jsonargparse"}),
-        (["plugins", "proposed"], HEAVY | {"jsonargparse"}),
-        (["list", "losses"], HEAVY | {"jsonargparse"}),
-        (["list", "datasets", "--json"], HEAVY | {"jsonargparse", "rich"}),
-        (["train", "--help"], HEAVY),
+        (["--help"], HEAVY | {"rich"}),
+        (["--version"], HEAVY | {"rich"}),
+        (["plugins"], HEAVY),
+        (["plugins", "small-cnn"], HEAVY),
+        (["plugins", "proposed"], HEAVY),
+        (["list", "losses"], HEAVY),
+        (["list", "datasets", "--json"], HEAVY | {"rich"}),
+        (["train", "--help"], HEAVY | {"rich"}),
+        (["completion", "bash"], HEAVY | {"rich"}),
+        (["completion", "--for", "train", "--loss", "p"], HEAVY | {"rich"}),
     ],
 )
 def test_what_only_tells_imports_nothing_heavy(argv, unwanted):
@@ -198,3 +218,31 @@ def test_what_only_tells_imports_nothing_heavy(argv, unwanted):
         [sys.executable, "-c", script, *argv], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "[]\n")
+
+
+def run_shell(line, **environment):
+    return subprocess.run(
+        ["bash", "-c", line],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def test_a_closed_stdout_is_one_sentence():
+    done = run_shell(f"{sys.executable} -m mlcore list models >&-")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "mlcore: error: standard output is closed; redirect it to a file or /dev/null\n"
+    )
+
+
+def test_a_locale_without_umlauts():
+    locale = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    done = run_shell(f"{sys.executable} -m mlcore list 'bücher'", **locale)
+    assert done.returncode == 2
+    assert "unknown kind" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = run_shell(f"{sys.executable} -m mlcore list models", **locale)
+    assert (done.returncode, done.stderr) == (0, "")

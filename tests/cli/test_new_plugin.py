@@ -80,8 +80,8 @@ def test_the_entry_point_names_the_module(tmp_path):
     ("name", "message"),
     [
         ("My_Loss", "'My_Loss' is not a kebab-case name such as 'my-loss'"),
-        ("torch", "a Python package 'torch' is installed already"),
-        ("proposed", "the plugin 'soft-contrastive' provides a loss 'proposed' already"),
+        ("torch", "a Python package 'torch' is already installed"),
+        ("proposed", "plugin 'soft-contrastive' already provides a loss 'proposed'"),
     ],
 )
 def test_names_that_would_not_do(tmp_path, capsys, name, message):
@@ -99,4 +99,4 @@ def test_a_kind_that_is_none(tmp_path, capsys):
 
 def test_nothing_is_written_over(tmp_path, capsys):
     assert main(["new-plugin", "mine", "--out", str(tmp_path)]) == 2
-    assert f"{tmp_path} exists already; choose another --out" in capsys.readouterr().err
+    assert f"{tmp_path} already exists; choose another --out" in capsys.readouterr().err

@@ -148,6 +148,7 @@ def test_json_of_one(capsys):
         "name": "loss.margin_m",
         "type": "float or none",
         "default": "none",
+        "range": "",
         "help": "Margin in metres.",
     }
 

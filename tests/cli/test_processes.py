@@ -231,7 +231,7 @@ def test_live_batch_norm_is_refused_where_it_would_be_of_a_part(how, tmp_path):
         *("--training.accelerator", "cpu", "--training.max_steps", "2", how, "2"),
     ]
     last = train(*words, "--out", tmp_path / "live", code=2).splitlines()[-1]
-    assert "normalise by the batch at hand" in last
+    assert "statistics of the current batch" in last
     assert "--training.batch_norm frozen" in last
 
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from mlcore.cli.main import main
+from mlcore.training.host_memory import HostMemory
 
 TINY = [
     *("--dataset", "synthetic", "--model.width", "8", "--model.embedding_dim", "16"),
@@ -133,7 +134,7 @@ def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(capsys, tmp_path)
     newest.write_bytes(newest.read_bytes()[:-200])
     capsys.readouterr()
     assert train("--resume", torn) == 0
-    assert f"{newest} is torn" in capsys.readouterr().err
+    assert f"{newest} is damaged" in capsys.readouterr().err
     assert_same_run(torn, whole)
 
 
@@ -197,7 +198,9 @@ def test_nothing_to_replay(capsys, tmp_path):
 
 def test_what_does_not_fit_is_refused_before_the_start(capsys, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    monkeypatch.setattr("mlcore.training.memory_estimate._host_memory", lambda: (10**5, 10**5))
+    monkeypatch.setattr(
+        "mlcore.training.memory_estimate.host_memory", lambda: HostMemory(10**5, 10**5)
+    )
     words = ["--training.accelerator", "cpu", "--training.max_steps", "1"]
     assert train(*TINY, *words, "--out", run) == 2
     message = capsys.readouterr().err.splitlines()[-1]
@@ -205,7 +208,9 @@ def test_what_does_not_fit_is_refused_before_the_start(capsys, tmp_path, monkeyp
     assert "--training.chunk_size" in message
     assert not run.exists()
     assert train(*TINY, *words, "--training.check_memory", "false", "--out", run) == 0
-    monkeypatch.setattr("mlcore.training.memory_estimate._host_memory", lambda: (10**12, 10**5))
+    monkeypatch.setattr(
+        "mlcore.training.memory_estimate.host_memory", lambda: HostMemory(10**12, 10**5)
+    )
     assert train(*TINY, *words, "--out", tmp_path / "warned") == 0
     assert "this machine has 0 MB free" in capsys.readouterr().err
 

@@ -74,6 +74,28 @@ def test_evaluate_takes_another_protocol_data_set_and_file(run, tmp_path, capsys
     assert only["protocol"]["num_references"] == 30
 
 
+def test_protocols_lie_side_by_side(run, capsys):
+    before = (run / "evaluation.json").read_bytes()
+    other = ["--dataset", "synthetic", "--dataset.radius_m", "30", "--baselines", "false"]
+    assert mlcore("evaluate", run, *other) == 0
+    (path,) = (run / "evaluations").glob("test-*.json")
+    assert f"Written: {path}" in capsys.readouterr().err
+    assert (run / "evaluation.json").read_bytes() == before
+    assert mlcore("evaluate", run, *other) == 0
+    assert len(list((run / "evaluations").iterdir())) == 1
+    few = ["--explained", "0", "--pictures", "2"]
+    assert mlcore("report", run, *few) == 0
+    assert "Other evaluations of this run" in (run / "report.html").read_text()
+    assert mlcore("report", run, *few, *other[:4], "--out", run / "other.html") == 0
+
+
+def test_an_evaluation_replaces_no_file(run, tmp_path, capsys):
+    (tmp_path / "other.json").write_text("kept")
+    assert mlcore("evaluate", run, "--out", tmp_path / "other.json") == 2
+    assert "exists already" in capsys.readouterr().err
+    assert (tmp_path / "other.json").read_text() == "kept"
+
+
 def test_another_data_set_takes_no_option_of_the_first(run, tmp_path, capsys):
     words = ["--dataset", "images", "--dataset.table", tmp_path / "none.csv"]
     assert mlcore("evaluate", run, *words) == 2
@@ -148,7 +170,7 @@ def test_embed_in_shards_and_go_on(run, tmp_path, capsys):
     before = (out / "embeddings-00002.npy").read_bytes()
     capsys.readouterr()
     assert mlcore(*words) == 0
-    assert "3 of 4 shards are there" in capsys.readouterr().err
+    assert "3 of 4 shards exist already" in capsys.readouterr().err
     assert (out / "embeddings-00001.npy").stat().st_mtime_ns == kept
     assert (out / "embeddings-00002.npy").read_bytes() == before
     assert (out / "embeddings-00002.csv").exists()
@@ -160,7 +182,7 @@ def test_shards_of_something_else_are_never_added(run, tmp_path, capsys):
     for words, message in (
         (["--shard_size", "50"], "made with shard_size 100, not 50"),
         (["--shard_size", "100", "--split", "train"], "made with images test, not train"),
-        (["--shard_size", "0"], "--shard_size 0 must be at least 1"),
+        (["--shard_size", "0"], "--shard_size must be at least 1, got 0"),
         ([], "must end in .parquet or .npy, or be a folder with --shard_size"),
     ):
         assert mlcore("embed", run, "--out", out, *words) == 2
@@ -168,7 +190,7 @@ def test_shards_of_something_else_are_never_added(run, tmp_path, capsys):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("")
     assert mlcore("embed", run, "--out", tmp_path / "other", "--shard_size", "9") == 2
-    assert "holds other files" in capsys.readouterr().err.splitlines()[-1]
+    assert "holds files that are not shards" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_embed_a_folder_to_npy(run, tmp_path):
@@ -210,19 +232,19 @@ BAD_INPUT = {
     "never evaluated": ("report fresh", "fresh has no evaluation.json"),
     "torn results": ("report torn", "torn/evaluation.json cannot be read"),
     "old results": ("report old", "old/evaluation.json: an evaluation of format 1 is expected"),
-    "two runs, one default": ("report run run", "several runs in one picture need --out"),
+    "two runs, one default": ("report run run", "several runs need --out"),
     "misspelt option": ("evaluate run --whitenin none", "unknown option '--whitenin'"),
     "misspelt flag": ("localize run x.png --pictur y.png", "unknown option '--pictur'"),
     "another training": (
         "evaluate run --loss.beta 40",
-        "--loss.beta cannot be given for a run that is trained",
+        "--loss.beta cannot be changed after training",
     ),
     "wrong value": ("evaluate run --dimensions many", "--evaluation.dimensions: expected int"),
     "unknown split": ("evaluate run --split train", "mlcore evaluate: argument --split"),
-    "no place to write": ("evaluate run --out none/x.json", "--out none/x.json: there is no"),
+    "no place to write": ("evaluate run --out none/x.json", "--out none/x.json: the folder"),
     "no image": ("localize run none.jpg", "no image at none.jpg, and the data set has none"),
     "no picture": ("localize run text.jpg", "text.jpg is not an image"),
-    "no match wanted": ("localize run text.jpg --top 0", "--top must be 1 or more, got 0"),
+    "no match wanted": ("localize run text.jpg --top 0", "--top must be at least 1, got 0"),
     "no image named": ("localize run", "mlcore localize: the following arguments"),
     "other form": ("embed run --out x.txt", "--out x.txt must end in .parquet or .npy"),
     "no folder of images": ("embed run --images none --out x.npy", "no folder of images at"),

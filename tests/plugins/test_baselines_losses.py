@@ -320,9 +320,19 @@ def test_floors_of_log_ratio() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "context", "message"),
     [
-        ("log-ratio", {"position_floor_m": 0.0}, CONTEXT, "position_floor_m is 0"),
-        ("triplet-huber", {"near_radius_m": -1.0}, CONTEXT, "near_radius_m is -1"),
-        ("triplet-huber", {}, BuildContext(near_radius_m=0), "near_radius_m is 0"),
+        (
+            "log-ratio",
+            {"position_floor_m": 0.0},
+            CONTEXT,
+            "position_floor_m must be greater than 0, got 0",
+        ),
+        (
+            "triplet-huber",
+            {"near_radius_m": -1.0},
+            CONTEXT,
+            "near_radius_m must be greater than 0, got -1",
+        ),
+        ("triplet-huber", {}, BuildContext(near_radius_m=0), "near_radius_m must be greater"),
         ("generalized-contrastive", {}, BuildContext(), "influence function"),
     ],
 )
@@ -342,3 +352,18 @@ def test_listing_imports_neither_torch_nor_numpy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+NUMBERS = [
+    (factory, field.name)
+    for factory in LOSSES.values()
+    for field in dataclasses.fields(factory.config)
+    if "float" in str(field.type) and field.name != "base"  # any finite number
+]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+@pytest.mark.parametrize(("factory", "option"), NUMBERS)
+def test_no_number_may_be_nonsense(factory: Any, option: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{option} must be .*, got {value:g}"):
+        factory.config(**{option: value})

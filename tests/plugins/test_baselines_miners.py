@@ -122,13 +122,13 @@ def test_a_sample_is_drawn_from_the_triplets_and_depends_on_seed_and_images() ->
     ("name", "options", "message"),
     [
         ("geometric-pairs", GeometricPairsOptions(near_radius_m=30), "near_radius_m is 30"),
-        (
-            "geometric-triplets",
-            GeometricTripletsOptions(max_triplets_per_anchor=0),
-            "max_triplets_per_anchor is 0",
-        ),
     ],
 )
 def test_options_that_cannot_work(name: str, options: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         MINERS[name].build(options, context())
+
+
+def test_a_sample_has_at_least_one_triplet() -> None:
+    with pytest.raises(ConfigError, match="max_triplets_per_anchor must be at least 1, got 0"):
+        GeometricTripletsOptions(max_triplets_per_anchor=0)

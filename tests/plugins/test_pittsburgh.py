@@ -69,7 +69,7 @@ def test_every_form_in_every_layout_gives_the_same_columns(tmp_path, layout, for
             np.testing.assert_array_equal(table.positions_m, at)
             assert table.headings_rad is None
             assert [dataset.names[i].as_py() for i in table.index] == listed
-    assert not dataset.warnings
+    assert {one.severity for one in dataset.findings} == {"info"}
 
 
 def test_queries_and_references_of_one_name_are_different_images(tree):
@@ -154,7 +154,7 @@ def test_a_missing_spec_is_told_when_its_split_is_wanted(tree):
 
 def test_no_root_no_folder_no_specs_no_images(tmp_path):
     assert "dataset.root is not set" in error_of(None, ConfigError)
-    assert "is no folder" in error_of(tmp_path / "nowhere")
+    assert "is not a folder" in error_of(tmp_path / "nowhere")
     assert "dataset.specs" in error_of(tmp_path, ConfigError, specs=tmp_path / "nowhere")
     assert "pitts30k_train, pitts30k_val, pitts30k_test" in error_of(tmp_path)
     write_spec(tmp_path, "pitts30k_test", "struct", content(2))
@@ -187,7 +187,7 @@ def test_degrees_are_refused(tree):
         listed["positions"] = np.linspace([-80.01, 40.43], [-79.98, 40.45], 18)
 
     rewrite(tree, degrees)
-    assert "utmDb is -80.01 to 40.45: degrees" in error_of(tree)
+    assert "utmDb is -80.01 to 40.45, which looks like degrees" in error_of(tree)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e12])
@@ -204,7 +204,7 @@ def test_more_names_than_positions(tree):
         listed["names"] = listed["names"][:-1]
 
     rewrite(tree, cut)
-    assert "utmDb is 2 x 18 and 17 images are named" in error_of(tree)
+    assert "utmDb is 2 x 18 but must be 2 x 17" in error_of(tree)
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../../secret.jpg", ""])
@@ -221,7 +221,9 @@ def test_declared_counts_that_are_not_there_are_told(tree):
 
     fields = struct(*content(2)) | {"numImages": 10_000.0}
     savemat(tree / "pitts30k_test.mat", {"dbStruct": fields})
-    assert any("numImages" in warning for warning in build(tree).warnings)
+    assert any(
+        "numImages" in str(one) for one in build(tree).findings if one.severity == "warning"
+    )
 
 
 def test_fields_of_other_names_are_taken_by_order(tree):
@@ -312,7 +314,7 @@ def test_check_counts_queries_alone(tree):
 def test_check_turns_what_stops_opening_into_a_fault(tree):
     (tree / "pitts30k_val.mat").write_text("<!DOCTYPE html><title>Sign in</title>")
     (fault,) = findings(tree, "fault")
-    assert "pitts30k_val.mat is no MATLAB v5 file: it is a web page" in fault.message
+    assert "pitts30k_val.mat is not a MATLAB v5 file: it is a web page" in fault.message
 
 
 def test_the_conformance_kit_runs_whole(tree):
@@ -339,3 +341,43 @@ def test_from_the_command_line_to_a_run(tree, tmp_path, capsys):
     evaluation = json.loads((run / "evaluation.json").read_text())
     assert [one["model"] for one in evaluation["evaluations"]][-1] == "trained"
     assert "upper bound" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("before", "before_queries"),
+    [
+        ("./Pittsburgh250k/", "./Pittsburgh250k/queries_real/"),
+        ("Pittsburgh250k/", "Pittsburgh250k/queries_real/"),
+        ("a/b/c/", "a/b/c/queries_real/"),
+        ("images/", "queries/"),
+    ],
+)
+def test_lists_with_leading_folders_open_as_they_are_published(
+    tmp_path, before, before_queries
+):
+    plain = build(write_tree(tmp_path / "plain"))
+    root = write_tree(tmp_path / "listed")
+
+    def lengthen(listed):
+        listed["names"] = [before + name for name in listed["names"]]
+        listed["queries"] = [before_queries + name for name in listed["queries"]]
+
+    for part in ("train", "val", "test"):
+        rewrite(root, lengthen, part)
+    dataset = build(root)
+    assert dataset.names.equals(plain.names)
+    assert dataset.load_image(0).equal(plain.load_image(0))
+    if "Pitts" in before:
+        assert any("references are named below Pittsburgh250k/" in n for n in dataset.notes)
+
+
+def test_an_image_of_the_train_and_the_test_spec_is_a_fault(tree):
+    names, _, queries, _ = content(0)
+
+    def share(listed):
+        listed["names"] = [*listed["names"][:-1], names[0]]
+        listed["queries"] = [*listed["queries"][:-1], queries[0]]
+
+    rewrite(tree, share)
+    (fault,) = [one for one in findings(tree, "fault") if one.name == "shared-images"]
+    assert fault.count == 2

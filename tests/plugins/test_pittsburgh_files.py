@@ -92,11 +92,11 @@ def test_a_missing_field_is_named(tmp_path, field, wrap):
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("dbImageFns", np.zeros((3, 1)), "dbImageFns: it is numbers where a cell array"),
-        ("utmDb", cells(["a"]), "utmDb: it is a cell array where an array of real numbers"),
-        ("utmQ", np.full((2, 9), 1j), "utmQ: it is numbers where an array of real numbers"),
-        ("qImageFns", cells([np.zeros(2)] * 9), "qImageFns{1}: it is numbers where one line"),
-        ("dbImageFns", np.zeros((0, 0)), "utmDb is 2 x 18 and 0 images are named"),
+        ("dbImageFns", np.zeros((3, 1)), "dbImageFns is numbers but must be a cell array"),
+        ("utmDb", cells(["a"]), "utmDb is a cell array but must be an array of real numbers"),
+        ("utmQ", np.full((2, 9), 1j), "utmQ is complex numbers but must be an array of real"),
+        ("qImageFns", cells([np.zeros(2)] * 9), "qImageFns{1} is numbers but must be one line"),
+        ("dbImageFns", np.zeros((0, 0)), "utmDb is 2 x 18 but must be 2 x 0"),
     ],
 )
 def test_a_field_of_another_kind_is_named(tmp_path, field, value, words):
@@ -122,7 +122,7 @@ def test_what_could_hold_code_is_refused(tmp_path, kind, words):
     path = tmp_path / "a.mat"
     others = matrix(6, (2, 0), element(9, b""), b"utmDb")
     path.write_bytes(header() + element(14, body) + others)
-    assert f"it is {words} where a cell array of text" in error_of(path)
+    assert f"is {words} but must be a cell array of text" in error_of(path)
 
 
 def test_objects_in_an_npz_are_not_unpickled(tmp_path):

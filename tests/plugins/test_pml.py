@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -133,7 +134,7 @@ def test_weights_of_a_loss_are_its_parameters_and_depend_on_the_seed_only() -> N
 
 def test_weights_need_places() -> None:
     factory = LOSSES["pml-proxy-anchor"]
-    with pytest.raises(ConfigError, match="there are 0 places"):
+    with pytest.raises(ConfigError, match="got 0 places"):
         factory.build(factory.config(), BuildContext(embedding_dim=DIMENSIONS))
 
 
@@ -223,8 +224,12 @@ def test_random_miners_depend_on_seed_and_images_only(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("pml-batch-easy-hard", {"pos_strategy": "all"}, "BatchEasyHardMiner refuses pos_str"),
-        ("pml-ranked-list", {"imbalance": 2.0}, "RankedListLoss refuses .* between 0 and 1"),
+        (
+            "pml-batch-easy-hard",
+            {"pos_strategy": "all"},
+            "BatchEasyHardMiner does not accept pos_str",
+        ),
+        ("pml-ranked-list", {"imbalance": 2.0}, "imbalance must be between 0 and 1, got 2"),
     ],
 )
 def test_options_that_pml_refuses(name: str, options: dict[str, object], message: str) -> None:
@@ -261,3 +266,22 @@ def test_losses_are_finite(factory: LossFactory, size: str, dtype: torch.dtype) 
     (gradient,) = torch.autograd.grad(value, embeddings)
     assert torch.isfinite(value)
     assert torch.isfinite(gradient).all()
+
+
+NUMBERS = [
+    (factory, field.name)
+    for factory in [*LOSSES.values(), *MINERS.values()]
+    for field in dataclasses.fields(factory.config)
+    if "float" in str(field.type)
+]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -2.0])
+@pytest.mark.parametrize(("factory", "option"), NUMBERS)
+def test_no_number_may_be_nonsense(factory: Any, option: str, value: float) -> None:
+    given = (value, value) if option.startswith("allowed") else value
+    if option == "base" and value == -2.0:
+        assert factory.config(base=value).base == value  # any finite similarity
+        return
+    with pytest.raises(ConfigError, match=f"{option} must be .*, got {value:g}"):
+        factory.config(**{option: given})

@@ -180,9 +180,51 @@ def test_a_tuple_goes_with_its_anchor_and_tuples_stay_numbered(synthetic_dataset
     assert rest.skipped == (synthetic_dataset.image_name(int(anchors[1])),)
 
 
-def test_a_batch_of_which_nothing_can_be_read(synthetic_dataset):
+def test_a_batch_of_which_no_plan_can_be_read(synthetic_dataset):
     batches = make_batches(synthetic_dataset, skip_unreadable=True)
     synthetic_dataset.broken = frozenset(range(1000))
-    message = "no tuple of step 0 has an anchor that can be read; of its 15 images 15 cannot"
+    message = "none of 100 plans of step 0 has an anchor that can be read"
     with pytest.raises(DataError, match=message):
         batches[0]
+
+
+ONE_TUPLE = replace(OPTIONS, tuples_per_batch=1)
+
+
+def test_another_tuple_takes_the_place_of_one_without_its_anchor(synthetic_dataset):
+    batches = make_batches(synthetic_dataset, ONE_TUPLE, skip_unreadable=True)
+    whole = batches[4]
+    (anchor,) = whole.batch.index[whole.batch.role == Role.ANCHOR].tolist()
+    synthetic_dataset.broken = frozenset([anchor])
+    other = batches[4]
+    assert_same(other, batches[4])  # a function of seed and step
+    assert other.attempt == 1
+    assert other.skipped[0] == synthetic_dataset.image_name(anchor)
+    assert anchor not in other.batch.index.tolist()
+    assert other.batch.role.tolist()[0] == Role.ANCHOR
+    assert len(other.batch) == len(whole.batch)
+    assert not torch.equal(other.batch.index, whole.batch.index)
+
+
+def test_most_images_may_be_unreadable(synthetic_dataset):
+    batches = make_batches(synthetic_dataset, ONE_TUPLE, skip_unreadable=True)
+    synthetic_dataset.broken = frozenset(n for n in range(180) if n % 8)
+    for step in range(5):
+        batch = batches[step]
+        assert len(batch.batch) == len(batch.images) >= 1
+        assert not set(batch.batch.index.tolist()) & synthetic_dataset.broken
+
+
+def test_processes_replace_a_lost_batch_by_the_same_one(synthetic_dataset):
+    """Each loads its share of the next plan; together they are the batch of one process."""
+    batches = make_batches(synthetic_dataset, ONE_TUPLE, skip_unreadable=True)
+    whole = batches[4].batch
+    synthetic_dataset.broken = frozenset(whole.index[whole.role == Role.ANCHOR].tolist())
+    alone = batches[4]
+    shares = [batches.share(4, rank, 2) for rank in range(2)]
+    unreadable = [share.unreadable.tolist() for share in shares]
+    assert batches.is_lost(shares[0], unreadable[1])
+    assert batches.is_lost(shares[1], unreadable[0])
+    again = [batches.share(4, rank, 2, attempt=1) for rank in range(2)]
+    assert torch.equal(torch.cat([share.images for share in again]), alone.images)
+    assert torch.equal(again[0].batch.index, alone.batch.index)

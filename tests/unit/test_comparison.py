@@ -11,7 +11,7 @@ from mlcore.evaluation.comparison import Entry, student_interval, versus
 from mlcore.evaluation.results import Evaluation, EvaluationProtocol
 
 
-def evaluation(distance_m, spacing_m=0.0):
+def evaluation(distance_m, spacing_m=0.0, auc_limits_m=(25.0,)):
     size = len(distance_m)
     zeros = np.zeros(size, dtype=np.int64)
     return Evaluation(
@@ -23,7 +23,7 @@ def evaluation(distance_m, spacing_m=0.0):
             num_queries=size,
             spacing_m=spacing_m,
             thresholds_m=(5.0,),
-            auc_limits_m=(25.0,),
+            auc_limits_m=auc_limits_m,
             recall_at=(1,),
             recall_radius_m=25.0,
         ),
@@ -41,8 +41,9 @@ def evaluation(distance_m, spacing_m=0.0):
     )
 
 
-def entry(name, distances):
-    return Entry(name=name, evaluations={s: evaluation(d) for s, d in distances.items()})
+def entry(name, distances, **protocol):
+    evaluations = {seed: evaluation(one, **protocol) for seed, one in distances.items()}
+    return Entry(name=name, evaluations=evaluations)
 
 
 def test_student_interval_is_scipys():
@@ -72,6 +73,30 @@ def test_bootstrap_interval_is_that_of_the_mean():
     half = 1.96 * differences.std() / np.sqrt(800)
     assert mean == pytest.approx(differences.mean())
     assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.15 * half)
+
+
+def test_bootstrap_resamples_seeds():
+    generator = np.random.default_rng(2)
+    base = generator.uniform(8, 12, 50)
+    gains = np.arange(10) / 5  # metres, the same for every query of a seed
+    reference = entry("a", dict.fromkeys(range(10), base))
+    better = entry("b", {seed: base - gain for seed, gain in enumerate(gains)})
+    mean, low, high = versus(better, reference).area
+    half = 1.96 * (gains / 25).std() / np.sqrt(10)
+    assert mean == pytest.approx(gains.mean() / 25)
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.15 * half)
+
+
+def test_bootstrap_resamples_seeds_and_queries_together():
+    generator = np.random.default_rng(3)
+    differences = generator.normal(0, 2, (12, 1)) + generator.normal(0, 15, (1, 600))
+    differences -= differences.mean()
+    base = dict.fromkeys(range(12), np.full(600, 500.0))
+    reference = entry("a", base, auc_limits_m=(1000.0,))
+    better = entry("b", dict(enumerate(500 - differences)), auc_limits_m=(1000.0,))
+    _, low, high = versus(better, reference).area
+    variance = differences.mean(axis=1).var() / 12 + differences.mean(axis=0).var() / 600
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(variance) / 1000, rel=0.1)
 
 
 def test_unlike_protocols_are_refused():

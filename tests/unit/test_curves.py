@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
 from mlcore.reporting.figures.curves import curves_figure, grid_figure, save_curves
 from mlcore.reporting.figures.matches import save_matches
-from mlcore.retrieval.localization import Asked, Match
+from mlcore.retrieval.localization import Match, QueryImage
 
 
 def results_of(num_conditions, names=("untrained", "trained"), **options):
@@ -92,6 +94,13 @@ def test_a_picture_is_written(tmp_path):
     assert [found.name for found in tmp_path.iterdir()] == ["metres.png"]
 
 
+def test_names_that_the_font_lacks_are_drawn_without_a_warning(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_curves(results_of(1, names=("東京", "trained")), tmp_path / "metres.png")
+    assert (tmp_path / "metres.png").stat().st_size > 0
+
+
 def test_results_of_different_protocols(tmp_path):
     mixed = results_of(1) + results_of(1, recall_radius_m=3.0)
     with pytest.raises(DataError, match="cannot be compared"):
@@ -100,7 +109,7 @@ def test_results_of_different_protocols(tmp_path):
 
 
 def test_matches_are_drawn_for_images_of_any_size(tmp_path):
-    asked = [Asked(name="a $_{b}.jpg"), Asked(name="test/night-1/0001")]
+    asked = [QueryImage(name="a $_{b}.jpg"), QueryImage(name="test/night-1/0001")]
     images = [
         torch.zeros(3, 20, 30, dtype=torch.uint8),
         torch.zeros(3, 50, 20, dtype=torch.uint8),

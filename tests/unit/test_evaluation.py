@@ -12,17 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcore.errors import DataError
+from mlcore.evaluation.documents import from_document, to_document
 from mlcore.evaluation.evaluate import evaluate_model, evaluate_split
+from mlcore.evaluation.measures import columns
 from mlcore.evaluation.results import (
-    Evaluation,
-    from_document,
     require_same_protocol,
-    to_document,
 )
 from mlcore.models.embedding import PixelModel
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
-from mlcore.reporting.tables import accuracy_rows, accuracy_table
+from mlcore.reporting.tables import accuracy_table, result_rows
 from mlcore.retrieval.embedder import Embedder
 
 CONDITIONS = ("overcast", "night", "never seen", "snow")
@@ -187,10 +186,10 @@ def test_json_of_something_else(content):
 def test_json_with_a_missing_column():
     split, references, queries = random_case(1)
     options = EvaluationOptions()
-    content = evaluate_split(references, queries, split, options, name="a").to_json()
-    del content["distance_m"]
+    content = to_document([evaluate_split(references, queries, split, options, name="a")])
+    del content["evaluations"][0]["distance_m"]
     with pytest.raises(DataError, match="distance_m"):
-        Evaluation.from_json(content)
+        from_document(content)
 
 
 def test_results_of_different_protocols_are_not_put_side_by_side():
@@ -213,16 +212,28 @@ def test_table_has_a_row_for_each_condition_and_model():
         evaluate_split(references, queries, split, EvaluationOptions(), name=name)
         for name in ("untrained", "trained")
     ]
-    rows = accuracy_rows(found)
+    rows = result_rows(found, columns(found[0].protocol, "accuracy"))
     assert [(row.condition, row.model) for row in rows] == [
         (condition, model)
         for condition in ("overcast", "night", "snow", "all queries")
         for model in ("untrained", "trained", "upper bound")
     ]
-    assert rows[0].accuracy == tuple(found[0].accuracy(d, "overcast") for d in (5, 10, 15))
-    assert rows[-1].area == found[0].area_bound(25.0)
-    assert rows[-1].recall_at_1 is None
+    assert rows[0].values == (
+        *(found[0].accuracy(d, "overcast") for d in (5, 10, 15)),
+        found[0].area(25.0, "overcast"),
+        found[0].recall(1, "overcast"),
+    )
+    assert rows[-1].values[3:] == (found[0].area_bound(25.0), None)
     assert accuracy_table(found).row_count == 12
+
+
+def test_the_table_says_how_embeddings_were_whitened():
+    split, references, queries = random_case(1)
+    plain = evaluate_split(references, queries, split, EvaluationOptions(), name="pixels")
+    assert "not whitened (--evaluation.whitening)" in accuracy_table([plain]).title
+    whitened = replace(plain, model="trained", whitening="train", whitening_images=400)
+    title = accuracy_table([plain, whitened]).title
+    assert "whitened to 3 dimensions on 400 training images" in title
 
 
 def test_evaluating_a_model_on_images(synthetic_dataset):

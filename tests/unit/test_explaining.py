@@ -150,7 +150,7 @@ def test_every_backbone_and_pooling(name, pooling):
 
 
 def test_a_model_without_convolutions():
-    with pytest.raises(DataError, match="PixelModel has no convolutional layer"):
+    with pytest.raises(DataError, match="needs a convolutional layer, and PixelModel has none"):
         last_convolution(build("pixels"))
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3), nn.Flatten())
     assert last_convolution(plain) is plain[1]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mlcore.errors import ConfigError, DataError, MlcoreError
-from mlcore.evaluation.gradcam import ExplainedMatch
+from mlcore.evaluation.gradcam import GradCamMatch
 from mlcore.reporting.figures.gradcam import draw_rows, overlay
 from mlcore.reporting.figures.movie import save_movie
 
@@ -19,7 +19,7 @@ from mlcore.reporting.figures.movie import save_movie
 def match(distance_m):
     heat = np.zeros((3, 4), dtype=np.float32)
     heat[0, 0] = 2.0
-    return ExplainedMatch(
+    return GradCamMatch(
         query=0, reference=1, query_map=heat, reference_map=0 * heat,
         distance_m=distance_m, embedding_distance=0.5,
     )  # fmt: skip
@@ -125,10 +125,12 @@ def test_no_ffmpeg_is_one_sentence(tmp_path, monkeypatch):
         raise RuntimeError("No ffmpeg exe could be found.")
 
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", missing)
-    with pytest.raises(ConfigError, match="a movie needs ffmpeg: install imageio-ffmpeg"):
+    with pytest.raises(
+        ConfigError, match="a movie needs ffmpeg, and imageio-ffmpeg finds none"
+    ):
         save_movie(iter(()), tmp_path / "movie.mp4", frames_per_second=5)
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(ConfigError, match="a movie needs ffmpeg"):
+    with pytest.raises(ConfigError, match=r"a movie needs imageio_ffmpeg, .*\[figures\]"):
         save_movie(iter(()), tmp_path / "movie.mp4", frames_per_second=5)
     assert not list(tmp_path.iterdir())
 

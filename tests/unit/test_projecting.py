@@ -66,10 +66,10 @@ def test_few_and_flat_embeddings():
             19,
             "tsne",
             DataError,
-            "19 points are too few for t-SNE, which needs 20; --method pca",
+            "t-SNE needs at least 20 embeddings, got 19; use --method pca",
         ),
-        (1, "auto", DataError, "1 embeddings cannot be laid out"),
-        (30, "tsne", DataError, "all 30 embeddings are the same: the network has collapsed"),
+        (1, "auto", DataError, "at least 2 embeddings, got 1"),
+        (30, "tsne", DataError, "all 30 embeddings are identical: the network has collapsed"),
         (30, "umap", ConfigError, "unknown method 'umap'; known: auto, tsne, pca"),
     ],
 )

@@ -11,7 +11,7 @@ from mlcore.models.embedding import PixelModel
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable
 from mlcore.retrieval.embedder import Embedder, evenly_spaced
-from mlcore.retrieval.references import embed_references, keep_spaced
+from mlcore.retrieval.references import embed_references, keep_spaced, whitening_source
 
 
 def table_along(metres, traversal):
@@ -77,6 +77,23 @@ def test_whitening_is_fitted_where_it_is_told(synthetic_dataset, source):
         assert (found.whitening.source, found.whitening.num_images) == (source, 50)
 
 
+@pytest.mark.parametrize(
+    ("dimensions", "images", "source"),
+    [(256, 5000, "train"), (256, 32, "train"), (256, 31, "none"), (4, 16, "train"),
+     (4, 15, "none")],
+)  # fmt: skip
+def test_auto_whitens_with_four_training_images_per_dimension(
+    synthetic_dataset, dimensions, images, source
+):
+    options = EvaluationOptions(dimensions=dimensions, whitening_images=images)
+    model = MeanColour(rows=2, columns=4)  # 8 dimensions
+    assert options.whitening == "auto"
+    assert whitening_source(options, model, synthetic_dataset) == source
+    table = synthetic_dataset.test.references
+    found = embed_references(embedder_of(model), synthetic_dataset, table, options)
+    assert (found.whitening is None) == (source == "none")
+
+
 def test_the_pixel_baseline_is_never_whitened(synthetic_dataset):
     table = synthetic_dataset.test.references
     embedder = embedder_of(PixelModel(rows=2, columns=4))
@@ -98,7 +115,7 @@ def test_unreadable_images_stop_or_are_left_out_by_name(synthetic_dataset):
     image = synthetic_dataset.load_image(int(table.index[kept[5]]))
     np.testing.assert_allclose(found.embeddings[5], model(image[None])[0], atol=1e-6)
     synthetic_dataset.broken = frozenset(int(index) for index in table.index)
-    with pytest.raises(DataError, match="no reference image to search in"):
+    with pytest.raises(DataError, match="no reference images to search"):
         embed_references(embedder, synthetic_dataset, table, options)
 
 
@@ -124,5 +141,7 @@ def test_embeddings_that_are_not_finite_name_an_image(synthetic_dataset):
         def embed(self, images):
             return super().embed(images) / (images.float().mean() > 1000)
 
-    with pytest.raises(DataError, match="first synthetic/0004; its weights are spoilt"):
+    with pytest.raises(
+        DataError, match="first synthetic/0004; the model's weights are invalid"
+    ):
         embedder_of(Spoilt())(synthetic_dataset, np.arange(4, 9))

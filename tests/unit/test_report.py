@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from mlcore.evaluation.evaluate import evaluate_split
-from mlcore.evaluation.gradcam import ExplainedMatch
+from mlcore.evaluation.gradcam import GradCamMatch
 from mlcore.evaluation.projection import project
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
+from mlcore.reporting.figures.positions import axis_names
 from mlcore.reporting.report.charts import Line, line_chart, round_values
 from mlcore.reporting.report.content import ReportContent
 from mlcore.reporting.report.map import Frame, pictured_rows
@@ -78,8 +79,8 @@ def content(num_queries=40, conditions=("sun", f"rain {HOSTILE}"), size=(48, 64)
         "split": split,
         "dataset": Dataset(size),
         "within_m": 10.0,
-        "explained": [
-            ExplainedMatch(
+        "gradcam": [
+            GradCamMatch(
                 query=int(last.query_index[0]), reference=int(last.reference_index[0]),
                 query_map=heat, reference_map=0 * heat, distance_m=3.0, embedding_distance=0.5,
             )
@@ -145,12 +146,21 @@ def test_nothing_is_loaded_from_anywhere():
 def test_every_part_is_there_and_only_where_it_has_something_to_say():
     full, bare = (
         {one.get("id") for one in Tags(report_text(given)).of("section")}
-        for given in (content(), content(explained=(), projections=(), metrics=()))
+        for given in (content(), content(gradcam=(), projections=(), metrics=()))
     )
     assert full == {
-        *("results", "curves", "map", "gradcam", "tsne", "training", "configuration"),
+        *(
+            "results",
+            "curves",
+            "precision",
+            "map",
+            "gradcam",
+            "tsne",
+            "training",
+            "configuration",
+        ),
     }
-    assert bare == {"results", "curves", "map", "configuration"}
+    assert bare == {"results", "curves", "precision", "map", "configuration"}
 
 
 def test_all_queries_are_on_the_map_and_counted():
@@ -220,7 +230,7 @@ def test_a_comparison_is_shown_as_means_over_seeds():
         return {"overall": {"accuracy": {"5": accuracy}, "area": {"25": 0.5}}}
 
     document = {
-        "protocol": {"thresholds_m": [5.0]},
+        "protocol": asdict(content().results[0].protocol) | {"thresholds_m": [5.0]},
         "entries": [
             {"name": HOSTILE, "summaries": {"0": summary(0.5), "1": summary(0.7)}},
             {"name": "diverged", "summaries": {}},
@@ -231,6 +241,27 @@ def test_a_comparison_is_shown_as_means_over_seeds():
     assert "60.0 (50.0 to 70.0)" in cells
     assert HOSTILE in cells
     assert "data:image/png;base64,cG5n" in text
+
+
+def test_north_is_marked_where_positions_can_be_utm():
+    given = content()
+    assert 'text-anchor="middle">N</text>' in report_text(given)
+    local = [
+        replace(table, positions_m=table.positions_m - given.split.references.positions_m[0])
+        for table in (given.split.references, given.split.queries)
+    ]
+    text = report_text(replace(given, split=Split(references=local[0], queries=local[1])))
+    assert 'text-anchor="middle">N</text>' not in text
+    assert axis_names(local[0].positions_m) == ("x", "y")
+
+
+def test_results_of_other_protocols_have_tables_of_their_own():
+    given = content()
+    other = content(num_queries=7).results
+    shown = "".join(Tags(report_text(replace(given, others=[other]))).text)
+    assert "Other evaluations of this run" in shown
+    assert "Split test of data data-1, 7 queries, 25 references" in shown
+    assert "Other evaluations" not in "".join(Tags(report_text(given)).text)
 
 
 def test_one_condition_one_place_and_results_that_are_all_alike():

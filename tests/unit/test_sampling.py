@@ -165,7 +165,7 @@ def test_lonely_locations_are_left_out_and_told():
     positions = np.concatenate([street(50), [[400.0, 0], [500.0, 0]]])
     planner = TuplePlanner(Split(references=make_table(positions), queries=NOTHING), OPTIONS, 0)
     assert planner.num_locations == 50
-    assert planner.notes[0] == "52 training images, 50 locations, 17 steps an epoch, 9 places"
+    assert planner.notes[0] == "52 training images, 50 locations, 17 steps per epoch, 9 places"
     assert planner.notes[1] == (
         "2 of 52 locations are left out: no image there has both a near image (within 6 m) "
         "and a far one (beyond 20 m); the first is at (620400.0, 5735000.0) m"

@@ -109,7 +109,10 @@ def test_the_mean_weighs_conditions_alike(small_cnn, synthetic_dataset):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"dimensions": (0, 4), "spacings_m": (0.0,)}, "--dimensions must be 1 or more, got 0"),
+        (
+            {"dimensions": (0, 4), "spacings_m": (0.0,)},
+            "--dimensions must be at least 1, got 0",
+        ),
         ({"dimensions": (4,), "spacings_m": (-1.0,)}, "spacing_m must not be negative, got -1"),
     ],
 )

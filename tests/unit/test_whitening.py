@@ -20,13 +20,24 @@ def embeddings_of(num_images, dimensions, seed=0):
 
 
 @pytest.mark.parametrize(("num_images", "dimensions"), [(100, 12), (40, 12), (24, 50)])
-def test_equals_scikit_learn_up_to_sign(num_images, dimensions):
+def test_equals_scikit_learn(num_images, dimensions):
     embeddings = embeddings_of(num_images, dimensions)
     queries = embeddings_of(7, dimensions, seed=1)
     whitening = fit_whitening(embeddings, 5, source="train")
     reference = PCA(n_components=whitening.dimensions, whiten=True, svd_solver="full")
     expected = reference.fit(embeddings.astype(np.float64)).transform(queries)
-    np.testing.assert_allclose(np.abs(whitening(queries)), np.abs(expected), atol=2e-5)
+    np.testing.assert_allclose(whitening(queries), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(("num_images", "dimensions"), [(100, 12), (24, 50)])
+def test_components_are_eigenvectors_with_their_largest_entry_positive(num_images, dimensions):
+    embeddings = embeddings_of(num_images, dimensions)
+    whitening = fit_whitening(embeddings, 5, source="train")
+    covariance = np.cov(embeddings.astype(np.float64).T)
+    for component, deviation in zip(whitening.components, whitening.deviation, strict=True):
+        np.testing.assert_allclose(covariance @ component, deviation**2 * component, atol=1e-12)
+        assert component[np.abs(component).argmax()] > 0
+    assert (np.diff(whitening.deviation) < 0).all()
 
 
 def test_what_it_was_fitted_on_comes_out_white():
@@ -60,7 +71,7 @@ def test_cut_keeps_the_first_dimensions():
     whole = fit_whitening(embeddings, 12, source="train")
     np.testing.assert_array_equal(whole.cut(3)(embeddings), whole(embeddings)[:, :3])
     assert whole.cut(99).dimensions == 12
-    with pytest.raises(ConfigError, match="0 dimensions"):
+    with pytest.raises(ConfigError, match="at least 1 dimension, got 0"):
         whole.cut(0)
 
 
@@ -75,9 +86,11 @@ def test_arrays_bring_it_back(tmp_path):
 
 
 def test_bad_input():
-    with pytest.raises(DataError, match="two images or more to fit on, got 1"):
+    with pytest.raises(DataError, match="at least 2 images, got 1"):
         fit_whitening(embeddings_of(1, 4), 4, source="train")
-    with pytest.raises(DataError, match=r"all 50 embeddings .* the network has collapsed"):
+    with pytest.raises(
+        DataError, match=r"all 50 embeddings .* identical: the network has collapsed"
+    ):
         fit_whitening(np.tile(embeddings_of(1, 4), (50, 1)), 4, source="train")
     with pytest.raises(DataError, match="fitted on 4 dimensions, embeddings have 5"):
         fit_whitening(embeddings_of(50, 4), 4, source="train")(embeddings_of(50, 5))

@@ -1,8 +1,8 @@
 """``mlcore compare``: train losses on the same tuples with the same budget, and rank them.
 
-Each run is a run folder of its own, so that a comparison that was stopped or killed goes on
-with the same command, and more losses and seeds add to what is there. For one seed, every
-loss sees the same tuples in the same order: they depend on seed and sampling alone.
+Each run is a run folder of its own, so that a comparison that was stopped or killed continues
+with the same command, and more losses and seeds add to it. For one seed, every loss sees the
+same tuples in the same order: they depend on seed and sampling alone.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlcore.cli import console, variants
+from mlcore.cli.comparison_folder import ComparisonFolder
 from mlcore.cli.launchers import Launch, Task, on_slurm, one_by_one, several_at_once
 from mlcore.cli.main import Terminated
 from mlcore.cli.parser import Parser
 from mlcore.cli.train_run import STOPPED
-from mlcore.cli.variants import Row
+from mlcore.cli.variants import PartialOption, Row, configure
 from mlcore.errors import ConfigError, DataError
 from mlcore.files import atomic_write
-from mlcore.options import RunConfig, parse_run, run_to_toml
+from mlcore.options import RawOption, RunConfig, run_to_toml, with_files
 from mlcore.registry.discovery import Registry
 from mlcore.run_folder import RunFolder
 
@@ -30,53 +31,68 @@ if TYPE_CHECKING:
     from mlcore.evaluation.comparison import Entry
     from mlcore.evaluation.results import Evaluation
 
-_GO_ON = "Stopped and saved; the same command goes on from here"
-_PER_LOSS = ("--loss", "--influence", "--miner", "--seed")
+_CONTINUE = "Stopped and saved; run the same command again to continue"
+_PER_ROW = {
+    "loss": "--losses",
+    "influence": "--losses LOSS+INFLUENCE",
+    "miner": "each loss's default miner",
+    "seed": "--seeds",
+}
 
 
-class _Stopped(Exception):  # noqa: N818 - no error: the user asked for it
+class _Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
     def __init__(self, ending: str) -> None:
         self.code = STOPPED[ending]
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
-    parser = _own_parser()
-    own, rest = parser.parse_known_args(argv)
+    parser = make_parser()
+    own, options = parser.parse_with_run_options(argv)
     registry = Registry.discover(block=own.block)
-    configs = _configs(own, rest, registry, parser.option_names())
-    _remember_plan(own, configs)
-    try:
-        with _launcher(own) as launch:
-            rates = _learning_rates(own, configs, launch)
-            tasks = _tasks(own, configs, rates)
-            _do(list(tasks.values()), launch, "runs")
-    except _Stopped as stopped:
-        console.say(_GO_ON)
-        return stopped.code
-    except (KeyboardInterrupt, Terminated):
-        console.say(_GO_ON)
-        raise
-    _require_same_versions(own.out / "runs")
-    _report(own, configs, _entries(tasks, rates))
+    _require_usable(own, options)
+    given = with_files(options)
+    if own.seeds is None:
+        own.seeds = (next((o.value for o in reversed(given) if o.key == "seed"), 0),)
+    given.append(RawOption(section="", option="seed", value=str(own.seeds[0])))
+    configs, partial = configure(own.losses, own.vary, given, registry, parser.command)
+    folder = ComparisonFolder(own.out)
+    with folder.lock():
+        by_name = {row.name: replace(config, seed=0) for row, config in configs.items()}
+        names = folder.add_rows(by_name, own.learning_rates, own.split)
+        try:
+            with _launcher(own) as launch:
+                rates = _learning_rates(own, folder, configs, launch)
+                _do(_tasks(own, folder, configs, rates), launch, "runs")
+        except _Stopped as stopped:
+            console.say(_CONTINUE)
+            return stopped.code
+        except (KeyboardInterrupt, Terminated):
+            console.say(_CONTINUE)
+            raise
+        _require_same_versions(folder.runs)
+        _report(own, configs, _entries(folder, names), partial)
     return 0
 
 
-def _own_parser() -> Parser:
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
     parser = Parser(
         "compare",
         "Train several losses on the same tuples with the same budget, and rank them. "
-        "Takes the options of mlcore train; they hold for every loss.",
+        "Takes the options of 'mlcore train'; each holds for the losses that have it.",
+        usage="mlcore compare --losses LOSS,... --out DIR [--seeds INT,...] [option ...]",
+        takes_run_options=True,
     )
     parser.add_argument(
         "--losses",
         type=variants.names,
         required=True,
         metavar="LOSS[+INFLUENCE],...",
-        help="what to compare; the others are compared with the first",
+        help="losses to compare; the others are compared with the first",
     )
     parser.add_argument(
-        "--seeds", type=variants.seeds, default=(0,), metavar="INT,...", help="(default: 0)"
+        "--seeds", type=variants.seeds, metavar="INT,...", help="seeds of the runs (default: 0)"
     )
     parser.add_argument(
         "--vary",
@@ -84,32 +100,37 @@ def _own_parser() -> Parser:
         action="append",
         default=[],
         metavar="OPTION,...=VALUE,...",
-        help="a row for each value, as in influence.cutoff_m=10,15; options joined by a "
-        "comma take the same value; given twice, every combination is a row",
+        help="one row per value, as in influence.cutoff_m=10,15; options joined by a comma "
+        "take the same value; if repeated, one row per combination",
     )
     parser.add_argument(
         "--learning-rates",
         type=variants.rates,
         default=(),
         metavar="FLOAT,...",
-        help="choose each row's rate among these: best area under the accuracy curve on "
-        "validation after half the steps, with the first seed",
+        help="choose the learning rate of each row among these: the largest area under the "
+        "accuracy curve on validation after half the steps, with the first seed",
     )
     parser.add_argument(
         "--split",
         choices=("test", "validation"),
         default="test",
-        help="region the rows are judged on (default: test)",
+        help="split the rows are evaluated on (default: test)",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the comparison")
     parser.add_argument(
-        "--parallel", type=int, metavar="N", help="runs at once (default: 1; slurm: all)"
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the comparison"
+    )
+    parser.add_argument(
+        "--parallel",
+        type=int,
+        metavar="N",
+        help="runs at the same time (default: 1; with slurm: all)",
     )
     parser.add_argument(
         "--launcher",
         choices=("local", "slurm"),
         default="local",
-        help="where the runs are done: here, or as SLURM jobs through submitit",
+        help="local: on this machine; slurm: as SLURM jobs, through submitit (default: local)",
     )
     parser.add_argument(
         "--slurm",
@@ -118,52 +139,20 @@ def _own_parser() -> Parser:
         metavar="KEY=VALUE,...",
         help="options of sbatch, as in time=120,partition=gpu,gpus_per_node=1",
     )
-    parser.add_argument("--json", action="store_true", help="print comparison.json")
+    parser.add_json_option()
     parser.add_block_option()
     return parser
 
 
-def _configs(
-    own: Namespace, rest: Sequence[str], registry: Registry, own_options: Sequence[str]
-) -> dict[Row, RunConfig]:
-    """Return each row's configuration with the first seed: every mistake is told now."""
-    for word in rest:
-        if word.partition("=")[0] in _PER_LOSS:
-            raise ConfigError(f"{word} has no place in a comparison; use --losses and --seeds")
+def _require_usable(own: Namespace, options: Sequence[RawOption]) -> None:
+    for item in options:
+        if (item.chooses and item.section in _PER_ROW) or item.key == "seed":
+            instead = _PER_ROW[item.section or "seed"]
+            raise ConfigError(f"{item.label} cannot be used in a comparison; use {instead}")
     if own.parallel is not None and own.parallel < 1:
         raise ConfigError(f"--parallel must be at least 1, got {own.parallel}")
     if own.slurm and own.launcher != "slurm":
         raise ConfigError("--slurm needs --launcher slurm")
-    seed = ["--seed", str(own.seeds[0])]
-    return {
-        row: parse_run([*rest, *seed, *row.words], registry, own_options=own_options)
-        for row in variants.rows_of(own.losses, own.vary)
-    }
-
-
-def _remember_plan(own: Namespace, configs: Mapping[Row, RunConfig]) -> None:
-    """Keep the options of every row; refuse to go on with others."""
-    own.out.mkdir(parents=True, exist_ok=True)
-    folder = RunFolder(own.out)
-    path = own.out / "plan.json"
-    if not path.exists() and any(own.out.iterdir()):
-        raise ConfigError(f"--out {own.out} is not empty and holds no comparison")
-    plan = {
-        row.name: {
-            "options": run_to_toml(replace(config, seed=0)),
-            "learning_rates": list(own.learning_rates),
-            "split": own.split,
-        }
-        for row, config in configs.items()
-    }
-    before = folder.read_json(path) if path.exists() else {}
-    for name, chosen in plan.items():
-        if before.get(name, chosen) != chosen:
-            raise ConfigError(
-                f"--out {own.out} holds runs of {name!r} with other options "
-                f"(see {path}); choose another folder"
-            )
-    folder.write_json(path, before | plan)
 
 
 def _launcher(own: Namespace) -> AbstractContextManager[Launch]:
@@ -175,16 +164,16 @@ def _launcher(own: Namespace) -> AbstractContextManager[Launch]:
 
 
 def _do(tasks: Sequence[Task], launch: Launch, what: str) -> None:
-    """Do the tasks that have not ended.
+    """Perform the tasks that have not ended.
 
     Raises:
-        _Stopped: The user wants to go on another time.
+        _Stopped: The user stopped one.
     """
     todo = [task for task in tasks if not task.has_ended]
     done = len(tasks) - len(todo)
     if not todo:
         return
-    there = f", {done} of them there already" if done else ""
+    there = f", {done} of them already done" if done else ""
     console.say(f"{len(tasks)} {what}{there}")
     for task, ending in launch(todo):
         if ending in STOPPED:
@@ -194,33 +183,30 @@ def _do(tasks: Sequence[Task], launch: Launch, what: str) -> None:
 
 
 def _outcome(task: Task) -> str:
-    from mlcore.evaluation.comparison import AREA_M
-
     results = task.results()
     if isinstance(results, str):
         return f"diverged: {results}"
-    return f"has area {100 * _trained(results).area(AREA_M):.1f} %"
+    return f"has area {100 * _area(results):.1f} %"
 
 
-def _trained(results: Sequence[Evaluation]) -> Evaluation:
-    return next(result for result in results if result.model == "trained")
+def _area(results: Sequence[Evaluation]) -> float:
+    trained = next(result for result in results if result.model == "trained")
+    return trained.area(trained.protocol.area_limit_m)
 
 
 def _learning_rates(
-    own: Namespace, configs: Mapping[Row, RunConfig], launch: Launch
+    own: Namespace, folder: ComparisonFolder, configs: Mapping[Row, RunConfig], launch: Launch
 ) -> dict[Row, float]:
     """Return each row's learning rate, searched on validation if several are given."""
-    from mlcore.evaluation.comparison import AREA_M
-
     tasks: dict[tuple[Row, float], Task] = {}
     for row, config in configs.items():
         for rate in own.learning_rates:
             steps = max(1, config.training.max_steps // 2)
             training = replace(config.training, learning_rate=rate, max_steps=steps)
-            judged = replace(config.evaluation, baselines=False)
+            evaluation = replace(config.evaluation, baselines=False)
             tasks[row, rate] = Task(
-                config=run_to_toml(replace(config, training=training, evaluation=judged)),
-                out=own.out / "search" / f"{row.folder}-rate-{rate:g}",
+                config=run_to_toml(replace(config, training=training, evaluation=evaluation)),
+                out=folder.search / f"{row.folder}-rate-{rate:g}",
                 split="validation",
                 block=tuple(own.block),
             )
@@ -229,7 +215,7 @@ def _learning_rates(
     areas: dict[Row, dict[float, float]] = {}
     for (row, rate), task in tasks.items():
         results = task.results()
-        area = -1.0 if isinstance(results, str) else _trained(results).area(AREA_M)
+        area = -1.0 if isinstance(results, str) else _area(results)
         areas.setdefault(row, {})[rate] = area
     return chosen | {
         row: max(by_rate, key=by_rate.__getitem__) for row, by_rate in areas.items()
@@ -237,53 +223,60 @@ def _learning_rates(
 
 
 def _tasks(
-    own: Namespace, configs: Mapping[Row, RunConfig], rates: Mapping[Row, float]
-) -> dict[tuple[Row, int], Task]:
+    own: Namespace,
+    folder: ComparisonFolder,
+    configs: Mapping[Row, RunConfig],
+    rates: Mapping[Row, float],
+) -> list[Task]:
     """Return the runs, seed by seed: a comparison that was stopped has all rows."""
-    tasks = {}
+    tasks = []
     for seed in own.seeds:
         for place, (row, config) in enumerate(configs.items()):
             training = replace(config.training, learning_rate=rates[row])
-            # One row's runs bring the baselines, which are the same for all.
-            judged = replace(config.evaluation, baselines=place == 0)
-            one = replace(config, seed=seed, training=training, evaluation=judged)
-            tasks[row, seed] = Task(
+            # The runs of one row evaluate the baselines, which are the same for all rows.
+            evaluation = replace(config.evaluation, baselines=place == 0)
+            one = replace(config, seed=seed, training=training, evaluation=evaluation)
+            task = Task(
                 config=run_to_toml(one),
-                out=own.out / "runs" / f"{row.folder}-seed-{seed}",
+                out=folder.runs / f"{row.folder}-seed-{seed}",
                 split=own.split,
                 block=tuple(own.block),
             )
+            tasks.append(task)
     return tasks
 
 
-def _entries(tasks: Mapping[tuple[Row, int], Task], rates: Mapping[Row, float]) -> list[Entry]:
-    """Return the rows, then the baselines."""
+def _entries(folder: ComparisonFolder, names: Sequence[str]) -> list[Entry]:
+    """Return every row of the folder with all its seeds, then the baselines."""
     from mlcore.evaluation.comparison import Entry
 
-    found: dict[str, dict[int, Evaluation]] = {row.name: {} for row in rates}
+    found: dict[str, dict[int, Evaluation]] = {name: {} for name in names}
     failures: dict[str, dict[int, str]] = {}
-    for (row, seed), task in tasks.items():
-        results = task.results()
-        if isinstance(results, str):
-            failures.setdefault(row.name, {})[seed] = results
-            continue
-        for result in results:
-            name = row.name if result.model == "trained" else result.model
-            found.setdefault(name, {})[seed] = replace(result, model=name)
-    by_name = {row.name: rate for row, rate in rates.items()}
+    rates: dict[str, float] = {}
+    for name in names:
+        for seed, task in folder.tasks(name).items():
+            rates[name] = task.learning_rate
+            results = task.results()
+            if isinstance(results, str):
+                failures.setdefault(name, {})[seed] = results
+                continue
+            for result in results:
+                shown = name if result.model == "trained" else result.model
+                found.setdefault(shown, {}).setdefault(seed, replace(result, model=shown))
     return [
         Entry(
             name=name,
             evaluations=evaluations,
             failures=failures.get(name, {}),
-            learning_rate=by_name.get(name),
+            learning_rate=rates.get(name),
         )
         for name, evaluations in found.items()
+        if evaluations or name in failures
     ]
 
 
 def _require_same_versions(runs: Path) -> None:
-    """Refuse runs that other versions of mlcore or its parts have made."""
+    """Refuse runs made by different versions of mlcore or its dependencies."""
     first: tuple[Path, Any] | None = None
     for path in sorted(runs.glob("*/environment.json")):
         environment = RunFolder(path.parent).read_json(path)
@@ -293,34 +286,44 @@ def _require_same_versions(runs: Path) -> None:
         for part, version in versions.items():
             if first[1].get(part) != version:
                 raise DataError(
-                    f"{first[0]} and {path} cannot be compared: {part} {first[1].get(part)} "
-                    f"and {version}; remove the older runs, or start in another folder"
+                    f"{first[0]} and {path} cannot be compared: they were made with {part} "
+                    f"{first[1].get(part)} and {version}; remove the older runs, or choose "
+                    "another folder"
                 )
 
 
-def _report(own: Namespace, configs: Mapping[Row, RunConfig], entries: Sequence[Entry]) -> None:
+def _report(
+    own: Namespace,
+    configs: Mapping[Row, RunConfig],
+    entries: Sequence[Entry],
+    partial: Sequence[PartialOption],
+) -> None:
+    from rich.console import Group
+
     from mlcore.evaluation.comparison import to_document
-    from mlcore.reporting.comparison import comparison_table, save_comparison
+    from mlcore.reporting.comparison import comparison_tables, save_comparison
 
     reference = entries[0]
     document = to_document(entries, reference)
+    if partial:
+        document["options_of_some_rows"] = [one._asdict() for one in partial]
     RunFolder(own.out).write_json(own.out / "comparison.json", document)
     save_comparison(entries, own.out / "metres.png")
-    table = comparison_table(entries, reference)
+    tables = Group(comparison_tables(entries, reference), *map(str, partial))
     with atomic_write(own.out / "table.txt") as file:
-        file.write(console.as_text(table).encode())
+        file.write(console.as_text(tables).encode())
     if own.json:
         console.write_json(document)
     else:
-        console.show(table)
+        console.show(tables)
     if any(
         config.sampling.hard_per_tuple and config.sampling.hard_features == "live"
         for config in configs.values()
     ):
         console.say(
-            "Each row trained on hard images of its own (--sampling.hard_features live); the "
-            "rows share anchors and the images among which hard ones were sought"
+            "Each row trained on its own hard images (--sampling.hard_features live); the rows "
+            "share the anchors and the images that hard ones were chosen from"
         )
     if any(option.startswith("sampling.") for one in own.vary for option in one.options):
-        console.say("Rows that differ in --sampling.* did not see the same tuples")
+        console.say("Rows with different --sampling.* did not see the same tuples")
     console.say(f"Written: {own.out / 'comparison.json'}, metres.png and table.txt beside it")

@@ -1,4 +1,4 @@
-"""``mlcore data write FORM --from NAME --out DIR``: a data set in the form of another.
+"""``mlcore data write FORMAT --from NAME --out DIR``: a data set in another's format.
 
 ``--from NAME`` and ``--from.OPTION VALUE`` are short for ``--dataset NAME`` and
 ``--dataset.OPTION VALUE``; both work.
@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,40 +16,65 @@ from mlcore.cli.data_report import show_report
 from mlcore.cli.parser import Parser
 from mlcore.errors import ConfigError
 from mlcore.factories import DatasetFactory, Report
-from mlcore.options import RunConfig, own_help, parse_own, parse_run
+from mlcore.options import (
+    Command,
+    RawOption,
+    RunConfig,
+    command_line_option,
+    format_help,
+    parse_options,
+    resolve_run,
+)
 from mlcore.registry.discovery import Registry
-
-_FROM = re.compile(r"^--from(?=[.=]|$)")
-_SOURCES = ("--dataset", "--config")
 
 
 @dataclass(frozen=True)
 class _NoOptions:
-    """Options of a form that has none."""
+    """Options of a format that has none."""
+
+
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
+    parser = Parser(
+        "data write",
+        "Write a data set in the format of another. '--from NAME' and '--from.OPTION VALUE' "
+        "choose what to write, as '--dataset' does for 'mlcore train'. "
+        "'mlcore data write FORMAT --help' shows the options of a format.",
+        usage="mlcore data write FORMAT --from NAME --out DIR [option ...]",
+        takes_run_options=True,
+        add_help=False,
+    )
+    parser.add_argument("format", metavar="FORMAT", nargs="?", help="such as pittsburgh")
+    parser.add_argument("--from", metavar="NAME", help="data set to write")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder; new or empty")
+    parser.add_json_option()
+    parser.add_argument("-h", "--help", action="store_true", help="show this help and stop")
+    parser.add_block_option()
+    return parser
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the command, given the words after 'data write', and return its exit code."""
-    parser = _parser()
-    has_form = bool(argv) and not argv[0].startswith("-")
-    words = [_FROM.sub("--dataset", word) for word in argv[has_form:]]
-    own, rest = parser.parse_known_args(words)
-    if own.help and not has_form:
+    parser = make_parser()
+    own, given = parser.parse_with_run_options(argv)
+    if own.help and own.format is None:
         console.write(parser.format_help())
         return 0
     registry = Registry.discover(block=own.block)
-    form = _form(argv[0] if has_form else "", registry)
-    config, title = form.write_config or _NoOptions, f"form {form.name!r}"
+    target = _target(own.format, registry)
+    config, title = target.write_config or _NoOptions, f"format {target.name!r}"
+    options, section, of_source = parse_options([] if own.help else given, config, title)
     if own.help:
-        console.write(parser.format_help() + "\n" + own_help(config, title))
+        console.write(f"{parser.format_help()}\n{format_help([section])}")
         return 0
-    options, flags, of_source = parse_own(rest, config, title)
-    source = parse_run(of_source, registry, own_options=[*parser.option_names(), *flags])
-    if not any(word.partition("=")[0] in _SOURCES for word in of_source):
+    source = _source(getattr(own, "from"), of_source)
+    if not any(item.section == "dataset" or item.key == "config" for item in source):
         raise ConfigError(
-            "--from is not set; name the data set to write, such as --from streets"
+            "--from is missing; name the data set to write, such as --from streets"
         )
-    report = _write(form, options, source, _empty_folder(own.out))
+    flags = [*parser.flags(), *map(section.flag, section.options)]
+    run_config = resolve_run(source, registry, command=Command(parser.prog, flags))
+    report = _write(target, options, run_config, _empty_folder(own.out))
     if own.json:
         console.write_json(asdict(report) | {"ok": report.ok})
     else:
@@ -58,37 +82,31 @@ def run(argv: Sequence[str]) -> int:
     return 0 if report.ok else 1
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        "data write",
-        "Write a data set in the form of another. '--from NAME --from.OPTION VALUE' choose "
-        "what is written, as '--dataset' does for mlcore train. "
-        "'mlcore data write FORM --help' shows the options of a form.",
-        usage="mlcore data write FORM --from NAME --out DIR [option ...]",
-        add_help=False,
-    )
-    parser.add_argument("--from", metavar="NAME", help="data set that is written")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write; new or empty")
-    parser.add_argument("--json", action="store_true", help="print JSON for a script")
-    parser.add_argument("-h", "--help", action="store_true", help="show this and stop")
-    parser.add_block_option()
-    return parser
+def _source(name: str | None, options: Sequence[RawOption]) -> list[RawOption]:
+    """Return the options with ``--from`` and ``--from.OPTION`` as those of a data set."""
+    chosen = [] if name is None else [command_line_option("--dataset", name)]
+    return chosen + [
+        replace(item, section="dataset") if item.section == "from" else item for item in options
+    ]
 
 
-def _form(name: str, registry: Registry) -> DatasetFactory:
+def _target(name: str | None, registry: Registry) -> DatasetFactory:
     factories = [factory for _, factory in registry.factories(DatasetFactory)]
-    having = ", ".join(factory.name for factory in factories if factory.write is not None)
+    formats = ", ".join(factory.name for factory in factories if factory.write is not None)
     if not name:
-        raise ConfigError(f"name the form to write, one of {having}: mlcore data write FORM")
-    form = registry.resolve(DatasetFactory, name)
-    if form.write is None:
-        raise ConfigError(f"data set {name!r} is no form to write; these are: {having}")
-    return form
+        raise ConfigError(
+            f"name the format to write, one of {formats}: mlcore data write FORMAT"
+        )
+    target = registry.resolve(DatasetFactory, name)
+    target.require_libraries()
+    if target.write is None:
+        raise ConfigError(f"mlcore cannot write the {name!r} format; choose one of {formats}")
+    return target
 
 
 def _empty_folder(out: Path | None) -> Path:
     if out is None:
-        raise ConfigError("--out is not set; give the folder to write")
+        raise ConfigError("--out is missing; give the folder to write to")
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file; give a new folder")
     if out.is_dir() and any(out.iterdir()):
@@ -97,12 +115,12 @@ def _empty_folder(out: Path | None) -> Path:
     return out
 
 
-def _write(form: DatasetFactory, options: Any, source: RunConfig, out: Path) -> Report:
+def _write(target: DatasetFactory, options: Any, source: RunConfig, out: Path) -> Report:
     from mlcore.experiment import open_dataset
 
-    assert form.write is not None, "a form has one"
+    assert target.write is not None, "a format has one"
     with console.progress() as progress:
         dataset = open_dataset(source, progress)
-        report = form.write(options, dataset, out, progress)
+        report = target.write(options, dataset, out, progress)
     console.notes(dataset.notes)
     return report

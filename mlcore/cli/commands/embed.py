@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlcore.cli import console
+from mlcore.cli.parser import Parser
 from mlcore.cli.run_arguments import (
     TrainedRun,
     add_split,
-    parse,
-    parser_of,
-    reopen,
-    require_folder_of,
+    open_run,
+    parser_for_run,
+    require_parent,
 )
 from mlcore.errors import ConfigError
 
@@ -31,31 +31,41 @@ if TYPE_CHECKING:
     from mlcore.retrieval.export import Columns
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
-    parser = parser_of("embed", "Write embeddings and an index of images.")
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
+    parser = parser_for_run("embed", "Write embeddings of images, and an index of the images.")
     add_split(parser, "test", "validation", "train")
     parser.add_argument(
-        "--images", metavar="DIR", type=Path, help="embed the images of this folder instead"
+        "--images",
+        metavar="DIR",
+        type=Path,
+        help="embed the images of this folder instead of a split",
     )
     parser.add_argument(
         "--out",
         type=Path,
         required=True,
-        help="FILE.parquet; FILE.npy, with the index beside it in FILE.csv; or a folder, for "
-        "shards",
+        help="FILE.parquet; FILE.npy, with the index in FILE.csv beside it; or a folder, with "
+        "--shard_size",
     )
     parser.add_argument(
         "--shard_size",
         metavar="N",
         type=int,
-        help="write N images at a time into the folder --out; the same command goes on where "
-        "it was stopped",
+        help="write shards of N images into the folder --out; if stopped, the same command "
+        "continues",
     )
-    options, words = parse(parser, argv)
+    parser.add_json_option()
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    parser = make_parser()
+    options, changes = parser.parse_with_run_options(argv)
     _require_target(options.out, options.shard_size)
-    require_folder_of(options.out, "--out")
-    trained = reopen(options, words, parser)
+    require_parent(options.out, "--out")
+    trained = open_run(options.run, changes, options.block, parser.command)
 
     from mlcore.evaluation.evaluate import embedder_of
     from mlcore.retrieval.export import write_embeddings
@@ -70,11 +80,22 @@ def run(argv: Sequence[str]) -> int:
             made_from = _made_from(trained, options)
             return _embed_in_shards(embedder, images, options, made_from)
         found = embedder(images.source, images.index)
-    console.notes([f"left out, unreadable: {name}" for name in found.skipped])
-    for path in write_embeddings(options.out, found.embeddings, images.columns_of(found.rows)):
+    console.notes([f"skipped, unreadable: {name}" for name in found.skipped])
+    written = write_embeddings(options.out, found.embeddings, images.columns_of(found.rows))
+    for path in written:
         console.say(f"Written: {path}")
     num_images, num_dimensions = found.embeddings.shape
-    console.write(f"{num_images} images, {num_dimensions} dimensions")
+    if options.json:
+        console.write_json(
+            {
+                "written": [str(path) for path in written],
+                "images": num_images,
+                "dimensions": num_dimensions,
+                "skipped": list(found.skipped),
+            }
+        )
+    else:
+        console.write(f"{num_images} images, {num_dimensions} dimensions")
     return 0
 
 
@@ -86,9 +107,9 @@ def _require_target(out: Path, shard_size: int | None) -> None:
                 f"--out {out} must end in .parquet or .npy, or be a folder with --shard_size"
             )
     elif shard_size < 1:
-        raise ConfigError(f"--shard_size {shard_size} must be at least 1")
+        raise ConfigError(f"--shard_size must be at least 1, got {shard_size}")
     elif out.suffix or out.is_file():
-        raise ConfigError(f"--out {out} must be a folder, for --shard_size is given")
+        raise ConfigError(f"with --shard_size, --out must be a folder, got {out}")
 
 
 @dataclass(frozen=True)
@@ -96,9 +117,9 @@ class _Images:
     """Images to embed.
 
     Attributes:
-        source: Where they are read from.
-        index: ``(N,)`` int64, what the source calls them.
-        columns: What is known of them, by name.
+        source: What reads them.
+        index: ``(N,)`` int64, their indices in the source.
+        columns: Metadata, by name.
     """
 
     source: ImageSource
@@ -106,12 +127,12 @@ class _Images:
     columns: Columns
 
     def columns_of(self, rows: NDArray[np.int64]) -> Columns:
-        """Return what is known of some of them."""
+        """Return the metadata of some of them."""
         return {name: column[rows] for name, column in self.columns.items()}
 
 
 def _made_from(trained: TrainedRun, options: Namespace) -> dict[str, Any]:
-    """Return what the embeddings depend on, as it can be compared later."""
+    """Return what the embeddings depend on, to compare a resumed command with."""
     checkpoint = trained.folder.newest_checkpoint()
     assert checkpoint is not None  # its weights are in use
     of_images = options.split if options.images is None else str(options.images.absolute())
@@ -135,17 +156,21 @@ def _embed_in_shards(
     numbers = range(-(-total // size))
     missing = [number for number in numbers if not folder.has(number)]
     if len(missing) < len(numbers):
-        console.say(f"{len(numbers) - len(missing)} of {len(numbers)} shards are there")
+        console.say(f"{len(numbers) - len(missing)} of {len(numbers)} shards exist already")
     for number in missing:
         rows = np.arange(number * size, min((number + 1) * size, total))
         found = embedder(
             images.source, images.index[rows], f"shard {number + 1} of {len(numbers)}"
         )
-        console.notes([f"left out, unreadable: {name}" for name in found.skipped])
+        console.notes([f"skipped, unreadable: {name}" for name in found.skipped])
         columns = images.columns_of(rows[found.rows])
         write_embeddings(folder.shard(number), found.embeddings, columns)
     dimensions = embedder.model.embedding_dim
-    console.write(f"{total} images in {len(numbers)} shards, {dimensions} dimensions")
+    if options.json:
+        shards = [str(folder.shard(number)) for number in numbers]
+        console.write_json({"written": shards, "images": total, "dimensions": dimensions})
+    else:
+        console.write(f"{total} images in {len(numbers)} shards, {dimensions} dimensions")
     return 0
 
 
@@ -160,6 +185,7 @@ def _of_folder(folder: Path) -> _Images:
     from mlcore.data.image_files import find_images
 
     images = find_images(folder)
+    console.notes(images.notes)
     index = np.arange(len(images))
     names = [images.image_name(int(row)) for row in index]
     return _Images(images, index, {"image": np.array(names, dtype=object)})

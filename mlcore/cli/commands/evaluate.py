@@ -1,4 +1,4 @@
-"""``mlcore evaluate RUN``: judge a trained model again, on other data or options too."""
+"""``mlcore evaluate RUN``: evaluate a trained model again, also on other data or options."""
 
 from __future__ import annotations
 
@@ -7,64 +7,77 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcore.cli import console
+from mlcore.cli.parser import Parser
 from mlcore.cli.run_arguments import (
     TrainedRun,
     add_split,
-    parse,
-    parser_of,
-    reopen,
-    require_folder_of,
+    open_run,
+    parser_for_run,
+    require_parent,
 )
+from mlcore.errors import ConfigError
 from mlcore.protocols import Progress
 
 if TYPE_CHECKING:
     from mlcore.models.embedding import EmbeddingModel
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
-    parser = parser_of("evaluate", "Judge a trained model, on other data or options too.")
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
+    parser = parser_for_run(
+        "evaluate", "Evaluate a trained model, also on other data or with other options."
+    )
     add_split(parser, "test", "validation")
     parser.add_argument(
-        "--out", type=Path, help="file to write (default: evaluation.json of the run)"
+        "--out",
+        type=Path,
+        help="file to write (default: RUN/evaluation.json, or a file in RUN/evaluations for "
+        "other data or options)",
     )
-    parser.add_argument("--json", action="store_true", help="print what is written")
-    options, words = parse(parser, argv)
-    require_folder_of(options.out, "--out")
-    trained = reopen(options, words, parser)
+    parser.add_json_option()
+    return parser
 
-    from mlcore.evaluation.evaluate import judge
-    from mlcore.evaluation.results import to_document
-    from mlcore.reporting.tables import accuracy_table
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    parser = make_parser()
+    options, changes = parser.parse_with_run_options(argv)
+    require_parent(options.out, "--out")
+    if options.out is not None and options.out.exists():
+        raise ConfigError(f"--out {options.out} already exists; choose another file")
+    trained = open_run(options.run, changes, options.block, parser.command)
+
+    from mlcore.evaluation.documents import to_document
+    from mlcore.evaluation.evaluate import evaluate_models
+    from mlcore.evaluation.recording import record
+    from mlcore.reporting.tables import result_tables, skipped_notes
 
     with console.progress() as progress:
-        results = judge(
+        results = evaluate_models(
             _models(trained, progress),
             trained.dataset,
             trained.config,
             split=options.split,
             progress=progress,
         )
-    document = to_document(results)
-    out = options.out or trained.folder.evaluation
-    trained.folder.write_json(out, document)
-    if options.json:
-        console.write_json(document)
+    console.notes(skipped_notes(results))
+    out = options.out
+    if out is None:
+        out = record(trained.folder, results)
     else:
-        console.show(accuracy_table(results))
+        trained.folder.write_json(out, to_document(results))
+    if options.json:
+        console.write_json(to_document(results))
+    else:
+        console.show(result_tables(results))
     console.say(f"Written: {out}")
     return 0
 
 
 def _models(trained: TrainedRun, progress: Progress) -> dict[str, EmbeddingModel]:
-    """Return what is judged, by name: the trained network and what it has to beat."""
+    """Return the models to evaluate, by name: the trained network and its baselines."""
     from mlcore.evaluation.evaluate import with_baselines
-    from mlcore.experiment import initial_model, open_dataset
 
     if not trained.config.evaluation.baselines:
         return {"trained": trained.model}
-    dataset = trained.dataset
-    if trained.config.dataset != trained.trained_as.dataset:
-        dataset = open_dataset(trained.trained_as, progress)
-    untrained = initial_model(trained.trained_as, dataset, progress)
-    return with_baselines(trained.model, untrained)
+    return with_baselines(trained.model, trained.untrained_model(progress))

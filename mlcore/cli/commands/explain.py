@@ -1,4 +1,4 @@
-"""``mlcore explain RUN...``: Grad-CAM of queries and the references they were matched with."""
+"""``mlcore explain RUN...``: Grad-CAM of queries and their matched references."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from mlcore.cli.run_arguments import (
     add_out_file,
     add_split,
     add_within,
-    each_model,
-    judge_model,
+    models_of_runs,
     out_file,
-    parse,
-    parser_of_runs,
+    parser_for_runs,
     require_within,
 )
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import ConfigError, DataError, require_library
+from mlcore.options import Command, RawOption
 
 if TYPE_CHECKING:
     from mlcore.cli.parser import Parser
-    from mlcore.evaluation.gradcam import ExplainedMatch
+    from mlcore.evaluation.gradcam import GradCamMatch
     from mlcore.evaluation.results import Evaluation
     from mlcore.protocols import PlaceDataset
     from mlcore.retrieval.embedder import Embedder
@@ -31,56 +30,72 @@ if TYPE_CHECKING:
 PICTURE = "explained.png"
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
-    parser = parser_of_runs(
-        "explain", "Draw what in a query and its first reference makes them alike (Grad-CAM)."
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
+    parser = parser_for_runs(
+        "explain", "Draw what makes a query similar to its best match (Grad-CAM)."
     )
     parser.add_argument(
         "--worst",
         type=int,
         default=2,
-        help="queries whose match by the last run is farthest (default: 2)",
+        metavar="N",
+        help="queries with the farthest match by the last run (default: 2)",
     )
     parser.add_argument(
-        "--best", type=int, default=1, help="queries whose match is nearest (default: 1)"
+        "--best",
+        type=int,
+        default=1,
+        metavar="N",
+        help="queries with the nearest match (default: 1)",
     )
     parser.add_argument(
         "--query",
         action="append",
         default=[],
         metavar="IMAGE",
-        help="name of a query, instead of the worst and best; may be given again",
+        help="name of a query, instead of the worst and best; can be repeated",
     )
     add_within(parser)
     add_split(parser, "test", "validation")
     add_out_file(parser, PICTURE)
-    options, words = parse(parser, argv)
+    parser.add_json_option()
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    parser = make_parser()
+    options, changes = parser.parse_with_run_options(argv)
+    require_library("mlcore explain", "captum", "mlcore-localization[figures]")
     if min(options.worst, options.best) < 0 or options.worst + options.best < 1:
         raise ConfigError(
-            f"--worst {options.worst} --best {options.best}: there must be a query to explain"
+            "--worst and --best must not be negative, nor both 0, got "
+            f"{options.worst} and {options.best}"
         )
     require_within(options)
     out = out_file(options, PICTURE)
-    _draw(options, words, parser, out)
-    console.say(f"Written: {out}")
+    _draw(options, changes, parser.command, out)
+    console.written([out], as_json=options.json)
     return 0
 
 
-def _draw(options: Namespace, words: Sequence[str], parser: Parser, out: Path) -> None:
+def _draw(
+    options: Namespace, changes: Sequence[RawOption], command: Command, out: Path
+) -> None:
     from mlcore.evaluation.gradcam import explain_results
-    from mlcore.reporting.figures.gradcam import draw_rows, save_explained
+    from mlcore.reporting.figures.gradcam import draw_rows, save_gradcam
 
     with console.progress() as progress:
-        # The last run says which queries are worst, so all are judged before any is explained.
-        judged: list[tuple[str, Embedder, Evaluation]] = []
-        for named in each_model(options, words, parser, progress):
+        # The last run decides which queries are worst: all are evaluated before any is drawn.
+        evaluated: list[tuple[str, Embedder, Evaluation]] = []
+        for named in models_of_runs(options, changes, command, progress):
             dataset = named.dataset
             split = getattr(dataset, options.split)
-            judged.append((named.name, *judge_model(named, split, options.split, progress)))
-        chosen = _chosen(options, dataset, judged[-1][2])
-        rows: dict[int, list[tuple[str, ExplainedMatch]]] = {index: [] for index in chosen}
-        for name, embedder, results in judged:
+            evaluated.append((named.name, *named.evaluate(split, options.split, progress)))
+        chosen = _chosen(options, dataset, evaluated[-1][2])
+        rows: dict[int, list[tuple[str, GradCamMatch]]] = {index: [] for index in chosen}
+        for name, embedder, results in evaluated:
             places = [_row_of(results, index, dataset) for index in chosen]
             found = explain_results(embedder, dataset, results, places, name=name)
             for match in found:
@@ -95,7 +110,7 @@ def _draw(options: Namespace, words: Sequence[str], parser: Parser, out: Path) -
         )
         for index, of_query in rows.items()
     ]
-    save_explained(pictures, out)
+    save_gradcam(pictures, out)
 
 
 def _chosen(options: Namespace, dataset: PlaceDataset, results: Evaluation) -> list[int]:
@@ -109,8 +124,8 @@ def _chosen(options: Namespace, dataset: PlaceDataset, results: Evaluation) -> l
     unknown = [name for name in options.query if name not in known]
     if unknown:
         raise DataError(
-            f"--query {unknown[0]}: the {options.split} split has no query of that name, such "
-            f"as {next(iter(known))}"
+            f"--query {unknown[0]}: the {options.split} split has no query of that name; "
+            f"names are like {next(iter(known))}"
         )
     return list(dict.fromkeys(known[name] for name in options.query))
 

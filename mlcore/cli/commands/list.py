@@ -1,4 +1,4 @@
-"""``mlcore list KIND``: the components that can be chosen, and where they come from."""
+"""``mlcore list KIND``: the components to choose from, and the plugins they come from."""
 
 from __future__ import annotations
 
@@ -26,13 +26,19 @@ KINDS: dict[str, type[Factory]] = {
 }
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
     parser = Parser("list", "List the components of a kind.")
     parser.add_argument("kind", metavar="KIND", help=", ".join(KINDS))
-    parser.add_argument("--json", action="store_true", help="print JSON for a script")
+    parser.words["kind"] = tuple(KINDS)
+    parser.add_json_option()
     parser.add_block_option()
-    options = parser.parse_command(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    options = make_parser().parse_command(argv)
     if options.kind not in KINDS:
         raise UnknownNameError("kind", options.kind, KINDS)
     registry = Registry.discover(block=options.block)
@@ -40,12 +46,16 @@ def run(argv: Sequence[str]) -> int:
     if options.json:
         console.write_json([_as_json(plugin, factory) for plugin, factory in components])
         return 0
-    table = console.table("name", "aliases", "summary", "source", "plugin")
+    table = console.table("name!", "summary", "plugin!")
     for plugin, factory in components:
-        name, aliases = registry.qualified_name(factory), ", ".join(factory.aliases)
-        table.add_row(name, aliases, factory.summary, factory.source, plugin)
+        names = "\n".join(
+            [registry.qualified_name(factory), *map("or {}".format, factory.aliases)]
+        )
+        texts = [factory.summary, factory.source if console.is_wide() else ""]
+        summary = "\n".join(text for text in texts if text)
+        table.add_row(names, summary, plugin)
     console.show(table)
-    _tell_faulty(registry)
+    _report_unusable(registry, KINDS[options.kind])
     return 0
 
 
@@ -59,10 +69,13 @@ def _as_json(plugin: str, factory: Factory) -> dict[str, object]:
     }
 
 
-def _tell_faulty(registry: Registry) -> None:
+def _report_unusable(registry: Registry, kind: type[Factory]) -> None:
     for plugin in registry.plugins:
         if plugin.error:
             console.say(
                 f"plugin {plugin.name!r} is {plugin.status}: {plugin.error} "
                 f"(see 'mlcore plugins {plugin.name}')"
             )
+        if any(isinstance(factory, kind) for factory in plugin.factories):
+            for sentence in plugin.missing_libraries:
+                console.say(sentence)

@@ -9,38 +9,50 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcore.cli import console
+from mlcore.cli.parser import Parser
 from mlcore.cli.run_arguments import (
     TrainedRun,
     add_split,
-    parse,
-    parser_of,
-    reopen,
-    require_folder_of,
+    open_run,
+    parser_for_run,
+    require_parent,
 )
 from mlcore.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mlcore.retrieval.localization import Asked, Match
+    from mlcore.retrieval.localization import Match, QueryImage
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
-    parser = parser_of("localize", "Find where images were taken: the best references.")
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
+    parser = parser_for_run(
+        "localize", "Find where images were taken: the references most similar to each."
+    )
     parser.add_argument(
         "images",
         metavar="IMAGE",
         nargs="+",
-        help="a file, or the name of an image of the data set",
+        help="an image file, or the name of an image in the data set",
     )
     add_split(parser, "test", "validation", "train")
-    parser.add_argument("--top", type=int, default=5, help="references shown for each image")
-    parser.add_argument("--json", action="store_true", help="print JSON for a script")
-    parser.add_argument("--picture", type=Path, help="PNG of queries beside their matches")
-    options, words = parse(parser, argv)
+    parser.add_argument(
+        "--top", type=int, default=5, metavar="N", help="references per image (default: 5)"
+    )
+    parser.add_argument(
+        "--picture", type=Path, metavar="PNG", help="draw each image beside its matches"
+    )
+    parser.add_json_option()
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    parser = make_parser()
+    options, changes = parser.parse_with_run_options(argv)
     if options.top < 1:
-        raise ConfigError(f"--top must be 1 or more, got {options.top}")
-    require_folder_of(options.picture, "--picture")
-    trained = reopen(options, words, parser)
+        raise ConfigError(f"--top must be at least 1, got {options.top}")
+    require_parent(options.picture, "--picture")
+    trained = open_run(options.run, changes, options.block, parser.command)
 
     from mlcore.retrieval.localization import resolve_images
 
@@ -56,7 +68,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _localize(
-    trained: TrainedRun, asked: Sequence[Asked], options: Namespace
+    trained: TrainedRun, asked: Sequence[QueryImage], options: Namespace
 ) -> list[list[Match]]:
     from mlcore.evaluation.evaluate import embedder_of
     from mlcore.retrieval.localization import localize
@@ -70,25 +82,28 @@ def _localize(
             getattr(trained.dataset, options.split).references,
             trained.config.evaluation,
         )
-        console.notes([f"left out, unreadable: {name}" for name in references.skipped])
-        # What the user asks for is never skipped.
+        console.notes([f"skipped, unreadable: {name}" for name in references.skipped])
+        # An image that the user names is never skipped.
         embedder = replace(embedder, skip_unreadable=False)
         return localize(asked, embedder, trained.dataset, references, options.top)
 
 
 def _draw(
-    path: Path, trained: TrainedRun, asked: Sequence[Asked], found: Sequence[Sequence[Match]]
+    path: Path,
+    trained: TrainedRun,
+    asked: Sequence[QueryImage],
+    found: Sequence[Sequence[Match]],
 ) -> None:
     from mlcore.reporting.figures.matches import save_matches
-    from mlcore.retrieval.localization import AskedImages
+    from mlcore.retrieval.localization import QueryImages
 
-    source = AskedImages(asked, trained.dataset)
+    source = QueryImages(asked, trained.dataset)
     images = [source.load_image(number) for number in range(len(asked))]
     save_matches(path, asked, images, found, trained.dataset.load_image)
     console.say(f"Written: {path}")
 
 
-def _show(asked: Sequence[Asked], found: Sequence[Sequence[Match]]) -> None:
+def _show(asked: Sequence[QueryImage], found: Sequence[Sequence[Match]]) -> None:
     table = console.table(
         "image",
         "rank#",
@@ -115,7 +130,7 @@ def _show(asked: Sequence[Asked], found: Sequence[Sequence[Match]]) -> None:
     console.show(table)
 
 
-def _as_json(one: Asked, matches: Sequence[Match]) -> dict[str, object]:
+def _as_json(one: QueryImage, matches: Sequence[Match]) -> dict[str, object]:
     return {
         "image": one.name,
         "position_m": None if one.position_m is None else one.position_m.tolist(),

@@ -13,93 +13,100 @@ from mlcore.cli.run_arguments import (
     add_out_file,
     add_split,
     add_within,
-    each_model,
-    judge_model,
+    models_of_runs,
     out_file,
-    parse,
-    parser_of_runs,
+    parser_for_runs,
     require_within,
 )
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import ConfigError, DataError, require_library
+from mlcore.options import Command, RawOption
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from mlcore.cli.parser import Parser
-    from mlcore.evaluation.gradcam import ExplainedMatch
+    from mlcore.evaluation.gradcam import GradCamMatch
     from mlcore.protocols import PlaceDataset, PlaceTable, Progress, Split
 
 MOVIE = "movie.mp4"
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
-    parser = parser_of_runs(
-        "movie", "Film the queries of a traversal, their matches and Grad-CAM, a row a model."
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
+    parser = parser_for_runs(
+        "movie", "Film the queries of a traversal with their matches; one row per model."
     )
     parser.add_argument(
-        "--traversal", help="name of the queries' traversal (default: the first there is)"
+        "--traversal", metavar="NAME", help="traversal to film (default: the first)"
     )
     parser.add_argument(
         "--frames",
         type=int,
         default=150,
-        help="frames at most, evenly spaced along the traversal (default: 150)",
+        metavar="N",
+        help="largest number of frames, evenly spaced along the traversal (default: 150)",
     )
-    parser.add_argument(
-        "--fps", type=float, default=5.0, help="frames in a second (default: 5)"
-    )
+    parser.add_argument("--fps", type=float, default=5.0, help="frames per second (default: 5)")
     parser.add_argument(
         "--panel",
         type=int,
         default=320,
         metavar="PX",
-        help="width in pixels of each image (default: 320)",
+        help="width of each image in pixels (default: 320)",
     )
     add_within(parser)
     add_split(parser, "test", "validation")
     add_out_file(parser, MOVIE)
-    options, words = parse(parser, argv)
+    parser.add_json_option()
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    parser = make_parser()
+    options, changes = parser.parse_with_run_options(argv)
+    require_library("mlcore movie", "captum", "mlcore-localization[figures]")
     _require_usable(options)
     out = out_file(options, MOVIE)
 
     from mlcore.reporting.figures.movie import find_ffmpeg, save_movie
 
-    find_ffmpeg()  # missing, it is said before long work
+    find_ffmpeg()  # fails before long work if it is missing
     with console.progress() as progress:
-        frames = _frames(options, words, parser, progress)
+        frames = _frames(options, changes, parser.command, progress)
         count = save_movie(frames, out, frames_per_second=options.fps)
-    console.say(f"Written: {out}, {count} frames, {count / options.fps:.1f} s")
+    console.written([out], as_json=options.json)
+    console.say(f"{count} frames, {count / options.fps:.1f} s")
     return 0
 
 
 def _require_usable(options: Namespace) -> None:
     require_within(options)
     if options.frames < 1:
-        raise ConfigError(f"--frames must be 1 or more, got {options.frames}")
+        raise ConfigError(f"--frames must be at least 1, got {options.frames}")
     if not 0 < options.fps < math.inf:
         raise ConfigError(f"--fps must be positive, got {options.fps:g}")
     if not 32 <= options.panel <= 2000:
-        raise ConfigError(f"--panel must be from 32 to 2000 pixels, got {options.panel}")
+        raise ConfigError(f"--panel must be between 32 and 2000 pixels, got {options.panel}")
 
 
 def _frames(
-    options: Namespace, words: Sequence[str], parser: Parser, progress: Progress
+    options: Namespace, changes: Sequence[RawOption], command: Command, progress: Progress
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the frames. Of each model only its small maps are kept, not the images."""
     from mlcore.evaluation.gradcam import explain_results
     from mlcore.reporting.figures.gradcam import draw_rows
 
-    by_model: list[tuple[str, list[ExplainedMatch]]] = []
-    for named in each_model(options, words, parser, progress):
+    by_model: list[tuple[str, list[GradCamMatch]]] = []
+    for named in models_of_runs(options, changes, command, progress):
         dataset = named.dataset
         split = _filmed(getattr(dataset, options.split), options)
-        embedder, results = judge_model(named, split, options.split, progress)
+        embedder, results = named.evaluate(split, options.split, progress)
         if results.skipped:
             raise DataError(
-                f"{len(results.skipped)} images cannot be read, first {results.skipped[0]}; a "
-                "movie needs them all"
+                f"{len(results.skipped)} images cannot be read, the first is "
+                f"{results.skipped[0]}; a movie needs all of them"
             )
         rows = range(len(results.query_index))
         found = explain_results(embedder, dataset, results, rows, name=named.name)
@@ -127,8 +134,8 @@ def _filmed(split: Split, options: Namespace) -> Split:
     name = present[0] if options.traversal is None else options.traversal
     if name not in present:
         raise DataError(
-            f"--traversal {name}: the queries of the {options.split} split have "
-            f"{', '.join(present)}"
+            f"--traversal {name}: the {options.split} split has no queries of that traversal; "
+            f"it has {', '.join(present)}"
         )
     rows = (queries.traversal == list(queries.traversals).index(name)).nonzero()[0]
     return replace(split, queries=queries.take(rows[evenly_spaced(len(rows), options.frames)]))

@@ -25,7 +25,7 @@ KINDS = {
     "influence": "an influence function",
     "dataset": "a data set",
 }
-"""What a package can provide, in the words of its README."""
+"""What a package can provide, as its README says it."""
 
 _FILES = {
     "pyproject.toml": "pyproject.toml.txt",
@@ -36,26 +36,37 @@ _FILES = {
 """Files of every package and the templates they are made of."""
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
-    parser = Parser("new-plugin", "Write a package with a loss of your own.")
-    parser.add_argument("name", metavar="NAME", help="of the loss and the package: my-loss")
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
+    parser = Parser("new-plugin", "Create a plugin package with a loss of your own.")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder to write it to (default: NAME)"
+        "name", metavar="NAME", help="name of the loss and the package, such as my-loss"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder to create (default: NAME)"
     )
     parser.add_argument(
         "--provides",
         default="loss",
         metavar="KIND,...",
-        help=f"what it provides, of {', '.join(KINDS)} (default: loss)",
+        help=f"components it provides: {', '.join(KINDS)} (default: loss)",
     )
-    options = parser.parse_command(argv)
+    parser.add_json_option()
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    options = make_parser().parse_command(argv)
     folder, kinds = options.out or Path(options.name), _kinds(options.provides)
     _check(options.name, kinds, folder)
-    for path in write_plugin(options.name, kinds, folder):
-        console.write(str(path))
+    paths = [str(path) for path in write_plugin(options.name, kinds, folder)]
+    if options.json:
+        console.write_json({"written": paths})
+    else:
+        console.write("\n".join(paths))
     console.say(
-        f"\nnext: python -m pip install -e {folder}\n"
+        f"\nNext: python -m pip install -e {folder}\n"
         f"      mlcore plugins --check {options.name}\n"
         f"      {_use(options.name, kinds)}"
     )
@@ -64,7 +75,7 @@ def run(argv: Sequence[str]) -> int:
 
 def write_plugin(name: str, kinds: Sequence[str], folder: Path) -> list[Path]:
     """Write a package that provides a component of each kind; return its files."""
-    words = _words(name, kinds)
+    words = _substitutions(name, kinds)
     texts = {target: _template(template) for target, template in _FILES.items()}
     parts = ["plugin_head.py.txt", *(f"plugin_{kind}.py.txt" for kind in kinds)]
     texts["src/$package/plugin.py"] = "".join(map(_template, parts))
@@ -79,8 +90,8 @@ def write_plugin(name: str, kinds: Sequence[str], folder: Path) -> list[Path]:
     return written
 
 
-def _words(name: str, kinds: Sequence[str]) -> dict[str, str]:
-    """Return what stands for the names in the templates."""
+def _substitutions(name: str, kinds: Sequence[str]) -> dict[str, str]:
+    """Return the values of the templates' placeholders."""
     package, class_name = name.replace("-", "_"), "".join(map(str.capitalize, name.split("-")))
     return {
         "name": name,
@@ -126,11 +137,11 @@ def _template(name: str) -> str:
 
 
 def _kinds(provides: str) -> list[str]:
-    given = [kind.strip() for kind in provides.split(",")]
-    for kind in given:
+    chosen = [kind.strip() for kind in provides.split(",")]
+    for kind in chosen:
         if kind not in KINDS:
             raise UnknownNameError("kind", kind, KINDS)
-    return [kind for kind in KINDS if kind in given]
+    return [kind for kind in KINDS if kind in chosen]
 
 
 def _check(name: str, kinds: Sequence[str], folder: Path) -> None:
@@ -138,13 +149,15 @@ def _check(name: str, kinds: Sequence[str], folder: Path) -> None:
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is not a kebab-case name such as 'my-loss'")
     if folder.exists():
-        raise ConfigError(f"{folder} exists already; choose another --out")
+        raise ConfigError(f"{folder} already exists; choose another --out")
     package = name.replace("-", "_")
     if find_spec(package) is not None:
-        raise ConfigError(f"a Python package {package!r} is installed already; rename yours")
+        raise ConfigError(
+            f"a Python package {package!r} is already installed; choose another name"
+        )
     for plugin, factory in Registry.discover().factories(Factory):
         if factory.kind in kinds and name in (factory.name, *factory.aliases):
             raise ConfigError(
-                f"the plugin {plugin!r} provides a {factory.kind} {name!r} already; "
-                "rename yours"
+                f"plugin {plugin!r} already provides a {factory.kind} {name!r}; "
+                "choose another name"
             )

@@ -1,4 +1,4 @@
-"""``mlcore plugins [--check] [NAME]``: what is installed, provides what, and what is wrong."""
+"""``mlcore plugins [--check] [NAME]``: installed plugins, what they provide, their errors."""
 
 from __future__ import annotations
 
@@ -16,19 +16,33 @@ from mlcore.option_types import options_of, to_plain
 from mlcore.registry.discovery import Plugin, Registry
 
 _PLURALS = {factory.kind: plural for plural, factory in KINDS.items()}
-_SHOWN_APART = {"name", "summary", "source", "aliases", "limits", "config", "build"}
+_SHOWN_SEPARATELY = {
+    "name",
+    "summary",
+    "source",
+    "aliases",
+    "limits",
+    "requires",
+    "config",
+    "build",
+}
+
+
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
+    parser = Parser("plugins", "Show the installed plugins, one plugin, or a component.")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a plugin or a component")
+    parser.add_json_option()
+    parser.add_argument(
+        "--check", action="store_true", help="run the conformance checks; exit 1 if any fails"
+    )
+    parser.add_block_option()
+    return parser
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
-    parser = Parser("plugins", "Show the installed plugins, or one, or a component.")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a plugin or a component")
-    parser.add_argument("--json", action="store_true", help="print JSON for a script")
-    parser.add_argument(
-        "--check", action="store_true", help="run the conformance checks; exit 1 for faults"
-    )
-    parser.add_block_option()
-    options = parser.parse_command(argv)
+    options = make_parser().parse_command(argv)
     registry = Registry.discover(block=options.block)
     if options.name is None and not options.check:
         _show_all(registry.plugins, as_json=options.json)
@@ -90,14 +104,16 @@ def _show_all(plugins: Sequence[Plugin], *, as_json: bool) -> None:
     if as_json:
         console.write_json([_plugin_json(plugin) for plugin in plugins])
         return
-    table = console.table("plugin", "distribution", "version", "status", "provides")
+    table = console.table("plugin!", "distribution", "version", "status", "provides")
     for plugin in plugins:
         table.add_row(
             plugin.name,
             plugin.distribution,
             plugin.version,
             plugin.status,
-            plugin.error or _provides(plugin),
+            "; ".join(
+                filter(None, [_provides(plugin), plugin.error, *plugin.missing_libraries])
+            ),
         )
     console.show(table)
 
@@ -117,8 +133,8 @@ def _show_plugin(plugin: Plugin) -> None:
     provides = _provides(plugin)
     if provides:
         console.write(f"  provides {provides}")
-    if plugin.error:
-        console.write(f"  {plugin.error}")
+    for line in filter(None, (plugin.error, *plugin.missing_libraries)):
+        console.write(f"  {line}")
     if plugin.traceback:
         console.write(f"\n{plugin.traceback}")
 
@@ -128,29 +144,33 @@ def _show_component(owner: str, factory: Factory) -> None:
     lines = [f"\n{factory.kind} {factory.name}{aliases}, of plugin {owner}", factory.summary]
     facts = {"source": factory.source, **_declared(factory)}
     lines += [f"  {name}: {value}" for name, value in facts.items() if value != ""]
+    lines += [
+        f"  requires {module}: pip install '{install}'"
+        for module, install in factory.requires.items()
+    ]
     lines += [f"  limit {name}: {limit}" for name, limit in factory.limits.items()]
     console.write("\n".join(lines))
     options = options_of(factory.config)
     if not options:
         console.write("  no options")
         return
-    table = console.table("option", "type", "default", "meaning")
+    table = console.table("option!", "type", "default", "meaning")
     for option in options:
         flag = f"--{factory.kind}.{option.name}"
-        table.add_row(flag, option.type_name, option.default_text, option.help)
+        table.add_row(flag, option.values_text, option.default_text, option.help)
     console.show(table)
 
 
 def _declared(factory: Factory) -> dict[str, str]:
-    """Return what a kind's own fields declare, in words."""
+    """Return the fields that only this kind of factory has, in words."""
     return {
-        field.name.replace("_", " "): _word(getattr(factory, field.name))
+        field.name.replace("_", " "): _in_words(getattr(factory, field.name))
         for field in fields(factory)
-        if field.name not in _SHOWN_APART
+        if field.name not in _SHOWN_SEPARATELY
     }
 
 
-def _word(value: Any) -> str:
+def _in_words(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, type):
@@ -169,6 +189,7 @@ def _plugin_json(plugin: Plugin) -> dict[str, Any]:
         "version": plugin.version,
         "status": plugin.status,
         "error": plugin.error,
+        "missing_libraries": list(plugin.missing_libraries),
         "seconds": round(plugin.seconds, 4),
         "imports_torch": plugin.imports_torch,
         "provides": [{"kind": f.kind, "name": f.name} for f in plugin.factories],
@@ -185,10 +206,12 @@ def _component_json(owner: str, factory: Factory) -> dict[str, Any]:
         "source": factory.source,
         "declares": _declared(factory),
         "limits": dict(factory.limits),
+        "requires": dict(factory.requires),
         "options": [
             {
                 "name": f"{factory.kind}.{option.name}",
                 "type": option.type_name,
+                "range": str(option.range),
                 "default": to_plain(option.default),
                 "help": option.help,
             }

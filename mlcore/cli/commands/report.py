@@ -14,20 +14,19 @@ from mlcore.cli.run_arguments import (
     UNTRAINED,
     TrainedRun,
     add_within,
-    parse,
-    parser_of_runs,
-    reopen,
-    require_folder_of,
+    open_run,
+    parser_for_runs,
+    require_parent,
     require_within,
     short_names,
-    untrained_model,
 )
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import ConfigError, DataError, require_library
+from mlcore.options import Command, RawOption
 from mlcore.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from mlcore.cli.parser import Parser
-    from mlcore.evaluation.gradcam import ExplainedMatch
+    from mlcore.evaluation.gradcam import GradCamMatch
     from mlcore.evaluation.projection import Projection
     from mlcore.evaluation.results import Evaluation
     from mlcore.protocols import Progress, Split
@@ -36,16 +35,17 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
-    parser = parser_of_runs(
-        "report", "Write a run's report: one HTML file. Of several runs, draw metres curves."
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
+    parser = parser_for_runs(
+        "report",
+        "Write a run's report as one HTML file; draw the accuracy curves of several runs.",
     )
     parser.add_argument(
         "--out",
         type=Path,
-        help="HTML of one run (default: report.html in it), or PNG of the metres curves of "
-        "any number",
+        help="HTML report of one run (default: RUN/report.html), or PNG of the accuracy "
+        "curves of one or more runs",
     )
     add_within(parser)
     parser.add_argument(
@@ -53,31 +53,44 @@ def run(argv: Sequence[str]) -> int:
         type=int,
         default=300,
         metavar="N",
-        help="queries with pictures at most: the worst, the best, evenly spaced (default: 300)",
+        help="largest number of queries shown with pictures: the worst, the best, and some "
+        "evenly spaced (default: 300)",
     )
     parser.add_argument(
         "--explained",
         type=int,
         default=4,
         metavar="N",
-        help="worst and as many best queries with Grad-CAM (default: 4)",
+        help="worst queries, and best queries, shown with Grad-CAM (default: 4)",
     )
-    options, words = parse(parser, argv)
+    parser.add_json_option()
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    parser = make_parser()
+    options, changes = parser.parse_with_run_options(argv)
     out = _out(options)
     folders = [RunFolder.open(path) for path in options.runs]
-    results = _results(folders)
+    results: Sequence[Evaluation] = _results(folders)
 
-    from mlcore.reporting.tables import accuracy_table
+    from mlcore.evaluation.documents import to_document
+    from mlcore.reporting.tables import result_tables
 
     if out.suffix.lower() == ".png":
-        if words:
+        if changes:
             raise ConfigError(
-                f"{words[0]} changes nothing in a picture of results that are there"
+                f"{changes[0].label} has no effect on a picture of existing results; "
+                "run 'mlcore evaluate' with it first"
             )
         _save_curves(results, out)
     else:
-        _save_report(options, words, parser, results, out)
-    console.show(accuracy_table(results))
+        results = _save_report(options, changes, parser.command, out)
+    if options.json:
+        console.write_json({**to_document(results), "written": [str(out)]})
+    else:
+        console.show(result_tables(results))
     console.say(f"Written: {out}")
     return 0
 
@@ -89,13 +102,15 @@ def _out(options: Namespace) -> Path:
     out: Path | None = options.out
     if out is None:
         if len(options.runs) > 1:
-            raise ConfigError("several runs in one picture need --out FILE.png")
+            raise ConfigError("several runs need --out FILE.png")
         return Path(options.runs[0]) / REPORT
     if out.suffix.lower() not in (".png", ".html"):
         raise ConfigError(f"--out {out} must end in .html or .png")
     if out.suffix.lower() == ".html" and len(options.runs) > 1:
-        raise ConfigError(f"--out {out}: a report is of one run; several need --out FILE.png")
-    require_folder_of(out, "--out")
+        raise ConfigError(
+            f"--out {out}: a report shows one run; several runs need --out FILE.png"
+        )
+    require_parent(out, "--out")
     return out
 
 
@@ -106,27 +121,39 @@ def _save_curves(results: Sequence[Evaluation], out: Path) -> None:
 
 
 def _save_report(
-    options: Namespace,
-    words: Sequence[str],
-    parser: Parser,
-    results: Sequence[Evaluation],
-    out: Path,
-) -> None:
-    trained = reopen(Namespace(**{**vars(options), "run": options.runs[0]}), words, parser)
-    protocol = results[-1].protocol
-    if trained.dataset.fingerprint != protocol.data_fingerprint:
-        raise DataError(
-            f"{trained.folder.evaluation} was judged on other data "
-            f"({protocol.data_fingerprint}) than this ({trained.dataset.fingerprint}); give "
-            "the same --dataset here, or run 'mlcore evaluate' again"
-        )
+    options: Namespace, changes: Sequence[RawOption], command: Command, out: Path
+) -> Sequence[Evaluation]:
+    """Write the report and return the results that its map shows."""
+    for library in ("jinja2", "captum", "openTSNE"):
+        require_library("mlcore report", library, "mlcore-localization[figures]")
+    trained = open_run(options.runs[0], changes, options.block, command)
+    results, others = _on_these_data(trained)
     from mlcore.reporting.report.page import save_report
 
     trained.folder.plots.mkdir(exist_ok=True)
     _save_curves(results, trained.folder.plots / "metres.png")
     with console.progress() as progress:
-        content = _content(trained, results, options, progress)
+        content = replace(_content(trained, results, options, progress), others=others)
         save_report(content, out, progress=progress)
+    return results
+
+
+def _on_these_data(
+    trained: TrainedRun,
+) -> tuple[Sequence[Evaluation], Sequence[Sequence[Evaluation]]]:
+    """Return the run's first results on the data set at hand, and all its others."""
+    from mlcore.evaluation.recording import recorded
+
+    files = recorded(trained.folder)
+    fingerprint = trained.dataset.fingerprint
+    found = [one for one in files if one.results[0].protocol.data_fingerprint == fingerprint]
+    if not found:
+        raise DataError(
+            f"{trained.folder.evaluation} was measured on other data "
+            f"({files[0].results[0].protocol.data_fingerprint}) than this ({fingerprint}); "
+            "give the same --dataset here, or run 'mlcore evaluate' on this"
+        )
+    return found[0].results, [one.results for one in files if one is not found[0]]
 
 
 def _content(
@@ -139,7 +166,7 @@ def _content(
     comparison, picture = _comparison(folder)
     return ReportContent(
         title=folder.path.resolve().name,
-        config=folder.config.read_text(),
+        config=folder.config.read_text(encoding="utf-8"),
         environment=folder.read_json(folder.environment) if folder.environment.exists() else {},
         metrics=_metrics(folder),
         results=results,
@@ -147,16 +174,16 @@ def _content(
         dataset=trained.dataset,
         within_m=options.within,
         pictured=options.pictures,
-        explained=_explained(trained, results[-1], options.explained, progress),
+        gradcam=_gradcam(trained, results[-1], options.explained, progress),
         projections=_projections(trained, split, progress),
         comparison=comparison,
         comparison_picture=picture,
     )
 
 
-def _explained(
+def _gradcam(
     trained: TrainedRun, shown: Evaluation, count: int, progress: Progress
-) -> list[ExplainedMatch]:
+) -> list[GradCamMatch]:
     from mlcore.evaluation.evaluate import embedder_of
     from mlcore.evaluation.gradcam import explain_results, worst_and_best
 
@@ -168,21 +195,21 @@ def _explained(
 def _projections(
     trained: TrainedRun, split: Split, progress: Progress
 ) -> list[tuple[str, Projection]]:
-    """Return the plane of the untrained and the trained network's query embeddings."""
+    """Return the projected query embeddings of the untrained and the trained network."""
     from mlcore.evaluation.evaluate import embedder_of
     from mlcore.evaluation.projection import project
 
     models = {"trained": trained.model}
     if trained.config.evaluation.baselines:
-        models = {UNTRAINED: untrained_model(trained, progress), **models}
+        models = {UNTRAINED: trained.untrained_model(progress), **models}
     found: list[tuple[str, Projection]] = []
     for name, model in models.items():
         embedder = embedder_of(model, trained.config, progress)
         asked = embedder(trained.dataset, split.queries.index, f"{name}: queries")
         if len(asked.rows) < max(2, len(split.queries)):
             console.say(
-                f"note: {len(asked.rows)} of {len(split.queries)} queries can be read; the "
-                "report has no picture of their embeddings"
+                f"note: only {len(asked.rows)} of {len(split.queries)} queries can be read; "
+                "the report will not show their embeddings"
             )
             return []
         seed = trained.config.seed
@@ -192,14 +219,18 @@ def _projections(
 
 
 def _metrics(folder: RunFolder) -> list[Mapping[str, Any]]:
-    """Return the rows of ``metrics.jsonl``; one that a kill cut short ends them."""
+    """Return the rows of ``metrics.jsonl``; an incomplete row ends them."""
     rows: list[Mapping[str, Any]] = []
-    lines = folder.metrics.read_text().splitlines() if folder.metrics.exists() else []
+    lines = (
+        folder.metrics.read_text(encoding="utf-8").splitlines()
+        if folder.metrics.exists()
+        else []
+    )
     for line in lines:
         try:
             row = json.loads(line)
         except ValueError:
-            console.say(f"note: {folder.metrics}: row {len(rows) + 1} is cut short")
+            console.say(f"note: {folder.metrics}: row {len(rows) + 1} is incomplete")
             break
         rows.append(row)
     return rows
@@ -217,7 +248,9 @@ def _comparison(folder: RunFolder) -> tuple[Mapping[str, Any], bytes | None]:
 
 def _results(folders: Sequence[RunFolder]) -> list[Evaluation]:
     """Return the results of one run; of several, the trained ones after the first's others."""
-    first, *others = [_read(folder) for folder in folders]
+    from mlcore.evaluation.recording import read_results
+
+    first, *others = [read_results(folder, folder.evaluation) for folder in folders]
     if not others:
         return first
     baselines = [one for one in first if one.model != "trained"]
@@ -228,13 +261,3 @@ def _results(folders: Sequence[RunFolder]) -> list[Evaluation]:
         for one in results
         if one.model == "trained"
     ]
-
-
-def _read(folder: RunFolder) -> list[Evaluation]:
-    from mlcore.evaluation.results import from_document
-
-    content = folder.read_json(folder.evaluation)
-    try:
-        return from_document(content)
-    except DataError as error:
-        raise DataError(f"{folder.evaluation}: {error}") from error

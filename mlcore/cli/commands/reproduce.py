@@ -13,15 +13,18 @@ from mlcore.registry.discovery import Registry
 from mlcore.run_folder import RunFolder
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command; 1 if something is not finite again."""
-    parser = Parser(
-        "reproduce", "Replay the batch that stopped a run: its loss was not finite."
-    )
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
+    parser = Parser("reproduce", "Replay the batch that stopped a run with a non-finite loss.")
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of the run that stopped")
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+    parser.add_json_option()
     parser.add_block_option()
-    options = parser.parse_command(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command; exit code 1 if something is not finite again."""
+    options = make_parser().parse_command(argv)
     folder = RunFolder.open(options.run)
     config = run_from_toml(folder.config, Registry.discover(block=options.block))
 
@@ -33,19 +36,21 @@ def run(argv: Sequence[str]) -> int:
         experiment = assemble(config, progress=progress)
     found = replay(experiment, folder.failed_batch, device_of(config.training.accelerator))
     if options.json:
-        # JSON knows no NaN: numbers that are not finite are told as text.
+        # JSON has no NaN: numbers that are not finite become text.
         console.write_json(_plain({**asdict(found), "happened_again": found.happened_again}))
         return int(found.happened_again)
-    console.say(f"The run said: {found.told}")
-    table = console.table("of the batch of step", str(found.step))
-    table.add_row("embeddings not finite", _listed(found.bad_images))
+    console.say(f"The run stopped with: {found.told}")
+    table = console.table("batch of step", str(found.step))
+    table.add_row("images with non-finite embeddings", _listed(found.bad_images))
     table.add_row("loss", f"{found.loss:g}")
     for name, value in found.stats.items():
         table.add_row(f"loss/{name}", value if isinstance(value, str) else f"{value:g}")
-    table.add_row("gradient not finite at the embeddings of", _listed(found.bad_gradients))
-    table.add_row("gradient not finite at the parameters", _listed(found.bad_parameters))
+    table.add_row("images with non-finite gradient", _listed(found.bad_gradients))
+    table.add_row("parameters with non-finite gradient", _listed(found.bad_parameters))
     console.show(table)
-    console.write("It happened again." if found.happened_again else "It did not happen again.")
+    console.write(
+        "Reproduced." if found.happened_again else "Not reproduced: everything is finite."
+    )
     return int(found.happened_again)
 
 

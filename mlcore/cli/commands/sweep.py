@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcore.cli import console
-from mlcore.cli.run_arguments import add_split, each_model, out_folder, parse, parser_of_runs
+from mlcore.cli.run_arguments import add_split, models_of_runs, out_folder, parser_for_runs
 from mlcore.errors import ConfigError
+from mlcore.options import Command, RawOption
 from mlcore.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -24,14 +25,11 @@ SPACINGS_M = (0.0, 0.3, 1.0, 5.0)
 
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
-    parser = parser_of_runs(
-        "sweep", "Judge trained models by embedding dimension and spacing of references."
-    )
-    _add_options(parser)
-    options, words = parse(parser, argv)
+    parser = make_parser()
+    options, changes = parser.parse_with_run_options(argv)
     settings = _Settings(options)
     out = out_folder(options)
-    results = _judge(options, words, parser, settings)
+    results = _evaluate(options, changes, parser.command, settings)
 
     from mlcore.reporting.figures.curves import save_curves
     from mlcore.reporting.figures.sweeps import (
@@ -59,15 +57,15 @@ def run(argv: Sequence[str]) -> int:
 
 
 class _Settings:
-    """The lists that the user typed, read."""
+    """The lists of numbers on the command line."""
 
     def __init__(self, options: Namespace) -> None:
         self.dimensions = [
-            int(value) for value in _numbers("--dimensions", options, whole=True)
+            int(value) for value in _numbers("--dimensions", options.dimensions, whole=True)
         ]
-        self.spacings_m = _numbers("--spacings", options)
+        self.spacings_m = _numbers("--spacings", options.spacings)
         if min(self.dimensions) < 1:
-            raise ConfigError(f"--dimensions must be 1 or more, got {min(self.dimensions)}")
+            raise ConfigError(f"--dimensions must be at least 1, got {min(self.dimensions)}")
         if min(self.spacings_m) < 0:
             raise ConfigError(f"--spacings must not be negative, got {min(self.spacings_m):g}")
         if not 0 < options.at < math.inf:
@@ -75,50 +73,53 @@ class _Settings:
         self.limits_m = _range(options.thresholds)
 
 
-def _add_options(parser: Parser) -> None:
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
+    parser = parser_for_runs(
+        "sweep", "Measure accuracy by embedding dimension and by spacing of references."
+    )
     parser.add_argument(
         "--dimensions",
         default=",".join(map(str, DIMENSIONS)),
         metavar="D,D,...",
-        help="embedding dimensions after whitening, which is fitted once for the largest "
-        "(default: %(default)s)",
+        help="embedding dimensions after whitening (default: %(default)s)",
     )
     parser.add_argument(
         "--spacings",
         default=",".join(f"{value:g}" for value in SPACINGS_M),
         metavar="M,M,...",
-        help="least distances (metres) between references; 0 keeps all (default: %(default)s)",
+        help="least distances in metres between references; 0: all (default: %(default)s)",
     )
     parser.add_argument(
         "--spacings-at",
         type=int,
         default=256,
         metavar="D",
-        help="dimension of the picture over spacings, or the next smaller there is "
-        "(default: 256)",
+        help="dimension of the figure over spacings, or the next smaller one (default: 256)",
     )
     parser.add_argument(
         "--at",
         type=float,
         default=10.0,
         metavar="M",
-        help="threshold (metres) of the accuracy that is swept (default: 10)",
+        help="accuracy within this many metres is measured (default: 10)",
     )
     parser.add_argument(
         "--thresholds",
         default="0:25",
         metavar="FROM:TO",
-        help="thresholds (metres) of the metres curve (default: %(default)s)",
+        help="range in metres of the accuracy curve (default: %(default)s)",
     )
     add_split(parser, "test", "validation")
     parser.add_argument(
-        "--out", type=Path, help="folder to write into (default: plots/ of the only run)"
+        "--out", type=Path, metavar="DIR", help="folder (default for one run: RUN/plots)"
     )
-    parser.add_argument("--json", action="store_true", help="print what is written")
+    parser.add_json_option()
+    return parser
 
 
-def _judge(
-    options: Namespace, words: Sequence[str], parser: Parser, settings: _Settings
+def _evaluate(
+    options: Namespace, changes: Sequence[RawOption], command: Command, settings: _Settings
 ) -> list[Evaluation]:
     """Return the results of every model at every setting, one model after the other."""
     from mlcore.evaluation.evaluate import embedder_of
@@ -128,18 +129,20 @@ def _judge(
     results: list[Evaluation] = []
     largest = max(settings.dimensions)
     with console.progress() as progress:
-        for named in each_model(options, words, parser, progress):
-            judged = replace(named.config.evaluation, dimensions=largest)
-            if judged.whitening == "none":
+        for named in models_of_runs(options, changes, command, progress):
+            evaluation = replace(named.config.evaluation, dimensions=largest)
+            if evaluation.whitening == "auto":  # only whitening orders the dimensions
+                evaluation = replace(evaluation, whitening="train")
+            if evaluation.whitening == "none":
                 raise ConfigError(
-                    "--whitening none leaves no order of dimensions to sweep over; "
-                    "use train or references"
+                    "--whitening none does not order the dimensions, so there is nothing to "
+                    "sweep; use train or references"
                 )
             embedded = embed_split(
                 embedder_of(named.model, named.config, progress),
                 named.dataset,
                 getattr(named.dataset, options.split),
-                judged,
+                evaluation,
                 name=named.name,
             )
             if embedded.dimensions < largest:
@@ -150,7 +153,7 @@ def _judge(
                 )
             results += sweep(
                 embedded,
-                judged,
+                evaluation,
                 dimensions=settings.dimensions,
                 spacings_m=settings.spacings_m,
                 name=named.name,
@@ -163,7 +166,7 @@ def _judge(
 
 
 def _at_dimension(results: Sequence[Evaluation], wanted: int) -> list[Evaluation]:
-    """Return of each model what was judged at ``wanted``, or the next smaller or smallest."""
+    """Return each model's results at ``wanted`` dimensions, the next fewer, or the fewest."""
     chosen: list[Evaluation] = []
     for model in dict.fromkeys(one.model for one in results):
         mine = [one for one in results if one.model == model]
@@ -173,14 +176,13 @@ def _at_dimension(results: Sequence[Evaluation], wanted: int) -> list[Evaluation
     return chosen
 
 
-def _numbers(option: str, options: Namespace, *, whole: bool = False) -> list[float]:
-    text = getattr(options, option.strip("-"))
-    kind = "whole numbers" if whole else "numbers of metres"
+def _numbers(option: str, text: str, *, whole: bool = False) -> list[float]:
+    kind = "integers" if whole else "numbers"
     try:
         values = [float(int(word) if whole else float(word)) for word in text.split(",")]
     except ValueError:
         raise ConfigError(
-            f"{option} must be {kind} with commas between, got {text!r}"
+            f"{option} must be {kind} separated by commas, got {text!r}"
         ) from None
     if not all(math.isfinite(value) for value in values):
         raise ConfigError(f"{option} must be finite, got {text!r}")

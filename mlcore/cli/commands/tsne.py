@@ -1,4 +1,4 @@
-"""``mlcore tsne RUN...``: query embeddings in the plane, in the colours of their places."""
+"""``mlcore tsne RUN...``: query embeddings in two dimensions, coloured by place."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mlcore.cli import console
 from mlcore.cli.run_arguments import (
     add_out_file,
     add_split,
-    each_model,
+    models_of_runs,
     out_file,
-    parse,
-    parser_of_runs,
+    parser_for_runs,
 )
-from mlcore.errors import DataError
+from mlcore.errors import DataError, require_library
+from mlcore.options import Command, RawOption
 
 if TYPE_CHECKING:
     from mlcore.cli.parser import Parser
@@ -25,41 +25,48 @@ if TYPE_CHECKING:
 PICTURE = "tsne.png"
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
-    parser = parser_of_runs(
-        "tsne", "Draw query embeddings in the plane, in the colours of their places."
-    )
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
+    parser = parser_for_runs("tsne", "Draw query embeddings in 2D, coloured by place.")
     parser.add_argument(
         "--method",
         choices=("auto", "tsne", "pca"),
         default="auto",
-        help="auto: t-SNE, or PCA below 100 queries (default: auto)",
+        help="projection; auto: t-SNE from 100 queries on, PCA below (default: auto)",
     )
     add_split(parser, "test", "validation")
     add_out_file(parser, PICTURE)
-    options, words = parse(parser, argv)
+    parser.add_json_option()
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    parser = make_parser()
+    options, changes = parser.parse_with_run_options(argv)
+    if options.method != "pca":
+        require_library("t-SNE", "openTSNE", "mlcore-localization[figures]")
     out = out_file(options, PICTURE)
-    split, found = _project(options, words, parser)
+    split, found = _project(options, changes, parser.command)
 
     from mlcore.reporting.figures.places import save_place_figure
 
     save_place_figure(split, found, out)
-    console.say(f"Written: {out}")
+    console.written([out], as_json=options.json)
     return 0
 
 
 def _project(
-    options: Namespace, words: Sequence[str], parser: Parser
+    options: Namespace, changes: Sequence[RawOption], command: Command
 ) -> tuple[Split, list[tuple[str, Projection]]]:
-    """Return what is on the map and the projection of each model's query embeddings."""
+    """Return the split and the projection of each model's query embeddings."""
     from mlcore.evaluation.evaluate import embedder_of
     from mlcore.evaluation.projection import project
 
     found: list[tuple[str, Projection]] = []
     split: Split | None = None
     with console.progress() as progress:
-        for named in each_model(options, words, parser, progress):
+        for named in models_of_runs(options, changes, command, progress):
             split = getattr(named.dataset, options.split)
             queries = split.queries
             embedder = embedder_of(named.model, named.config, progress)
@@ -67,8 +74,8 @@ def _project(
             if len(asked.rows) < len(queries):
                 # The same queries in every panel, or their colours would be out of step.
                 raise DataError(
-                    f"{len(asked.skipped)} queries cannot be read, first {asked.skipped[0]}; "
-                    "mend or remove them"
+                    f"{len(asked.skipped)} queries cannot be read, the first is "
+                    f"{asked.skipped[0]}; repair or remove them"
                 )
             placed = project(
                 asked.embeddings,

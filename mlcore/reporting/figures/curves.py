@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcore.evaluation.results import CURVE_LIMIT_M, OVERALL, Evaluation, require_same_protocol
-from mlcore.files import atomic_write
+from mlcore.reporting.figures.canvas import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ def save_curves(
     list, as a rule the trained one, is drawn strongest.
 
     Args:
-        evaluations: Models judged by one protocol.
+        evaluations: Models evaluated by one protocol.
         path: The file to write.
         title: Above the picture; says split and number of references if left out.
         limits_m: Least and largest threshold.
@@ -46,8 +46,7 @@ def save_curves(
         DataError: The protocols differ.
     """
     figure = curves_figure(evaluations, title=title, limits_m=limits_m)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=150)
+    save_figure(figure, path)
 
 
 def curves_figure(

@@ -20,7 +20,7 @@ from mlcore.reporting.figures.matches import RIGHT, WRONG
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mlcore.evaluation.gradcam import ExplainedMatch
+    from mlcore.evaluation.gradcam import GradCamMatch
 
 COLUMNS = ("query", "query, Grad-CAM", "reference, Grad-CAM", "retrieved reference")
 _GAP_PX, _LINE_PX = 6, 24
@@ -44,7 +44,7 @@ def overlay(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.u
 
 
 def draw_rows(
-    rows: Sequence[tuple[str, ExplainedMatch]],
+    rows: Sequence[tuple[str, GradCamMatch]],
     load_image: Callable[[int], Tensor],
     *,
     heading: str,
@@ -91,13 +91,13 @@ def draw_rows(
     return np.asarray(picture)
 
 
-def save_explained(pictures: Sequence[NDArray[np.uint8]], path: Path) -> None:
+def save_gradcam(pictures: Sequence[NDArray[np.uint8]], path: Path) -> None:
     """Write pictures of one width, one below the other, to a PNG."""
     with atomic_write(path) as file:
         Image.fromarray(np.concatenate(pictures)).save(file, format="png", optimize=True)
 
 
-def _caption(match: ExplainedMatch, correct_within_m: float) -> tuple[str, str]:
+def _caption(match: GradCamMatch, correct_within_m: float) -> tuple[str, str]:
     is_right = match.distance_m < correct_within_m
     verdict = "right" if is_right else "wrong"
     text = (

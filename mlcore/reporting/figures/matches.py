@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from mlcore.files import atomic_write
+from mlcore.reporting.figures.canvas import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
-    from mlcore.retrieval.localization import Asked, Match
+    from mlcore.retrieval.localization import Match, QueryImage
 
 CORRECT_WITHIN_M = 10.0
 _MOST_MATCHES = 5
@@ -21,7 +21,7 @@ RIGHT, WRONG, _UNKNOWN = "#007A5A", "#B8000F", "#333333"
 
 def save_matches(
     path: Path,
-    asked: Sequence[Asked],
+    asked: Sequence[QueryImage],
     images: Sequence[Tensor],
     found: Sequence[Sequence[Match]],
     load_image: Callable[[int], Tensor],
@@ -54,8 +54,7 @@ def save_matches(
         _show(panels[0], image, f"query: {PurePath(one.name).name}", _UNKNOWN)
         for rank, (panel, match) in enumerate(zip(panels[1:], matches, strict=False), start=1):
             _show(panel, load_image(match.index), _caption(rank, match), _colour(match))
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=150)
+    save_figure(figure, path)
 
 
 def _show(panel: Axes, image: Tensor, caption: str, colour: str) -> None:

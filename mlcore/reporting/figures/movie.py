@@ -11,24 +11,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlcore.errors import ConfigError, DataError, MlcoreError
+from mlcore.errors import ConfigError, DataError, MlcoreError, require_library
 from mlcore.files import atomic_write
 
 
 def find_ffmpeg() -> str:
-    """Return the program that encodes: imageio-ffmpeg's, or the system's.
+    """Return the program that encodes: imageio-ffmpeg's, or the one it is told to use.
 
     Raises:
         ConfigError: There is none.
     """
-    try:
-        from imageio_ffmpeg import get_ffmpeg_exe
+    require_library("a movie", "imageio_ffmpeg", "mlcore-localization[figures]")
+    from imageio_ffmpeg import get_ffmpeg_exe
 
+    try:
         return str(get_ffmpeg_exe())
-    except (ImportError, RuntimeError) as error:
+    except RuntimeError as error:
         raise ConfigError(
-            "a movie needs ffmpeg: install imageio-ffmpeg, which brings it along, or name a "
-            "program in IMAGEIO_FFMPEG_EXE"
+            "a movie needs ffmpeg, and imageio-ffmpeg finds none; name a program in the "
+            "environment variable IMAGEIO_FFMPEG_EXE"
         ) from error
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlcore.files import atomic_write
+from mlcore.reporting.figures.canvas import save_figure
+from mlcore.reporting.figures.positions import axis_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,8 +86,7 @@ def save_place_figure(
         title: Above the picture.
     """
     figure = place_figure(split, projections, title=title)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=150)
+    save_figure(figure, path)
 
 
 def place_figure(
@@ -137,8 +137,9 @@ def _draw_map(panel: Axes, split: Split, extent: Extent) -> None:
         label="queries",
     )
     panel.set_title("colour of a place", fontsize="medium")
-    panel.set_xlabel(f"easting (m) from {corner_m[0]:.0f}", fontsize="small")
-    panel.set_ylabel(f"northing (m) from {corner_m[1]:.0f}", fontsize="small")
+    x_name, y_name = axis_names(split.references.positions_m)
+    panel.set_xlabel(f"{x_name} - {corner_m[0]:.0f} (m)", fontsize="small")
+    panel.set_ylabel(f"{y_name} - {corner_m[1]:.0f} (m)", fontsize="small")
     panel.legend(loc="lower right", fontsize="small", framealpha=0.8, facecolor="0.6")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlcore.errors import DataError
-from mlcore.files import atomic_write
 from mlcore.protocols import PlaceDataset, PlaceTable
+from mlcore.reporting.figures.canvas import save_figure
 from mlcore.reporting.figures.curves import COLOURS
 
 _SPLITS = ("train", "validation", "test")
@@ -55,13 +56,28 @@ def save_positions(dataset: PlaceDataset, path: Path) -> int:
             label=f"{split}, {part}: {len(table):,}",
         )
     panel.set_aspect("equal", adjustable="datalim")
-    panel.set_xlabel(f"easting - {origin_m[0]:,.0f} (m)")
-    panel.set_ylabel(f"northing - {origin_m[1]:,.0f} (m)")
+    names = axis_names(np.concatenate([t.positions_m[:, :2] for t in tables.values()]))
+    x_label, y_label = (
+        f"{name} - {start_m:,.0f} (m)" if start_m else f"{name} (m)"
+        for name, start_m in zip(names, origin_m, strict=True)
+    )
+    panel.set_xlabel(x_label)
+    panel.set_ylabel(y_label)
     panel.legend(fontsize=8, markerscale=1.5)
     panel.grid(visible=True, alpha=0.3)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=150)
+    save_figure(figure, path)
     return sum(map(len, tables.values()))
+
+
+def axis_names(positions_m: NDArray[np.float64]) -> tuple[str, str]:
+    """Return what to call the axes of positions ``(N, 2 or 3)``.
+
+    Easting and northing if all can be UTM coordinates (100 to 900 km east, 0 to 10,000 km
+    north); else x and y, for a local frame may be turned.
+    """
+    x_m, y_m = positions_m[:, 0], positions_m[:, 1]
+    is_utm = (x_m >= 100e3) & (x_m <= 900e3) & (y_m >= 0) & (y_m <= 10_000e3)
+    return ("easting", "northing") if is_utm.all() else ("x", "y")
 
 
 def _table(dataset: PlaceDataset, split: str, part: str) -> PlaceTable | None:

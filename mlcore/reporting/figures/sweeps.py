@@ -7,9 +7,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlcore.evaluation.measures import summaries
 from mlcore.evaluation.results import Evaluation
 from mlcore.evaluation.sweeps import mean_accuracy, mean_upper_bound
-from mlcore.files import atomic_write
+from mlcore.reporting.figures.canvas import save_figure
 from mlcore.reporting.figures.curves import (
     BOUND_COLOUR,
     COLOURS,
@@ -49,7 +50,7 @@ def save_dimensions(results: Sequence[Evaluation], path: Path, *, threshold_m: f
     )
     for panel in figure.axes:
         _powers_of_two(panel, {one.dimensions for one in results})
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_spacings(results: Sequence[Evaluation], path: Path, *, threshold_m: float) -> None:
@@ -72,7 +73,7 @@ def save_spacings(results: Sequence[Evaluation], path: Path, *, threshold_m: flo
         value=attrgetter("protocol.spacing_m"),
         label="least distance between references (m); 0: all",
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def sweep_table(results: Sequence[Evaluation], *, threshold_m: float) -> Table:
@@ -122,8 +123,7 @@ def sweep_document(results: Sequence[Evaluation], *, threshold_m: float) -> dict
                 "whitening_images": one.whitening_images,
                 "mean_accuracy": mean_accuracy(one, threshold_m),
                 "mean_upper_bound": mean_upper_bound(one, threshold_m),
-                "conditions": {name: one.summary(name) for name in one.present_conditions},
-                "overall": one.summary(),
+                **summaries(one),
             }
             for one in results
         ],
@@ -200,8 +200,3 @@ def _powers_of_two(panel: Axes, sizes: set[int]) -> None:
     ]
     panel.set_xticks(ticks, [str(size) for size in ticks], fontsize="small")
     panel.set_xticks([], minor=True)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=150)

@@ -1,4 +1,4 @@
-"""Line charts as plain numbers, for the report's template to draw in the reader's colours."""
+"""Line charts as numbers, which the report's template draws in the page's colours."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Line(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A mark on an axis: where, in the picture's units, and what it says."""
+    """A tick of an axis: its position in the viewBox, and its label."""
 
     at: float
     text: str
 
 
 class DrawnLine(NamedTuple):
-    """A line in the picture's units, as SVG's ``points``."""
+    """A line in units of the viewBox, as SVG ``points``."""
 
     style: str
     points: str
@@ -40,7 +40,7 @@ class DrawnLine(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A chart, ready for the template; texts are not yet escaped."""
+    """A chart for the template, which escapes the texts."""
 
     title: str
     description: str
@@ -50,6 +50,25 @@ class Chart:
     y_ticks: Sequence[Tick]
     lines: Sequence[DrawnLine]
     condition: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChartSection:
+    """A section of the report that holds charts.
+
+    Attributes:
+        id: Of the section, for links.
+        title: Its heading.
+        charts: At least one.
+        text: A paragraph above the charts.
+        legend: Style and name of the lines.
+    """
+
+    id: str
+    title: str
+    charts: Sequence[Chart]
+    text: str = ""
+    legend: Sequence[tuple[str, str]] = ()
 
 
 def line_chart(
@@ -66,14 +85,14 @@ def line_chart(
     """Scale lines to a chart with round ticks.
 
     Args:
-        lines: Finite values, at least one point in all.
+        lines: Finite values, at least one point in total.
         title: Above the chart.
-        description: What a screen reader says instead of the lines.
+        description: For screen readers, instead of the lines.
         x_label: Name and unit.
         y_label: Name and unit.
-        x_range: Of the axis; None takes it from the lines.
+        x_range: Range of the axis; None for that of the lines.
         y_range: Likewise.
-        condition: The condition that filters the chart, if any does.
+        condition: The condition whose filter hides the chart; None for no filter.
     """
     x_low, x_high = x_range or _range_of([value for line in lines for value in line.x])
     y_low, y_high = y_range or _range_of([value for line in lines for value in line.y])
@@ -106,7 +125,7 @@ def round_values(low: float, high: float, most: int = 6) -> list[float]:
     """Return the multiples of 1, 2 or 5 times a power of ten in a range, at most ``most``."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
-    # Rounding may make ten times the power a hair more than the step that is needed.
+    # Rounding may put ten times the power just above the step that is needed.
     step = next(s * power for s in (1, 2, 5, 10, 20) if s * power >= rough * (1 - 1e-9))
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlcore.evaluation.gradcam import ExplainedMatch
+from mlcore.evaluation.gradcam import GradCamMatch
 from mlcore.evaluation.projection import Projection
 from mlcore.evaluation.results import Evaluation
 from mlcore.protocols import PlaceDataset, Split
@@ -23,13 +23,14 @@ class ReportContent:
         config: Its ``config.toml``, as text.
         environment: Its ``environment.json``.
         metrics: Rows of its ``metrics.jsonl``.
-        results: Of all models, the one that the map shows last.
-        split: Where the images of these results were taken.
+        results: Of all models; the map shows the last.
+        others: Results of other protocols: on other splits, data or options.
+        split: Of ``results``.
         dataset: Where images are read from.
-        within_m: A match nearer than this is right.
-        pictured: Queries with pictures at most.
-        explained: Grad-CAM of some queries.
-        projections: Of the split's query embeddings, with the model's name.
+        within_m: Matches nearer than this are right.
+        pictured: Largest number of queries with images.
+        gradcam: Grad-CAM of some queries.
+        projections: Of the query embeddings, each with the name of its model.
         comparison: Content of ``comparison.json``, if there is one.
         comparison_picture: Content of its PNG, if there is one.
     """
@@ -43,7 +44,8 @@ class ReportContent:
     dataset: PlaceDataset
     within_m: float
     pictured: int = MOST_PICTURED
-    explained: Sequence[ExplainedMatch] = ()
+    gradcam: Sequence[GradCamMatch] = ()
     projections: Sequence[tuple[str, Projection]] = ()
+    others: Sequence[Sequence[Evaluation]] = ()
     comparison: Mapping[str, Any] = field(default_factory=dict)
     comparison_picture: bytes | None = None

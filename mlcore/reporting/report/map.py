@@ -1,4 +1,4 @@
-"""The map of a report: every query where it was taken, and some with pictures."""
+"""The map of a report: every query at its position, some with images."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mlcore.evaluation.gradcam import worst_and_best
 from mlcore.evaluation.results import Evaluation
 from mlcore.protocols import PlaceDataset, Progress
+from mlcore.reporting.figures.positions import axis_names
 from mlcore.reporting.report.charts import round_values
 from mlcore.reporting.report.content import ReportContent
 from mlcore.reporting.report.thumbnails import thumbnails
@@ -21,7 +22,7 @@ _MOST_IMAGE_BYTES = 9_000_000
 
 
 def map_part(content: ReportContent, progress: Progress) -> dict[str, Any]:
-    """Return the drawn map and what its script needs; reads the images.
+    """Return the map and the data of its script; reads the images.
 
     Raises:
         DataError: An image cannot be read.
@@ -65,7 +66,7 @@ def map_part(content: ReportContent, progress: Progress) -> dict[str, Any]:
 
 
 def pictured_rows(shown: Evaluation, most: int) -> list[int]:
-    """Return the rows of queries to show: a third the worst, a third the best, a third even."""
+    """Return rows of queries: a third the worst, a third the best, a third evenly spaced."""
     num_queries = len(shown.distance_m)
     if num_queries <= most:
         return worst_and_best(shown, num_queries, 0)
@@ -76,7 +77,7 @@ def pictured_rows(shown: Evaluation, most: int) -> list[int]:
 
 
 def _counts(numbers: NDArray[np.int64], outcomes: Sequence[str]) -> list[list[int]]:
-    """Return how many queries of each condition are right, and how many wrong."""
+    """Return the numbers of right and wrong queries of each condition."""
     is_right = np.asarray(outcomes) == RIGHT
     return [
         [
@@ -90,7 +91,7 @@ def _counts(numbers: NDArray[np.int64], outcomes: Sequence[str]) -> list[list[in
 def _positions(
     content: ReportContent,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return where queries and what they retrieved were taken, and all references."""
+    """Return positions of queries, of the references they retrieved, and of all references."""
     shown, split = content.results[-1], content.split
     queries = dict(
         zip(split.queries.index.tolist(), split.queries.positions_m[:, :2], strict=True)
@@ -120,7 +121,7 @@ RIGHT, WRONG = "right", "wrong"
 
 
 class Layer(NamedTuple):
-    """Queries of one condition and outcome that have no pictures, as one path."""
+    """Queries of one condition and outcome without images, as one path."""
 
     condition: int
     outcome: str
@@ -128,7 +129,7 @@ class Layer(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A query with pictures."""
+    """A query with images."""
 
     x: float
     y: float
@@ -139,7 +140,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Map:
-    """What the template draws; lengths in units of the viewBox."""
+    """The map for the template; lengths in units of the viewBox."""
 
     width: float
     height: float
@@ -148,13 +149,14 @@ class Map:
     points: Sequence[Point]
     scale_m: str
     scale_px: float
+    north_up: bool
 
 
 class Frame:
-    """From metres to the viewBox.
+    """Transforms metres to the viewBox.
 
     Args:
-        positions_m: ``(N, 2)``, all that has to be inside.
+        positions_m: ``(N, 2)``, all of which the map shows.
     """
 
     def __init__(self, positions_m: NDArray[np.float64]) -> None:
@@ -164,6 +166,7 @@ class Frame:
         self.scale = float(min(inside / extent[0], (_MOST_HEIGHT - 2 * _MARGIN) / extent[1]))
         self.height = max(_LEAST_HEIGHT, float(extent[1]) * self.scale + 2 * _MARGIN)
         self._centre_m = (low + high) / 2
+        self.is_north_up = axis_names(positions_m) == ("easting", "northing")
 
     def __call__(self, positions_m: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``(N, 2)`` of positions ``(N, 2)``; y grows southwards."""
@@ -172,7 +175,7 @@ class Frame:
         return at.round(1)
 
     def bar(self) -> tuple[str, float]:
-        """Return a round length in metres and how long it is in the viewBox."""
+        """Return a round length in metres and its length in the viewBox."""
         length_m = round_values(0.0, 0.2 * _WIDTH / self.scale, 5)[-1]
         return f"{length_m:g}", round(length_m * self.scale, 1)
 
@@ -189,12 +192,12 @@ def draw_map(
     """Return the map.
 
     Args:
-        shown: Results whose queries are drawn.
+        shown: Results to draw the queries of.
         outcomes: "right" or "wrong" of each query.
         queries: ``(Q, 2)`` in units of the viewBox.
         references: ``(N, 2)`` likewise.
-        pictured: Rows of the queries that have pictures.
-        labels: Of these, for a screen reader.
+        pictured: Rows of the queries with images.
+        labels: Their texts for screen readers.
         frame: The scale.
     """
     numbers = condition_numbers(shown)
@@ -224,17 +227,18 @@ def draw_map(
         points=points,
         scale_m=scale_m,
         scale_px=scale_px,
+        north_up=frame.is_north_up,
     )
 
 
 def condition_numbers(shown: Evaluation) -> NDArray[np.int64]:
-    """Return the place of each query's condition among those that are present."""
+    """Return the index of each query's condition among those present."""
     present = np.unique(shown.condition)
     return np.searchsorted(present, shown.condition)
 
 
 def _path(points: NDArray[np.float64], outcome: str) -> str:
-    """Return dots, or crosses for what is wrong: told apart without their colour."""
+    """Return dots, or crosses for wrong matches, which differ without their colour."""
     if outcome == RIGHT:
         return "".join(f"M{x:g} {y:g}h0" for x, y in points)
     return "".join(f"M{x - 4:g} {y - 4:g}l8 8m-8 0l8-8" for x, y in points)

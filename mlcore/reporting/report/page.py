@@ -1,6 +1,6 @@
-"""The report of a run: one HTML file that holds everything and loads nothing.
+"""The report of a run: one HTML file, complete without network or other files.
 
-jinja2 escapes every name; the content security policy forbids the network.
+jinja2 escapes all names; the content security policy forbids the network.
 """
 
 from __future__ import annotations
@@ -16,8 +16,13 @@ from mlcore.protocols import Progress, no_progress
 from mlcore.reporting.report.content import ReportContent
 from mlcore.reporting.report.map import map_part
 from mlcore.reporting.report.pictures import gallery, projections
-from mlcore.reporting.report.results import comparison, curves, tables, training
-from mlcore.reporting.tables import TABLE_AREA_M
+from mlcore.reporting.report.results import (
+    RESULT_CHARTS,
+    TRAINING_CHARTS,
+    chart_sections,
+    comparison,
+    tables,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -29,7 +34,7 @@ def save_report(
     """Write the report.
 
     Raises:
-        DataError: An image cannot be read, or the results were judged by different protocols.
+        DataError: An image cannot be read, or the protocols of the results differ.
     """
     text = report_text(content, progress=progress)
     with atomic_write(path) as file:
@@ -47,13 +52,17 @@ def report_text(content: ReportContent, *, progress: Progress = no_progress) -> 
         name: Markup(_template(environment, f"report.{kind}"))  # noqa: S704 our own files
         for name, kind in (("style", "css"), ("script", "js"))
     }
-    page = {**_head(content), **tables(content), **curves(content)}
+    page = {
+        **_head(content),
+        **tables(content),
+        "result_charts": chart_sections(RESULT_CHARTS, content),
+    }
     page |= map_part(content, progress)
     page |= {
-        "explained": gallery(content),
+        "gradcam": gallery(content),
         **projections(content),
         "comparison": comparison(content),
-        "training": training(content.metrics),
+        "training_charts": chart_sections(TRAINING_CHARTS, content),
         "environment": _facts_of(content),
         "notes": content.environment.get("notes", []),
         "config": content.config,
@@ -83,13 +92,14 @@ def _template(environment: Environment, name: str) -> str:
 
 def _head(content: ReportContent) -> dict[str, Any]:
     shown = content.results[-1]
+    limit_m = shown.protocol.area_limit_m
     num_right = int((shown.distance_m < content.within_m).sum())
     facts = [
         (
             f"{100 * num_right / len(shown.distance_m):.1f} %",
             f"of queries within {content.within_m:g} m ({shown.model})",
         ),
-        (f"{100 * shown.area(TABLE_AREA_M):.1f} %", f"area to {TABLE_AREA_M:g} m"),
+        (f"{100 * shown.area(limit_m):.1f} %", f"area to {limit_m:g} m"),
         (f"{np.median(shown.distance_m):.1f} m", "median distance to the first reference"),
         (f"{shown.dimensions}", f"dimensions, whitening: {shown.whitening}"),
     ]
@@ -109,12 +119,13 @@ def _head(content: ReportContent) -> dict[str, Any]:
 def _parts(page: Mapping[str, Any]) -> list[dict[str, str]]:
     parts = {
         "results": "Results",
-        "curves": "Accuracy by threshold",
+        **{section.id: section.title for section in page["result_charts"]},
         "map": "Map",
-        "gradcam": "What makes a match" if page["explained"] else "",
+        "gradcam": "Grad-CAM of matches" if page["gradcam"] else "",
         "tsne": "Embeddings by place" if page["projections"] else "",
+        "others": "Other evaluations" if page["other_tables"] else "",
         "comparison": "Comparison" if page["comparison"] else "",
-        "training": "Training" if page["training"] else "",
+        **{section.id: section.title for section in page["training_charts"]},
         "configuration": "Configuration and data",
     }
     return [{"id": name, "name": text} for name, text in parts.items() if text]
@@ -132,5 +143,5 @@ def _facts_of(content: ReportContent) -> list[tuple[str, str]]:
         rows.append((name.replace("_", " "), text))
     skipped = content.results[-1].skipped
     if skipped:
-        rows.append(("left out, unreadable", ", ".join(skipped)))
+        rows.append(("skipped (unreadable)", ", ".join(skipped)))
     return rows

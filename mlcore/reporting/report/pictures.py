@@ -20,7 +20,7 @@ _GALLERY_PX = 320
 
 
 def gallery(content: ReportContent) -> list[dict[str, Any]]:
-    """Return four images and a verdict of each explained match; reads the images.
+    """Return four images and a caption of each match with Grad-CAM; reads the images.
 
     Raises:
         DataError: An image cannot be read.
@@ -30,7 +30,7 @@ def gallery(content: ReportContent) -> list[dict[str, Any]]:
         zip(shown.query_index.tolist(), condition_numbers(shown).tolist(), strict=True)
     )
     shows: list[dict[str, Any]] = []
-    for match in content.explained:
+    for match in content.gradcam:
         outcome = RIGHT if match.distance_m < content.within_m else WRONG
         query, reference = (
             dataset.load_image(index).permute(1, 2, 0).numpy()
@@ -62,7 +62,7 @@ def gallery(content: ReportContent) -> list[dict[str, Any]]:
 
 
 def projections(content: ReportContent) -> dict[str, Any]:
-    """Return the points of each projection beside their map, coloured by place."""
+    """Return the map and each projection as points, coloured by position."""
     positions_m = content.split.queries.positions_m
     rows = evenly_spaced(len(positions_m), _MOST_PROJECTED)
     around = np.concatenate([content.split.references.positions_m[:, :2], positions_m[:, :2]])

@@ -1,4 +1,4 @@
-"""Images for the report: small JPEGs as data URIs, all together within a budget."""
+"""Images for the report: small JPEGs as data URIs, within a total budget."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SIZES = ((256, 75), (208, 68), (160, 60), (120, 52), (88, 45), (64, 40))
-"""Longest side in pixels and quality, tried in turn."""
+"""Longest side in pixels and JPEG quality, tried in this order."""
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """Return content as a URI that needs no file; ``kind`` is "jpeg" or "png"."""
+    """Return content as a data URI; ``kind`` is "jpeg" or "png"."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def jpeg(pixels: NDArray[np.uint8], longest_px: int, quality: int) -> bytes:
-    """Return an image ``(H, W, 3)`` as JPEG, made smaller if its sides are longer."""
+    """Return an image ``(H, W, 3)`` as JPEG, scaled down to ``longest_px``."""
     image = Image.fromarray(pixels)
     image.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
     out = io.BytesIO()
@@ -39,16 +39,16 @@ def thumbnails(
     most_bytes: int,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Mapping[int, str]:
-    """Return a data URI of each image, the largest size at which all fit into a budget.
+    """Return a data URI of each image, at the largest size that fits the budget.
 
-    Each image is read once; at most ``most_bytes`` plus one image are held, for of each a
-    copy of the first size is kept and made smaller from there.
+    Each image is read once and kept as JPEG of the first size, from which smaller ones are
+    made.
 
     Args:
-        indices: Of the images; repetitions are shown once.
+        indices: Of the images; each is read once.
         load_image: Returns uint8 ``(3, H, W)``, given an index.
-        most_bytes: Of all URIs together. The smallest size is used whatever it takes.
-        progress: Told how many images were read, of how many.
+        most_bytes: Budget of all URIs; the smallest size is used even if it exceeds it.
+        progress: Called with the numbers of images read and of all.
     """
     wanted = list(dict.fromkeys(indices))
     encoded: dict[int, bytes] = {}

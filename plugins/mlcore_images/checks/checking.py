@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mlcore.data import RADII_M, examine_coverage, examine_images, file_names, nearest_m
+from mlcore.data import check_coverage, check_files, check_opened, check_splits, file_names
 from mlcore.errors import DataError
-from mlcore.factories import Finding, Report
+from mlcore.factories import Finding, Report, SamplingRadii
 from mlcore.protocols import Split
 from mlcore_images.config import ImagesConfig
 from mlcore_images.dataset import ImagesDataset, open_images
@@ -17,6 +17,8 @@ from mlcore_images.readers.folders import is_utf8
 from mlcore_images.splits import SPLITS
 
 Facts = dict[str, str | int | float]
+
+NEAR_RADIUS_M = SamplingRadii().near_radius_m
 
 
 def check_images(config: ImagesConfig, *, full: bool = False) -> Report:
@@ -37,8 +39,9 @@ def check_images(config: ImagesConfig, *, full: bool = False) -> Report:
         return Report(findings=(Finding("fault", str(error)),))
     missing = missing_files(dataset)
     facts = {**_facts(dataset), "missing files": len(missing)}
-    findings = [Finding("info", note) for note in dataset.notes]
-    findings += examine_images(
+    findings = check_opened(dataset, near_radius_m=NEAR_RADIUS_M)
+    findings += check_splits(dataset)
+    findings += check_files(
         dataset,
         len(dataset.paths),
         missing,
@@ -88,17 +91,8 @@ def missing_files(dataset: ImagesDataset) -> NDArray[np.int64]:
 
 
 def _coverage(dataset: ImagesDataset) -> list[Finding]:
-    """Report test queries without a reference nearby, and tests that were trained on."""
+    """Report test queries without a reference nearby."""
     test = dataset.splits["test"]
-    findings = []
-    if len(test.queries) and len(test.references):
-        findings += examine_coverage(
-            "test", test.references.positions_m, test.queries.positions_m
-        )
-    train_m, test_m = _positions(dataset.splits["train"]), _positions(test)
-    if len(train_m) and len(test_m):
-        close = int((nearest_m(train_m, test_m) <= RADII_M[-1]).sum())
-        if close:
-            message = f"test images lie within {RADII_M[-1]:g} m of a training image"
-            findings.append(Finding("warning", message, close))
-    return findings
+    if not len(test.queries) or not len(test.references):
+        return []
+    return check_coverage("test", test.references.positions_m, test.queries.positions_m)

@@ -1,23 +1,26 @@
-"""Whether positions and headings can be what their columns say they are."""
+"""Whether positions and headings can be what their columns, or file names, say they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mlcore.data import FAULTS, MAX_EXAMPLES, grid_step
 from mlcore.errors import DataError
-from mlcore_images.readers.listing import NUM_EXAMPLES, Listing, shown
+from mlcore.factories import Finding
+from mlcore_images.readers.listing import Listing, as_mask
 
 Floats = NDArray[np.float64]
 
 _UTM_EASTING_M = (100_000.0, 900_000.0)
 _LARGEST_M = 1e8
 """Further than any point of the earth from the origin of its projection."""
-_FAR_MADS = 50.0
-_FAR_M = 5_000.0
 _MANY_HEADINGS = 20
+_LARGEST_HEADING_DEG = 900.0
+"""GSV-Cities has headings up to 731; 999 is how some files write that there is none."""
 
 
 def check_metres(listing: Listing, columns: Mapping[str, Floats], *, swap_axes: bool) -> None:
@@ -37,13 +40,10 @@ def check_metres(listing: Listing, columns: Mapping[str, Floats], *, swap_axes: 
         )
     in_degrees = {name: _looks_like_degrees(values) for name, values in columns.items()}
     other_is_utm = [np.abs(np.median(values)) > 10_000.0 for values in columns.values()]
+    from_names = listing.layout == "file names" and _within_the_globe(listing, columns)
     for (name, values), other in zip(columns.items(), reversed(other_is_utm), strict=True):
-        if in_degrees[name] and (all(in_degrees.values()) or other):
-            raise DataError(
-                f"{listing.source}: column {name!r} is {values.min():.7g} to "
-                f"{values.max():.7g}: degrees, it seems, where metres are due. Name columns in "
-                "degrees latitude and longitude, and they are projected to metres"
-            )
+        if from_names or (in_degrees[name] and (all(in_degrees.values()) or other)):
+            raise DataError(_degrees_message(listing, name, values))
     easting, northing = columns.values()
     if _is_utm_easting(northing) and np.median(easting) > 1_000_000.0:
         raise DataError(
@@ -53,29 +53,65 @@ def check_metres(listing: Listing, columns: Mapping[str, Floats], *, swap_axes: 
         )
 
 
+def _degrees_message(listing: Listing, name: str, values: Floats) -> str:
+    found = f"{values.min():.7g} to {values.max():.7g}"
+    if listing.layout == "file names":
+        field = {"easting_m": "first", "northing_m": "second"}[name]
+        return (
+            f"{listing.source}: the {field} field of the file names is {found}, which looks "
+            "like degrees but must be metres. Rename the files to UTM metres, or write a "
+            "positions.csv with path, latitude and longitude (or, if these are metres, path, "
+            "easting_m and northing_m)"
+        )
+    return (
+        f"{listing.source}: column {name!r} is {found}, which looks like degrees but must be "
+        "metres. Name columns in degrees latitude and longitude, and they are projected to "
+        "metres"
+    )
+
+
 def _is_utm_easting(values: Floats) -> bool:
     low, high = _UTM_EASTING_M
     return bool(low <= np.median(values) <= high)
 
 
+def _within_the_globe(listing: Listing, columns: Mapping[str, Floats]) -> bool:
+    """Return whether all values could be a longitude and a latitude, in either order.
+
+    File names hold UTM metres, which are larger, or numbers of frames, which are whole; a few
+    metres written with two decimals or more do not occur there.
+    """
+    first, second = (np.abs(values).max() for values in columns.values())
+    if max(first, second) > 180.0 or min(first, second) > 90.0:
+        return False
+    decimals = [
+        pc.match_substring_regex(listing.column(name), r"\.\d{2}").fill_null(False)
+        for name in columns
+    ]
+    return bool(as_mask(pc.or_(*decimals)).mean() > 0.5)
+
+
 def _looks_like_degrees(values: Floats) -> bool:
     """Return whether values are more likely degrees than metres.
 
-    Degrees of one city span less than 1, lie away from 0 and have many decimals. A local
-    route of 0 to 100 m is none of this.
+    Degrees lie away from 0 by more than they span. Either they span less than 1, where
+    metres would be a route of less than 1 m, or a few, with more digits than metres need.
+    A local route of 0 to 100 m is none of this.
     """
-    if np.abs(values).max() > 180.0 or not 0.0 < np.ptp(values) < 1.0:
+    span = np.ptp(values)
+    if np.abs(values).max() > 180.0 or not 0.0 < span < np.abs(np.median(values)):
         return False
     thousandths = values * 1e3
     has_decimals = np.abs(thousandths - np.round(thousandths)) > 1e-6
-    return bool(np.abs(np.median(values)) > np.ptp(values) and has_decimals.mean() > 0.5)
+    return bool(span < 1.0 or has_decimals.mean() > 0.5)
 
 
 def check_degrees(listing: Listing, longitude: Floats, latitude: Floats) -> None:
-    """Refuse what is no latitude and longitude.
+    """Refuse values that cannot be latitude and longitude.
 
     Raises:
-        DataError: A value is out of range; the message tells metres and swapped columns.
+        DataError: A value is out of range, or a row is at 0, 0: the position of a receiver
+            that has none.
     """
     remedy = "correct the row, or set dataset.swap_axes if the columns are exchanged"
     bad_latitude = np.abs(latitude) > 90.0
@@ -90,42 +126,42 @@ def check_degrees(listing: Listing, longitude: Floats, latitude: Floats) -> None
     listing.refuse(
         polar, "latitude", "is outside UTM, -80 to 84 degrees", "give metres instead"
     )
+    nowhere = (latitude == 0.0) & (longitude == 0.0)
+    problem = "is 0 and longitude is 0, as receivers without a GPS fix write"
+    listing.refuse(nowhere, "latitude", problem, "correct the row or remove it")
 
 
-def far_away(listing: Listing, positions_m: Floats) -> tuple[str, ...]:
-    """Return a note naming images kilometres from the rest, if there are any.
-
-    Far is more than 5 km from the median position and more than 50 times the median of
-    that distance.
-    """
-    distance_m = np.linalg.norm(positions_m - np.median(positions_m, axis=0), axis=1)
-    usual_m = float(np.median(distance_m))
-    rows = np.flatnonzero(distance_m > max(_FAR_M, _FAR_MADS * usual_m))
-    if not len(rows):
-        return ()
-    named = shown(listing.where(rows[: NUM_EXAMPLES + 1]))
-    note = (
-        f"{len(rows)} positions lie up to {distance_m.max() / 1000:.0f} km from the rest, "
-        f"half of which lies within {usual_m:.0f} m; are they right? {named}"
-    )
-    return (note,)
+def coarse_degrees(listing: Listing, longitude: Floats, latitude: Floats) -> list[Finding]:
+    """Return a fault if latitude and longitude have lost digits."""
+    columns = np.stack([longitude, latitude], axis=1)
+    step = grid_step(columns, np.zeros(len(columns), np.int64), in_degrees=True)
+    if step is None:
+        return []
+    examples = tuple(listing.where(np.arange(min(MAX_EXAMPLES, len(columns)))))
+    message = FAULTS["coarse-grid"].replace(" m,", " degrees,").format(step)
+    return [Finding("fault", message, len(columns), examples, "coarse-grid")]
 
 
-def check_headings(listing: Listing, name: str, values: Floats) -> tuple[str, ...]:
-    """Refuse degrees in a column of radians; return a note on the opposite.
+def check_headings(listing: Listing, name: str, values: Floats) -> list[Finding]:
+    """Refuse degrees in a column of radians, and what is no heading at all.
 
     Raises:
-        DataError: A value is more than a full turn.
+        DataError: A value is more than a full turn of radians, or several of degrees.
     """
     if name == "heading_rad":
         problem = "is more than a full turn of 6.2832 radians"
         remedy = "if these are degrees, name the column heading_deg"
         listing.refuse(np.abs(values) > 2 * np.pi + 1e-6, name, problem, remedy)
-        return ()
-    problem = "is more than a full turn of 360 degrees"
-    listing.refuse(np.abs(values) > 360.0, name, problem, "correct the row")
+        return []
+    problem = f"is not a heading: it is not within {_LARGEST_HEADING_DEG:g} degrees of 0"
+    listing.refuse(np.abs(values) > _LARGEST_HEADING_DEG, name, problem, "correct the row")
+    beyond = np.flatnonzero(np.abs(values) > 360.0)
+    if len(beyond):
+        examples = tuple(listing.where(beyond[:MAX_EXAMPLES]))
+        message = "headings beyond 360 degrees are wrapped to a full turn"
+        return [Finding("info", message, len(beyond), examples)]
     few = len(values) < _MANY_HEADINGS or np.ptp(values) < 1.0
     if few or np.abs(values).max() > 2 * np.pi + 1e-6:
-        return ()
+        return []
     note = f"heading_deg is {values.min():.2f} to {values.max():.2f} in all rows; "
-    return (note + "if these are radians, name the column heading_rad",)
+    return [Finding("warning", note + "if these are radians, name the column heading_rad")]

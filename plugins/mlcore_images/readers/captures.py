@@ -58,6 +58,66 @@ def as_taken(listing: Listing, traversal: Codes) -> tuple[NDArray[np.int64], tup
     return np.lexsort((rank, traversal)), ()
 
 
+def times_of(listing: Listing) -> NDArray[np.float64]:
+    """Return when each image was taken, in seconds ``(N,)``; NaN where that is not known.
+
+    Numbers are seconds, milliseconds, microseconds or nanoseconds since 1970 by their size;
+    small ones are seconds if they have decimals, and numbers of frames otherwise. Texts are
+    dates as in EXIF, ISO 8601 or ``20191003_101112``.
+    """
+    unknown = np.full(len(listing), np.nan)
+    if "timestamp" not in listing:
+        return unknown
+    column = listing.column("timestamp")
+    if pa.types.is_timestamp(column.type):
+        return _seconds(column)
+    try:
+        numbers = column.cast(pa.float64(), safe=False).to_numpy()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        numbers = unknown
+    known = numbers[np.isfinite(numbers)]
+    if len(known) and not _is_date(known):
+        return np.asarray(numbers / _units_per_second(known), np.float64)
+    return _dates(column, unknown)
+
+
+def _is_date(numbers: NDArray[np.float64]) -> bool:
+    """Return whether numbers are written dates: 14 digits from 1900 to 2100."""
+    return bool(((numbers >= 1.9e13) & (numbers < 2.1e13)).all())
+
+
+def _units_per_second(numbers: NDArray[np.float64]) -> float:
+    usual = float(np.median(np.abs(numbers)))
+    for least, units in ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (1e8, 1.0)):
+        if usual >= least:
+            return units
+    has_decimals = (numbers != np.round(numbers)).any()
+    return 1.0 if has_decimals else np.nan
+
+
+def _seconds(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    microseconds = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+    seconds: NDArray[np.float64] = microseconds.cast(pa.float64(), safe=False).to_numpy() / 1e6
+    return seconds
+
+
+def _dates(column: pa.ChunkedArray, unknown: NDArray[np.float64]) -> NDArray[np.float64]:
+    texts = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
+    for pattern, replacement in _DATE_FORMS:
+        texts = pc.replace_substring_regex(texts, pattern, replacement)
+    try:
+        return _seconds(texts.cast(pa.timestamp("us")))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return unknown
+
+
+_DATE_FORMS = (
+    (r"(Z|[+-]\d{2}:?\d{2})$", ""),  # one source has one zone: only differences count
+    (r"^(\d{4})[:/](\d{2})[:/](\d{2})", r"\1-\2-\3"),
+    (r"^(\d{4})(\d{2})(\d{2})[T_ -]?(\d{2})(\d{2})(\d{2})", r"\1-\2-\3 \4:\5:\6"),
+)
+
+
 def _comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         return column.cast(pa.float64(), safe=False)

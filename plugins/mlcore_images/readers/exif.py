@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import struct
+import math
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from PIL import Image
 
+from mlcore.data import DAMAGED_EXIF, MAX_EXAMPLES, open_image
+from mlcore.factories import Finding
 from mlcore_images.readers.folders import folder_labels
-from mlcore_images.readers.listing import Listing, shown
+from mlcore_images.readers.listing import Listing
 
 _GPS, _EXIF = 0x8825, 0x8769
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE, _DIRECTION = 1, 2, 3, 4, 17
 _TAKEN = 0x9003
 
-_DAMAGED = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow raises for files that are no image, and EXIF that is none."""
+NO_GPS = "images have no EXIF GPS and are left out"
 
 _TYPES = {
     "path": pa.large_string(),
@@ -44,24 +34,28 @@ _TYPES = {
 }
 
 
+class _NoPositionError(Exception):
+    """The image has no position that can be used; the text says why."""
+
+
 def list_exif(root: Path, folders: Iterable[tuple[PurePosixPath, list[str]]]) -> Listing | None:
     """Return the images with a GPS position, or None if not one has any.
 
-    Opens every image, reads its header only: about a thousand a second.
+    Opens every image, reads its header only: about a thousand per second.
 
     Args:
         root: Folder that the paths are relative to.
-        folders: What :func:`mlcore_images.readers.folders.image_folders` yields.
+        folders: Folders relative to it, and the names of the images in them.
     """
     columns: dict[str, list[Any]] = {name: [] for name in _TYPES}
-    skipped = []
+    without: dict[str, list[str]] = defaultdict(list)
     for folder, names in folders:
         labels = folder_labels(folder)
         for name in names:
             path = str(folder / name)
-            found = read_gps(root / folder / name)
-            if found is None:
-                skipped.append(path)
+            found = read_position(root / folder / name)
+            if isinstance(found, str):
+                without[found].append(path)
                 continue
             row = {**labels, **found, "path": path}
             for column, values in columns.items():
@@ -71,38 +65,112 @@ def list_exif(root: Path, folders: Iterable[tuple[PurePosixPath, list[str]]]) ->
     table = pa.table({name: pa.array(columns[name], kind) for name, kind in _TYPES.items()})
     empty = [name for name in _TYPES if table[name].null_count == len(table)]
     table = table.drop_columns(empty)
-    note = f"{len(skipped)} images have no EXIF GPS and are left out: {shown(skipped)}"
-    notes = (note,) if skipped else ()
-    return Listing(root, root, table, tuple(table.column_names), "EXIF", notes)
+    findings = tuple(
+        Finding("warning", reason, len(paths), tuple(paths[:MAX_EXAMPLES]), "exif-positions")
+        for reason, paths in without.items()
+    )
+    return Listing(root, root, table, tuple(table.column_names), "EXIF", findings)
 
 
 def read_gps(path: Path) -> Mapping[str, float | str] | None:
     """Return latitude, longitude and, where known, heading_deg and timestamp of an image.
 
-    None if the file is no image or has no usable position.
+    None if the file is not an image or has no usable position.
     """
+    found = read_position(path)
+    return None if isinstance(found, str) else found
+
+
+def read_position(path: Path) -> Mapping[str, float | str] | str:
+    """Return what :func:`read_gps` does, or why an image has no usable position."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged EXIF: the image counts as without
-            with Image.open(path) as image:
+            warnings.simplefilter("ignore")  # about damaged EXIF: the image counts as without
+            with open_image(path) as image:
                 exif = image.getexif()
                 gps, taken = exif.get_ifd(_GPS), exif.get_ifd(_EXIF).get(_TAKEN)
-        latitude = _degrees(gps[_LATITUDE], gps.get(_LATITUDE_REF, "N"), "S")
-        longitude = _degrees(gps[_LONGITUDE], gps.get(_LONGITUDE_REF, "E"), "W")
-        heading = float(gps.get(_DIRECTION, np.nan))
-    except _DAMAGED:
-        return None
-    if not np.isfinite([latitude, longitude]).all():
-        return None
+        if _LATITUDE not in gps or _LONGITUDE not in gps:
+            return NO_GPS
+        latitude = signed_degrees(gps[_LATITUDE], gps.get(_LATITUDE_REF), "NS")
+        longitude = signed_degrees(gps[_LONGITUDE], gps.get(_LONGITUDE_REF), "EW")
+        heading = _heading(gps.get(_DIRECTION))
+    except _NoPositionError as reason:
+        return str(reason)
+    except DAMAGED_EXIF:
+        return "images are damaged, or their EXIF block is, and are left out"
+    if latitude == longitude == 0.0:
+        return "images are at latitude 0, longitude 0: no GPS fix, left out"
+    if abs(latitude) > 90.0 or abs(longitude) > 180.0:
+        return "images have an EXIF latitude or longitude out of range and are left out"
     found: dict[str, float | str] = {"latitude": latitude, "longitude": longitude}
-    if np.isfinite(heading):
+    if heading is not None:
         found["heading_deg"] = heading
-    if isinstance(taken, str) and taken.strip():
-        found["timestamp"] = taken.strip()
+    if isinstance(taken, str) and taken.strip("\0 "):
+        found["timestamp"] = taken.strip("\0 ")
     return found
 
 
-def _degrees(parts: Iterable[Any], reference: object, negative: str) -> float:
-    degrees, minutes, seconds = (float(part) for part in parts)
-    value = degrees + minutes / 60.0 + seconds / 3600.0
-    return -value if str(reference).strip().upper() == negative else value
+def signed_degrees(parts: object, reference: object, letters: str) -> float:
+    """Return a latitude or longitude in degrees; south and west are negative.
+
+    Args:
+        parts: Degrees, minutes and seconds, the latter two optional.
+        reference: The hemisphere, as any writer may have stored it.
+        letters: The letter of the positive hemisphere, then that of the negative one.
+
+    Raises:
+        _NoPositionError: The hemisphere is missing, unknown or contradicts the sign, or a
+            part is not a number.
+    """
+    values = _numbers(parts)
+    first = next((value for value in values if value), 0.0)
+    degrees = sum(abs(value) / unit for value, unit in zip(values, (1, 60, 3600), strict=False))
+    letter = _text(reference).strip()[:1].upper()
+    if letter == letters[1]:
+        return -degrees
+    if not letter or letter not in letters:
+        raise _NoPositionError(
+            f"images have no {letters[0]} or {letters[1]} beside their EXIF position and are "
+            "left out"
+        )
+    if first < 0:
+        raise _NoPositionError(
+            f"images have a negative EXIF position marked {letter} and are left out"
+        )
+    return degrees
+
+
+def _numbers(parts: object) -> list[float]:
+    """Return up to three finite numbers; 0/0 seconds are how some cameras write none."""
+    listed = list(parts) if isinstance(parts, tuple | list | bytes) else [parts]
+    values = [_number(part) for part in listed]
+    if len(values) == 3 and getattr(listed[2], "numerator", 1) == 0 and math.isnan(values[2]):
+        values[2] = 0.0
+    if not 1 <= len(values) <= 3 or not all(map(math.isfinite, values)):
+        raise _NoPositionError(
+            "images have an EXIF position that is not degrees, minutes and seconds, left out"
+        )
+    return values
+
+
+def _number(part: object) -> float:
+    try:
+        return float(part)  # type: ignore[arg-type]  # numbers and Pillow's rationals
+    except (TypeError, ValueError, ArithmeticError):
+        return math.nan
+
+
+def _text(reference: object) -> str:
+    """Return the text of an EXIF field without NULs, whatever type it was written as."""
+    if isinstance(reference, tuple | list):
+        reference = bytes(
+            value for value in reference if isinstance(value, int) and value < 256
+        )
+    if isinstance(reference, bytes):
+        reference = reference.decode("latin-1")
+    return reference.replace("\0", "") if isinstance(reference, str) else ""
+
+
+def _heading(direction: object) -> float | None:
+    value = _number(direction)
+    return value if math.isfinite(value) else None

@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable
+from pathlib import PurePosixPath
 
 from mlcore.errors import DataError
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-
 _SPLITS = ("train", "val", "validation", "test")
-_ROLES = {"database": "database", "references": "database", "queries": "queries"}
+ROLES = {
+    "database": "database",
+    "db": "database",
+    "gallery": "database",
+    "ref": "database",
+    "refs": "database",
+    "reference": "database",
+    "references": "database",
+    "queries": "queries",
+    "query": "queries",
+}
+"""Words for references and queries, in folder names and in the column ``role``."""
 
 
-def image_folders(root: Path) -> Iterator[tuple[PurePosixPath, list[str]]]:
-    """Yield each folder below ``root`` that holds images, and their names, sorted.
-
-    Links to folders are followed, each folder once.
+def require_utf8(folders: Iterable[tuple[PurePosixPath, list[str]]]) -> None:
+    """Refuse names that are not text.
 
     Raises:
         DataError: A name is not valid UTF-8.
     """
-    seen: set[tuple[int, int]] = set()
-    for folder, below, files in os.walk(root, followlinks=True):
-        status = Path(folder).stat()
-        identity = (status.st_dev, status.st_ino)
-        if identity in seen:
-            below.clear()
-            continue
-        seen.add(identity)
-        below.sort()
-        names = sorted(name for name in files if name.lower().endswith(SUFFIXES))
-        if names:
-            _check_encoding(folder, names)
-            yield PurePosixPath(Path(folder).relative_to(root).as_posix()), names
-
-
-def _check_encoding(folder: str, names: list[str]) -> None:
-    for text in (folder, *names):
-        if not is_utf8(text):
-            where = ascii(folder if text is folder else f"{folder}/{text}")
-            raise DataError(f"{where}: the name is not valid UTF-8; rename it")
+    for folder, names in folders:
+        for text in (str(folder), *names):
+            if not is_utf8(text):
+                where = ascii(text if text == str(folder) else f"{folder}/{text}")
+                raise DataError(f"{where}: the name is not valid UTF-8; rename it")
 
 
 def is_utf8(name: str) -> bool:
@@ -54,7 +45,7 @@ def is_utf8(name: str) -> bool:
 
 
 def folder_labels(folder: PurePosixPath) -> dict[str, str]:
-    """Return split, role and condition as far as the folder names tell.
+    """Return split, role and condition as far as the folder names say.
 
     ``test/queries_night`` are queries of the split test in condition night.
     """
@@ -63,8 +54,8 @@ def folder_labels(folder: PurePosixPath) -> dict[str, str]:
         word, _, condition = part.lower().partition("_")
         if word in _SPLITS and not condition:
             labels.setdefault("split", word)
-        elif word in _ROLES:
-            labels.setdefault("role", _ROLES[word])
+        elif word in ROLES:
+            labels.setdefault("role", ROLES[word])
             if condition:
                 labels.setdefault("condition", condition)
     return labels

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from mlcore.data import ImageWalk, image_suffixes
 from mlcore.errors import ConfigError, DataError
+from mlcore.factories import Finding
 from mlcore_images.config import ImagesConfig
 from mlcore_images.readers.exif import list_exif
-from mlcore_images.readers.folders import SUFFIXES, image_folders
+from mlcore_images.readers.folders import require_utf8
 from mlcore_images.readers.listing import Listing
 from mlcore_images.readers.names import list_names
 from mlcore_images.readers.tables import list_table
@@ -65,21 +68,38 @@ def _table(config: ImagesConfig, root: Path) -> Path | None:
 
 
 def _list_folder(config: ImagesConfig, root: Path) -> Listing:
-    folders = list(image_folders(root))
+    walk = ImageWalk(root)
+    folders = walk.folders
     if not folders:
-        raise DataError(f"{root} holds no image ({', '.join(SUFFIXES)}) and no positions.csv")
+        endings = ", ".join(sorted(image_suffixes()))
+        raise DataError(
+            "; ".join([f"{root} holds no image ({endings}) and no positions.csv", *walk.notes])
+        )
+    require_utf8(folders)
     has_names = any(name.startswith("@") for _, names in folders for name in names)
     if has_names and config.layout in ("auto", "names"):
-        return list_names(root, folders)
+        return _with_findings(list_names(root, folders), walk)
     listing = None if config.layout == "names" else list_exif(root, folders)
     if listing is None:
         num_images = sum(len(names) for _, names in folders)
         raise DataError(
-            f"nothing tells the positions of the {num_images} images in {root}: looked for "
+            f"the {num_images} images in {root} have no positions: looked for "
             f"{_looked_for(config)}; write a positions.csv with columns path, easting_m, "
             "northing_m (or latitude, longitude)"
         )
-    return listing
+    return _with_findings(listing, walk)
+
+
+def _with_findings(listing: Listing, walk: ImageWalk) -> Listing:
+    left_out = tuple(Finding("warning", note, name="left-out") for note in walk.notes)
+    return replace(
+        listing,
+        findings=(
+            Finding("info", f"files by ending: {walk.kinds}"),
+            *left_out,
+            *listing.findings,
+        ),
+    )
 
 
 def _looked_for(config: ImagesConfig) -> str:

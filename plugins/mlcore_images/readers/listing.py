@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mlcore.data import MAX_EXAMPLES
 from mlcore.errors import DataError, did_you_mean
-
-NUM_EXAMPLES = 5
-"""Rows or files that a message names at most."""
+from mlcore.factories import Finding
+from mlcore_images.readers.dialects import lines_of
 
 Mask = NDArray[np.bool_]
 
@@ -34,11 +34,11 @@ class Listing:
     Attributes:
         source: The table, or the folder whose files are listed: named in messages.
         root: Folder that paths are relative to.
-        table: One row an image; ``path`` (large_string) is always there, other columns as
+        table: One row per image; ``path`` (large_string) is always there, other columns as
             the source has them.
         names: Every column of the source, also those that were not read.
         layout: What was found, in words.
-        notes: What was left out and why.
+        findings: What was left out and why.
     """
 
     source: Path
@@ -46,7 +46,7 @@ class Listing:
     table: pa.Table
     names: Sequence[str]
     layout: str
-    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -87,7 +87,7 @@ class Listing:
         """Return a column as finite float64.
 
         Raises:
-            DataError: The column is missing, or a value is missing, no number or not finite;
+            DataError: The column is missing, or a value is missing, not a number or not finite;
                 the message names row and value.
         """
         values, missing = self.optional_numbers(name)
@@ -98,7 +98,7 @@ class Listing:
         """Return a column as float64 and where it has no value.
 
         Raises:
-            DataError: The column is missing, or a value is no number or not finite.
+            DataError: The column is missing, or a value is not a number or not finite.
         """
         column = self.column(name)
         missing = as_mask(column.is_null())
@@ -116,8 +116,10 @@ class Listing:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             if is_text(column.type):
                 bad = ~as_mask(pc.match_substring_regex(column, _NUMBER).fill_null(True))
-                self.refuse(bad, name, "is no number", "write it like -12.5")
-            raise DataError(f"{self.source}: column {name!r} is no number: {error}") from error
+                self.refuse(bad, name, "is not a number", "write it like -12.5")
+            raise DataError(
+                f"{self.source}: column {name!r} is not a number: {error}"
+            ) from error
         return np.asarray(values, dtype=np.float64)
 
     def refuse(self, bad: Mask, column: str, problem: str, remedy: str) -> None:
@@ -132,7 +134,7 @@ class Listing:
         """Return the error that ``column`` has a problem at ``rows``."""
         value = self.column(column)[int(rows[0])].as_py()
         quoted = "" if value is None or value == "" else f" {value!r}"
-        names = self.where(rows[: NUM_EXAMPLES + 2])
+        names = self.where(rows[: MAX_EXAMPLES + 2])
         first, others = names[0], names[1:]
         more = f" (as in {len(rows) - 1} more: {shown(others)})" if others else ""
         return DataError(f"{self.source}, {first}: {column}{quoted} {problem}; {remedy}{more}")
@@ -140,7 +142,7 @@ class Listing:
     def where(self, rows: NDArray[np.integer]) -> list[str]:
         """Return what a person would call the rows: line, row number or path."""
         if self.layout == "CSV":
-            return [f"line {line}" for line in _lines(self.source, rows)]
+            return [f"line {line}" for line in lines_of(self.source, rows)]
         if self.layout == "Parquet":
             return [f"row {int(row) + 1}" for row in rows]
         return [str(self.paths[int(row)]) for row in rows]
@@ -148,7 +150,7 @@ class Listing:
 
 def shown(names: Sequence[str]) -> str:
     """Return the first few names for a message: "a, b, c, ..."."""
-    return ", ".join(names[:NUM_EXAMPLES]) + (", ..." if len(names) > NUM_EXAMPLES else "")
+    return ", ".join(names[:MAX_EXAMPLES]) + (", ..." if len(names) > MAX_EXAMPLES else "")
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -166,20 +168,3 @@ def as_mask(column: pa.ChunkedArray | pa.Array) -> Mask:
     """Return a boolean Arrow column without nulls as a NumPy array."""
     chunked = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
     return np.asarray(chunked.to_numpy(), dtype=bool)
-
-
-def _lines(source: Path, rows: NDArray[np.integer]) -> list[int]:
-    """Return the line in the file of each data row; the header is line 1.
-
-    Blank lines are no rows, so they have to be counted; only an error or a note asks.
-    """
-    wanted = {int(row): 0 for row in rows}
-    row = -2  # the header becomes row -1
-    with source.open(encoding="utf-8", errors="replace") as file:
-        for line, text in enumerate(file, start=1):
-            row += text != "\n"
-            if text != "\n" and row in wanted:
-                wanted[row] = line
-                if row == max(wanted):
-                    break
-    return [wanted[int(row)] for row in rows]

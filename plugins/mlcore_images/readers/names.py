@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mlcore.data import MAX_EXAMPLES
+from mlcore.factories import Finding
 from mlcore_images.readers.folders import folder_labels
 from mlcore_images.readers.listing import Listing, shown
 
@@ -41,7 +43,7 @@ def list_names(root: Path, folders: Iterable[tuple[PurePosixPath, list[str]]]) -
 
     Args:
         root: Folder that the paths are relative to.
-        folders: What :func:`mlcore_images.readers.folders.image_folders` yields.
+        folders: Folders relative to it, and the names of the images in them.
     """
     tables, skipped = [], []
     for folder, names in folders:
@@ -52,8 +54,8 @@ def list_names(root: Path, folders: Iterable[tuple[PurePosixPath, list[str]]]) -
     table = pa.concat_tables(tables)
     empty = [name for name in (*COLUMNS, *LABELS) if table[name].null_count == len(table)]
     table = table.drop_columns([name for name in empty if name not in COLUMNS[:2]])
-    notes = [*_skipped(skipped), *_zones(table)]
-    return Listing(root, root, table, tuple(table.column_names), "file names", tuple(notes))
+    findings = (*_skipped(skipped), *_zones(table))
+    return Listing(root, root, table, tuple(table.column_names), "file names", findings)
 
 
 def _parse(folder: PurePosixPath, names: list[str]) -> pa.Table:
@@ -94,17 +96,20 @@ def _constant(value: str | None, size: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(np.zeros(size, np.int32), pa.array([value]))
 
 
-def _skipped(names: list[str]) -> list[str]:
+def _skipped(names: list[str]) -> list[Finding]:
     if not names:
         return []
-    return [f"{len(names)} images have no position in their name, left out: {shown(names)}"]
+    message = "images have no position in their name and are left out"
+    return [Finding("warning", message, len(names), tuple(names[:MAX_EXAMPLES]), "left-out")]
 
 
-def _zones(table: pa.Table) -> list[str]:
+def _zones(table: pa.Table) -> list[Finding]:
     if "zone" not in table.column_names:
         return []
     zones = sorted(pc.unique(table["zone"].cast(pa.string()).drop_null()).to_pylist())
     if len(zones) < 2:
         return []
-    note = f"the names give positions in {len(zones)} UTM zones ({shown(zones)}): "
-    return [note + "distances between images of different zones mean nothing"]
+    message = f"the names give positions in {len(zones)} UTM zones ({shown(zones)}): "
+    return [
+        Finding("warning", message + "distances between images of different zones are wrong")
+    ]

@@ -14,6 +14,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from mlcore.errors import DataError
+from mlcore_images.readers.dialects import has_quotes, not_utf8, require_plain_csv
 from mlcore_images.readers.listing import Listing, as_mask, is_text
 
 NUMBERS = (
@@ -43,15 +44,18 @@ def list_table(source: Path, root: Path, also: Sequence[str]) -> Listing:
         DataError: The file is missing, malformed or empty, or has no column ``path``.
     """
     if not source.is_file():
-        raise DataError(f"there is no table {source}; give its path as dataset.table")
+        raise DataError(f"table {source} does not exist; set dataset.table to its path")
     is_parquet = source.suffix.lower() in (".parquet", ".pq")
+    if not is_parquet:
+        require_plain_csv(source)
     try:
         names = pq.read_schema(source).names if is_parquet else _header(source)
         wanted = _wanted(source, names, also)
         table = _read_parquet(source, wanted) if is_parquet else _read_csv(source, wanted)
     except (pa.ArrowException, OSError, csv.Error, UnicodeError) as error:
         kind = "Parquet" if is_parquet else "CSV"
-        raise DataError(f"{source} cannot be read as {kind}: {error}") from error
+        reason = not_utf8(source) if kind == "CSV" else ""
+        raise DataError(f"{source} cannot be read as {kind}: {reason or error}") from error
     layout = "Parquet" if is_parquet else "CSV"
     return _checked(Listing(source, root, table, tuple(names), layout))
 
@@ -117,6 +121,7 @@ def _parse_csv(source: Path, types: dict[str, pa.DataType], *, use_threads: bool
     return pacsv.read_csv(
         source,
         read_options=pacsv.ReadOptions(use_threads=use_threads),
+        parse_options=pacsv.ParseOptions(newlines_in_values=has_quotes(source)),
         convert_options=pacsv.ConvertOptions(
             column_types=types,
             include_columns=list(types),

@@ -94,7 +94,9 @@ def _header(path: TableFile, data: bytes) -> tuple[list[str], bytes]:
     """Return the names in the first line, and what follows it."""
     line, _, body = data.partition(b"\n")
     if len(line) > _LONGEST_HEADER:
-        raise DataError(f"{path}: its first line has {len(line):,} bytes, it is no header")
+        raise DataError(
+            f"{path}: its first line has {len(line):,} bytes, too many for a header"
+        )
     try:
         names = [name.strip() for name in line.decode("utf-8").strip().split(",")]
     except UnicodeDecodeError as error:

@@ -105,8 +105,8 @@ def _frame(path: TableFile, number: int, row: Sequence[str]) -> tuple[int, int]:
             return stamp, chunk
     text = " ".join(row)
     raise DataError(
-        f"{path}, line {number}: {text[:60]!r} is no frame; '<microseconds> <chunk>' is due, "
-        "such as '1417534208124875 1'"
+        f"{path}, line {number}: {text[:60]!r} is not a frame; expected "
+        "'<microseconds> <chunk>', such as '1417534208124875 1'"
     )
 
 
@@ -151,8 +151,8 @@ def read_tags(path: TableFile) -> tuple[str, ...]:
             continue
         if len(word) > _MAX_TAG or not _TAG.fullmatch(word):
             raise DataError(
-                f"{path}: {word[:60]!r} is no tag; words such as sun, overcast or night are "
-                "due, separated by commas or lines"
+                f"{path}: {word[:60]!r} is not a tag; expected words such as sun, overcast or "
+                "night, separated by commas or lines"
             )
         words.append(word)
     return tuple(dict.fromkeys(words))
@@ -168,7 +168,8 @@ def _track(path: TableFile, needed: Sequence[str]) -> Track:
     odd = np.flatnonzero((stamps < 0) | (stamps >= _MAX_TIMESTAMP))
     if len(odd):
         raise DataError(
-            f"{path}, row {odd[0] + 1}: timestamp {stamps[odd[0]]} is no time in microseconds"
+            f"{path}, row {odd[0] + 1}: timestamp {stamps[odd[0]]} is not a time in "
+            "microseconds"
         )
     finite = np.isfinite(values).all(axis=1)
     stamps, values = stamps[finite], values[finite]
@@ -219,14 +220,14 @@ def _metres(track: Track) -> Track:
     if len(far):
         raise DataError(
             f"{track.source}: easting and northing {tuple(positions[far[0]].tolist())} at "
-            f"{track.timestamps[far[0]]} and {len(far) - 1} more are no metres on earth; "
-            "download the file again"
+            f"{track.timestamps[far[0]]} and {len(far) - 1} more are out of range for "
+            "metres on earth; download the file again"
         )
     middle, extent = np.median(positions, axis=0), np.ptp(positions, axis=0)
     if np.abs(positions).max() <= 180 and (extent < 1).all() and (np.abs(middle) > 1).all():
         raise DataError(
             f"{track.source}: easting and northing are around {middle[0]:.5f} and "
-            f"{middle[1]:.5f}: degrees, it seems, where metres are due; download it again"
+            f"{middle[1]:.5f}, which look like degrees but must be metres; download it again"
         )
     low, high = _UTM_EASTING_M
     if middle[0] > _UTM_NORTHING_M and low <= middle[1] <= high:

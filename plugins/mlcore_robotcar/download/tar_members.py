@@ -75,9 +75,9 @@ class Tables:
         return self._find(("tags.csv", "tags/tags.csv", "tags.yaml", "tags.yml"), "tags")
 
     def timestamps(self) -> TableFile | None:
-        """Return where the frames of the camera are listed; faults of its tars are not told.
+        """Return where the frames of the camera are listed.
 
-        Whoever lists the images in them tells.
+        Faults of its tars are not reported here, but where their images are listed.
         """
         name = f"{self._camera.split('/')[0]}.timestamps"
         found = self._traversal.find(name)

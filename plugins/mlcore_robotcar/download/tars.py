@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.errors import DataError
-from mlcore.files import atomic_write
+from mlcore.files import atomic_write, user_cache_dir
 
 MAX_MEMBER_BYTES = 64 * 2**20
 """Of an image; a raw one of Oxford's has about 1 MB."""
@@ -63,12 +63,6 @@ class TarIndex:
     tables: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def default_cache_dir() -> Path:
-    """Return the user's cache folder of mlcore."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "mlcore"
-
-
 def index_tar(path: Path, camera: str, cache_dir: Path | None = None) -> TarIndex:
     """Return where the images are, from the cache if the tar is as it was.
 
@@ -86,7 +80,7 @@ def index_tar(path: Path, camera: str, cache_dir: Path | None = None) -> TarInde
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     words = (os.fsencode(path.resolve()), b"%d" % state.st_size, b"%d" % state.st_mtime_ns)
     key = hashlib.blake2b(b"\0".join((_VERSION, camera.encode(), *words)), digest_size=16)
-    kept = (cache_dir or default_cache_dir()) / "robotcar-tars" / f"{key.hexdigest()}.npz"
+    kept = (cache_dir or user_cache_dir()) / "robotcar-tars" / f"{key.hexdigest()}.npz"
     found = _recall(kept, path)
     if found is None:
         found = scan_tar(path, camera)
@@ -149,16 +143,18 @@ def scan_tar(path: Path, camera: str) -> TarIndex:
                 met.take(member, count)
             file.seek(met.end)
             if any(file.read(_BLOCK)):  # tarfile takes a damaged header for the end
-                truncated = f"what follows after {met} is no header"
+                truncated = f"what follows after {met} is not a header"
     except (DataError, MemoryError, OSError):
         raise
     except Exception as error:
         # tarfile raises nearly anything on damaged headers.
         if not met.end:
-            raise DataError(f"{path} is no tar: {error}; download it again") from error
+            raise DataError(
+                f"{path} is not a tar archive: {error}; download it again"
+            ) from error
         truncated = f"a header after {met} is unreadable ({error})"
     if not truncated and size < met.end + _BLOCK:
-        truncated = f"it has {size:,} bytes, and {met.end + 2 * _BLOCK:,} at least are due"
+        truncated = f"it has {size:,} bytes but needs at least {met.end + 2 * _BLOCK:,}"
     stamps = np.array(sorted(met.rows), dtype=np.int64)
     places = np.array([met.rows[stamp] for stamp in stamps.tolist()], np.int64).reshape(-1, 2)
     return TarIndex(

@@ -1,1 +1,1 @@
-"""Trees that RobotCar comes in, prepared by mlcore or by others."""
+"""Trees that RobotCar comes in, prepared by mlcore or by third parties."""

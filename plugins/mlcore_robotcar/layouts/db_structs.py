@@ -25,6 +25,7 @@ _UTM_NORTHING_M = 1_000_000.0
 """Northings north of 9 degrees are larger, and no easting is."""
 _UTM_EASTING_M = (100_000.0, 900_000.0)
 _LARGEST_M = 1e8
+_MAGIC = b"MATLAB 5.0"
 
 
 class _Part(NamedTuple):
@@ -39,14 +40,25 @@ class _Part(NamedTuple):
 
 def find_db_structs(root: Path) -> list[Path]:
     """Return the MATLAB files of a folder that hold a dbStruct, or are too damaged to tell."""
-    return [path for path in sorted(root.glob("*.mat")) if _is_ours(path)]
+    paths = sorted((*root.glob("*.mat"), *root.glob("*.db")))
+    return [path for path in paths if _is_ours(path)]
 
 
 def _is_ours(path: Path) -> bool:
+    if path.suffix == ".db" and not _is_matlab(path):
+        return False  # seqNet's are MATLAB files; other programs have databases of that name
     try:
         return "dbStruct" in (variables := read_mat(path)) or "dbImageFns" in variables
     except DataError:
         return True
+
+
+def _is_matlab(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
 
 
 def open_db_structs(config: RobotCarConfig, root: Path) -> ListedSource:
@@ -59,7 +71,7 @@ def open_db_structs(config: RobotCarConfig, root: Path) -> ListedSource:
     """
     paths = find_db_structs(root)
     if not paths:
-        raise DataError(f"no .mat file in {root} holds a dbStruct; set dataset.layout")
+        raise DataError(f"no .mat or .db file in {root} holds a dbStruct; set dataset.layout")
     notes: list[str] = []
     parts = [part for path in paths for part in _parts(path, notes)]
     names = np.array([name for part in parts for name in part.paths])
@@ -148,20 +160,20 @@ def _positions(
         return np.empty((0, 2))
     if positions.shape != (2, count):
         raise DataError(
-            f"{where} is {' x '.join(map(str, positions.shape))} and {count} images are named: "
-            f"2 x {count} is due; take names and positions from one release"
+            f"{where} is {' x '.join(map(str, positions.shape))} but must be 2 x {count}, "
+            "a column per named image; take names and positions from one release"
         )
     bad = np.flatnonzero(~(np.abs(positions) <= _LARGEST_M).all(axis=0))
     if len(bad):
         raise DataError(
             f"{where}: position {bad[0] + 1} is {positions[:, bad[0]].tolist()}, and "
-            f"{len(bad) - 1} more are no metres on earth; download the file again"
+            f"{len(bad) - 1} more are out of range for metres on earth; download the file again"
         )
     first, second = np.median(positions, axis=1)
     if np.abs(positions).max() <= 180 and abs(first) > 1 and (np.ptp(positions, 1) < 1).all():
         raise DataError(
-            f"{where} is around {first:.5f} and {second:.5f}: degrees, it seems, where metres "
-            "are due; project them to UTM"
+            f"{where} is around {first:.5f} and {second:.5f}, which looks like degrees but "
+            "must be metres; project them to UTM"
         )
     low, high = _UTM_EASTING_M
     if low <= first <= high and second > _UTM_NORTHING_M:
@@ -180,8 +192,8 @@ def _image(where: str, name: str) -> tuple[str, str, int]:
     safe = not path.is_absolute() and ".." not in path.parts and "\0" not in name
     if not safe or stamp is None or len(path.parts) < 2:
         raise DataError(
-            f"{where} names {name[:200]!r}; a path such as "
-            "2014-12-02-15-30-08/stereo/left/images/1417534208124875.png is due"
+            f"{where} names {name[:200]!r}; expected a path such as "
+            "2014-12-02-15-30-08/stereo/left/images/1417534208124875.png"
         )
     dates = [part for part in path.parts if DATE.fullmatch(part)]
     return str(path), (dates or path.parts)[0], int(stamp[1])

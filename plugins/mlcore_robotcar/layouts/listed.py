@@ -1,4 +1,4 @@
-"""Images that others have prepared: listed once, with their positions."""
+"""Images prepared by third parties: listed once, with their positions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Listed(NamedTuple):
-    """Images of a layout of others, in any order.
+    """Images of a third-party layout, in any order.
 
     Attributes:
         dates: ``(N,)`` names of traversals.
@@ -41,7 +41,7 @@ class Listed(NamedTuple):
 
 
 class ListedSource:
-    """Images that others have prepared, with their positions in tables or in names.
+    """Images prepared by third parties, with their positions in tables or in names.
 
     Args:
         layout: What it is, in words.
@@ -94,7 +94,7 @@ class ListedSource:
 
     def regions(self, number: int, cut: Cut | None) -> NDArray[np.int8]:
         """Return the region of each image."""
-        assert cut is not None, "a layout of others has no regions of its own"
+        assert cut is not None, "a third-party layout has no regions of its own"
         span = self._span(number)
         stamps = self._timestamps[span]
         return cut.codes(self.dates[number], stamps, self._positions_m[span])
@@ -105,6 +105,10 @@ class ListedSource:
         positions_m = self._positions_m[span]
         heading = None if self._headings_rad is None else self._headings_rad[span]
         return Columns(positions_m, heading, arc_length_m(positions_m))
+
+    def timestamps(self, number: int) -> NDArray[np.int64]:
+        """Return the timestamps of a traversal."""
+        return self._timestamps[self._span(number)]
 
     def load(self, number: int, row: int) -> Tensor:
         """Return an image as it is."""

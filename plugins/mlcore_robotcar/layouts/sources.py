@@ -61,6 +61,10 @@ class Source(Protocol):
         """Return what is known of the images of a traversal."""
         ...
 
+    def timestamps(self, number: int) -> NDArray[np.int64]:
+        """Return when the images of a traversal were taken, in microseconds."""
+        ...
+
     def load(self, number: int, row: int) -> Tensor:
         """Return an image as uint8 ``(3, H, W)``, RGB."""
         ...
@@ -108,7 +112,7 @@ class RawSource:
             raise DataError(
                 f"{root} holds no layout of RobotCar: neither what 'mlcore data prepare "
                 "robotcar' wrote, nor folders named like 2014-12-02-15-30-08 or tars such as "
-                "2014-12-02-15-30-08_stereo_centre_01.tar, nor images that others have prepared"
+                "2014-12-02-15-30-08_stereo_centre_01.tar, nor images prepared by third parties"
             )
         kept = {date: one for date, one in found.items() if date not in config.leave_out}
         self.notes: list[str] = []
@@ -156,6 +160,11 @@ class RawSource:
         """Return what is known of the images of a traversal."""
         posed = self.traversals[number]
         return Columns(posed.positions_m, posed.headings_rad, posed.arc_length_m)
+
+    def timestamps(self, number: int) -> NDArray[np.int64]:
+        """Return the timestamps of a traversal."""
+        posed = self.traversals[number]
+        return posed.frames.timestamps[posed.rows]
 
     def load(self, number: int, row: int) -> Tensor:
         """Return an image, developed as ``prepare`` would."""

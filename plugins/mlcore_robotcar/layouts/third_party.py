@@ -1,4 +1,4 @@
-"""Layouts of RobotCar that others have prepared: tables beside images, positions in names."""
+"""Third-party layouts of RobotCar: tables beside images, positions in names."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def open_tables(config: RobotCarConfig, root: Path) -> ListedSource:
         positions_m=np.concatenate([part.positions_m for part in parts])[first],
         headings_rad=np.concatenate(headings)[first],
     )
-    return ListedSource("tables of others (CSV)", root, listed, config.leave_out, notes)
+    return ListedSource("third-party tables (CSV)", root, listed, config.leave_out, notes)
 
 
 def _read_table(path: Path, sensor: str) -> Listed:
@@ -111,8 +111,9 @@ def _image(path: Path, row: int, date: str, folder: str, stamp: int, sensor: str
     parts = PurePosixPath(folder).parts
     if not DATE.fullmatch(date) or ".." in parts or folder.startswith("/") or "\0" in folder:
         raise DataError(
-            f"{path}, row {row}: date {date[:60]!r} and folder {folder[:60]!r} name no folder; "
-            "2014-12-02-15-30-08 and 1 or 2014-12-02-15-30-08_stereo_centre_01 are due"
+            f"{path}, row {row}: date {date[:60]!r} and folder {folder[:60]!r} are not a "
+            "folder; expected 2014-12-02-15-30-08 and 1, or "
+            "2014-12-02-15-30-08_stereo_centre_01"
         )
     return f"{folder}/{stamp}.png"
 
@@ -172,4 +173,4 @@ def open_names(config: RobotCarConfig, root: Path) -> ListedSource:
         positions_m=np.ascontiguousarray(positions_m),
         headings_rad=None,
     )
-    return ListedSource("file names of others", root, listed, config.leave_out, notes)
+    return ListedSource("third-party file names", root, listed, config.leave_out, notes)

@@ -73,7 +73,7 @@ def decode_png(data: bytes, name: str) -> Pixels:
     if image is None:
         raise DataError(f"image {name} cannot be decoded: the file is damaged or truncated")
     if image.dtype != np.uint8:
-        raise DataError(f"image {name} has pixels of {image.dtype}; 8 bits are due")
+        raise DataError(f"image {name} must have 8 bits per pixel, got {image.dtype}")
     if image.ndim == 3:
         code = cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
         image = cv2.cvtColor(image, code)
@@ -156,7 +156,7 @@ def read_lookup(path: Path, camera: Camera, height: int, width: int) -> Lookup:
         if size != due:
             raise DataError(
                 f"distortion table {path} has {size:,} bytes; images of {camera} are "
-                f"{width} x {height}, for which {due:,} are due: it is another camera's"
+                f"{width} x {height}, which needs {due:,}: it is another camera's"
             )
         table = np.fromfile(path, "<f8").reshape(2, height, width)
     except OSError as error:

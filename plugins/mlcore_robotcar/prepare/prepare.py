@@ -34,7 +34,7 @@ PART_IMAGES = 64
 """Images that a process develops between two notes of what is done."""
 _AHEAD = 4
 """Parts a process that wait for it: more would only take memory."""
-_NUM_EXAMPLES = 5
+_MAX_EXAMPLES = 5
 _DEVELOPING = "developing images"
 _SURVEYING = "reading tables"
 
@@ -96,7 +96,7 @@ def _checked(config: RobotCarConfig) -> tuple[Path, int]:
     if config.root is None:
         raise ConfigError("dataset.root is not set; give the folder of the download")
     if not config.root.is_dir():
-        raise DataError(f"dataset.root {config.root} is no folder")
+        raise DataError(f"dataset.root {config.root} is not a folder")
     expect_sensible(config)
     return config.root, config.num_processes or os.cpu_count() or 1
 
@@ -236,7 +236,7 @@ def _report(
     facts.update({f"images of {region}": counts[region] for region in REGIONS})
     findings = [Finding("fault", fault) for one in surveys for fault in one.faults]
     if tally.unreadable:
-        examples = tuple(tally.unreadable[:_NUM_EXAMPLES])
+        examples = tuple(tally.unreadable[:_MAX_EXAMPLES])
         message = "images cannot be decoded and are left out"
         findings.append(Finding("warning", message, len(tally.unreadable), examples))
     if counts["no reference"]:
@@ -248,7 +248,7 @@ def _report(
     empty = [one.date for one in surveys if not one.num_frames]
     if empty:
         message = "traversals have no image of the camera"
-        findings.append(Finding("warning", message, len(empty), tuple(empty[:_NUM_EXAMPLES])))
+        findings.append(Finding("warning", message, len(empty), tuple(empty[:_MAX_EXAMPLES])))
     findings += [Finding("info", note) for one in surveys for note in one.notes]
     findings.append(Finding("info", regions_note))
     return Report(facts=facts, findings=tuple(findings))

@@ -16,7 +16,7 @@ class RobotCarWriteConfig:
         enlarge: Raw pixels along a side of each pixel of the data set. A raw pixel has one
             colour of three: with 1, colours blur by a pixel when they are developed; from 2
             on, scaling the developed frame down again gives nearly the same picture.
-        chunk_frames: Frames in one chunk, which is one tar.
+        chunk_frames: Frames per chunk (one tar).
     """
 
     images: Literal["folders", "tars"] = "folders"
@@ -25,6 +25,6 @@ class RobotCarWriteConfig:
 
     def __post_init__(self) -> None:
         if not 1 <= self.enlarge <= 16:
-            raise ValueError(f"enlarge must be from 1 to 16, got {self.enlarge}")
+            raise ValueError(f"enlarge must be between 1 and 16, got {self.enlarge}")
         if self.chunk_frames < 1:
             raise ValueError(f"chunk_frames must be at least 1, got {self.chunk_frames}")

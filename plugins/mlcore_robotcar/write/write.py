@@ -152,7 +152,7 @@ def _findings(drives: Sequence[Drive]) -> tuple[Finding, ...]:
     words = {word for drive in drives for word in drive.conditions}
     foreign = sorted(word for word in words if condition_of("", (tag_of(word),)) == UNKNOWN)
     if foreign:
-        message = f"conditions are no words of RobotCar; read back, they are {UNKNOWN!r}"
+        message = f"conditions are not RobotCar tags and will be read back as {UNKNOWN!r}"
         findings.append(Finding("warning", message, len(foreign), tuple(foreign[:5])))
     return tuple(findings)
 

@@ -12,10 +12,8 @@
 #define BLOCK 32
 #define THREADS_Y 8
 #define ROWS_PER_THREAD (BLOCK / THREADS_Y)
-// Within this of an edge (metres), float64 decides on which side a pair is.
-#define EDGE_M 1e-3f
 
-// The rows, or the columns, of the whole matrix; see KernelTileOps for the layout.
+// The rows, or the columns, of the whole matrix; see KernelBackend for the layout.
 struct Side {
   const float* high;         // (3, size) metres, centred
   const float* low;          // (3, size), what is missing in `high`
@@ -31,6 +29,7 @@ struct Side {
 
 struct Rule {
   double support_m, repulsion_start_m, heading_limit_rad;
+  float edge_m;  // within this of support or repulsion start, float64 decides
   float alpha, beta, base;
   bool plain;
   const double* influence;
@@ -61,11 +60,12 @@ static __device__ Rule read_rule(const double* numbers) {
   rule.support_m = numbers[0];
   rule.repulsion_start_m = numbers[1];
   rule.heading_limit_rad = numbers[2];
-  rule.alpha = (float)numbers[3];
-  rule.beta = (float)numbers[4];
-  rule.base = (float)numbers[5];
-  rule.plain = numbers[6] != 0.0;
-  rule.influence = numbers + 7;
+  rule.edge_m = (float)numbers[3];
+  rule.alpha = (float)numbers[4];
+  rule.beta = (float)numbers[5];
+  rule.base = (float)numbers[6];
+  rule.plain = numbers[7] != 0.0;
+  rule.influence = numbers + 8;
   return rule;
 }
 
@@ -86,7 +86,8 @@ static __device__ double exact_distance_m(const Side& rows, const Side& columns,
   for (int axis = 0; axis < 3; ++axis) {
     const double difference =
         rows.exact[axis * rows.size + i] - columns.exact[axis * columns.size + j];
-    squared += difference * difference;
+    // Not fused: rounded as everywhere else, so that a tie is one everywhere.
+    squared = __dadd_rn(squared, __dmul_rn(difference, difference));
   }
   return sqrt(squared);
 }
@@ -98,6 +99,11 @@ static __device__ bool headings_differ(const Side& rows, const Side& columns, lo
   return (turn < other ? turn : other) > limit_rad;
 }
 
+// Return d, moved to the side of an edge on which float64 says that it is.
+static __device__ float on_side(float d, float edge_m, bool beyond) {
+  return beyond ? fmaxf(d, edge_m) : fminf(d, nextafterf(edge_m, 0.0f));
+}
+
 static __device__ Pair weigh(const Side& rows, const Side& columns, const Rule& rule,
                              long long i, long long j, bool near_tile) {
   Pair pair = {0.0f, 1.0f, false, true, rows.own[i] == j};
@@ -105,13 +111,13 @@ static __device__ Pair weigh(const Side& rows, const Side& columns, const Rule& 
   float d = distance_m(rows, columns, i, j);
   bool near = d < (float)rule.support_m;
   bool repels = d > (float)rule.repulsion_start_m || !near;
-  if (fabsf(d - (float)rule.support_m) < EDGE_M ||
-      fabsf(d - (float)rule.repulsion_start_m) < EDGE_M) {
+  if (fabsf(d - (float)rule.support_m) < rule.edge_m ||
+      fabsf(d - (float)rule.repulsion_start_m) < rule.edge_m) {
     const double exact = exact_distance_m(rows, columns, i, j);
     near = exact < rule.support_m;
     repels = exact > rule.repulsion_start_m || !near;
-    d = (float)exact;
-    if ((double)d > exact) d = nextafterf(d, 0.0f);  // stay on the same side of an edge
+    d = on_side((float)exact, (float)rule.support_m, !near);
+    d = on_side(d, (float)rule.repulsion_start_m, exact > rule.repulsion_start_m);
   }
   pair.plus = near ? influence(d, rule.influence) : 0.0f;
   pair.minus = 1.0f - pair.plus;

@@ -86,7 +86,7 @@ def _distances(x: Tensor, y: Tensor, *, squared: bool) -> Tensor:
     arrays = a.contiguous().numpy(), b.contiguous().numpy(), squared, out.numpy()
     if x.shape[1] == 0 or out.numel() == 0:
         return out.zero_()
-    share(lambda start, stop: fill(*arrays, start, stop), len(x))
+    share(lambda start, stop: fill(*arrays, start, stop), len(x), torch.get_num_threads())
     return out
 
 
@@ -116,6 +116,7 @@ def _weighted_differences(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
             a, b, w, out.numpy(), start, stop
         ),
         len(x),
+        torch.get_num_threads(),
     )
     return out
 

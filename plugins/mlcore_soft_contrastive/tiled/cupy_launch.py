@@ -23,20 +23,21 @@ def is_installed() -> bool:
 def require(device: torch.device) -> None:
     """Raise ConfigError unless kernels can run on ``device``."""
     if not is_installed():
-        raise ConfigError(f"loss: implementation 'cupy' needs CuPy; {EXTRAS}")
+        raise ConfigError(
+            f"loss: implementation 'cupy' needs CuPy, which is not installed; {EXTRAS}"
+        )
     if device.type != "cuda":
         raise ConfigError(
-            f"loss: implementation 'cupy' needs tensors on a GPU, got {device}; use 'auto', or "
-            f"move the model there (and {EXTRAS})"
+            f"loss: implementation 'cupy' needs tensors on a GPU, got {device}; move the model "
+            f"to a GPU (and {EXTRAS}), or use 'auto'"
         )
 
 
 @functools.cache
 def warn_without_cupy() -> None:
-    """Say once that a GPU could do better."""
+    """Warn once that the CUDA kernels need CuPy."""
     warnings.warn(
-        f"the soft contrastive loss runs as a chain of torch operations; {EXTRAS} for its "
-        "CUDA kernels",
+        f"the soft contrastive loss runs without its CUDA kernels, which need CuPy; {EXTRAS}",
         stacklevel=2,
     )
 

@@ -17,7 +17,9 @@ def tiles_source(code: DeviceCode) -> str:
     """
     for name in code.parameters:
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
-            raise ConfigError(f"influence function: {name!r} is no C name for a parameter")
+            raise ConfigError(
+                f"influence: parameter name {name!r} is not a valid C identifier; rename it"
+            )
     lines = [
         f"  const float {name} = (float)parameters[{k}];"
         for k, name in enumerate(code.parameters)

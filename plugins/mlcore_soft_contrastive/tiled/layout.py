@@ -6,19 +6,12 @@ apart than any pair attracts: their tiles need no distance.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from mlcore_soft_contrastive.geometry import Geometry
-
-S = TypeVar("S")
-
 _CURVE_BITS = 16
-_NOWHERE = -(2**31)
 
 
 @dataclass(frozen=True)
@@ -91,22 +84,29 @@ def blocks(positions_m: Tensor, tile: int) -> Blocks:
 
 
 def tile_pairs(rows: Blocks, columns: Blocks, *, symmetric: bool) -> list[TilePair]:
-    """Return the tiles that cover the matrix; of a symmetric one, the upper triangle."""
+    """Return the tiles that cover the matrix; of a symmetric one, the upper triangle.
+
+    In rounds: blocks i and j meet in round ``(i + j) mod n``. Given the round, i determines
+    j, so that the tiles of a round have no rows and no columns in common, and threads may
+    take any of them at once.
+    """
     apart = torch.maximum(
         rows.lower_m[:, None] - columns.upper_m[None],
         columns.lower_m[None] - rows.upper_m[:, None],
     )
-    gaps_m = apart.clamp_(min=0.0).square_().sum(dim=2).sqrt_().tolist()
+    # Added up in the order of geometry.distances_m, so that rounding, which is monotonic,
+    # makes no gap larger than a distance in its tile.
+    squared = apart.clamp_(min=0.0).square_().unbind(dim=2)
+    gaps_m = sum(squared[1:], squared[0]).sqrt().tolist()
     return [
         TilePair(rows.spans[i], columns.spans[j], gaps_m[i][j], symmetric)
-        for i, j in _numbers(len(rows.spans), len(columns.spans), symmetric)
+        for i, j in _in_rounds(len(rows.spans), len(columns.spans), symmetric)
     ]
 
 
-def _numbers(rows: int, columns: int, symmetric: bool) -> Iterator[tuple[int, int]]:
-    for i in range(rows):
-        for j in range(i if symmetric else 0, columns):
-            yield i, j
+def _in_rounds(rows: int, columns: int, symmetric: bool) -> list[tuple[int, int]]:
+    numbers = [(i, j) for i in range(rows) for j in range(i if symmetric else 0, columns)]
+    return sorted(numbers, key=lambda ij: (sum(ij) % max(rows, columns), ij))
 
 
 def hilbert_index(points: Tensor) -> Tensor:
@@ -132,54 +132,3 @@ def hilbert_index(points: Tensor) -> Tensor:
         )
         x, y = torch.where(swap, y, x), torch.where(swap, x, y)
     return index
-
-
-def self_columns(geometry: Geometry, rows: Blocks, columns: Blocks) -> Tensor:
-    """Return ``(B,)`` int64, the sorted column that is each sorted row itself.
-
-    Far below 0 for none, so that no tile's offset brings it into the tile.
-    """
-    places = torch.empty_like(columns.order)
-    places[columns.order] = torch.arange(len(places), device=places.device)
-    own = geometry.self_index[rows.order]
-    return torch.where(own >= 0, places[own.clamp(min=0)], _NOWHERE)
-
-
-def sides(pair: TilePair, rows: S, columns: S) -> list[tuple[S, slice, int]]:
-    """Return whose extrema and sums a tile counts for: its rows' and, if mirrored, columns'.
-
-    Each with the images of the tile and the dimension along which the tile is reduced.
-    """
-    return [(rows, pair.rows, 1), *([(columns, pair.columns, 0)] if pair.mirrored else [])]
-
-
-def settled_weights(t: Tensor, least: Tensor) -> Tensor:
-    """Return, by row, the largest ``w+`` that cannot lower the least ``(s - t) w+``.
-
-    Args:
-        t: Largest p of the row.
-        least: Least ``(s - t) w+`` of the row so far, at most 0.
-    """
-    return torch.where(t > 0.0, -least / t, torch.inf)
-
-
-def raise_largest(
-    n: Tensor, thresholds: Iterable[tuple[Tensor, Tensor, int]], epsilon: float
-) -> Tensor:
-    """Take the largest n of a far or weak tile into mining's thresholds.
-
-    Args:
-        n: Of a far tile the similarities, before the clamp at 0.
-        thresholds: Of the rows, and of the columns: ``below``, changed in place; ``above``,
-            what an n must exceed to be kept; the dimension along which n is reduced.
-        epsilon: Mining's margin.
-
-    Returns:
-        Scalar: whether some n is kept.
-    """
-    kept = []
-    for below, above, dim in thresholds:
-        largest = n.amax(dim=dim).clamp_(min=0.0)
-        torch.maximum(below, largest.to(below.dtype) + epsilon, out=below)
-        kept.append((largest > above.to(largest.dtype)).any())
-    return torch.stack(kept).any()

@@ -4,9 +4,9 @@ Float32, one pass over the tile for each step, everything else in the first-leve
 what a chain of torch operations spends on memory traffic is spent on arithmetic here.
 numba compiles at first use (some seconds, then cached on disk) and needs no compiler.
 
-A step works on some chunks of the tile's rows, for one thread of several. It updates what
-belongs to these rows, and for the columns leaves ``(2, chunks, bj)`` results in
-``by_column``, which the caller merges: always in the same order, whatever the threads.
+A step leaves two numbers per row in ``by_row`` ``(2, bi)``, and two per column and chunk of
+rows in ``by_column`` ``(2, chunks, bj)``, which the caller combines; see
+:class:`mlcore_soft_contrastive.tiled.state.Backend`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from mlcore_soft_contrastive.tiled.numba_pairs import (
     ONE,
     ZERO,
+    Doubles,
     Floats,
     Rule,
     Side,
@@ -38,12 +39,12 @@ def most_attracting(
     columns: Side,
     self_column: Any,
     rule: Rule,
-    chunks: Any,
-    by_column: Any,
+    by_row: Doubles,
+    by_column: Floats,
 ) -> None:
-    """Raise the rows' ``attraction`` to their largest p; leave the columns' largest."""
+    """Find the largest p."""
     bi, bj = tile.shape
-    pieces = cut(span, bi, bj, rows, columns, rule, chunks)
+    pieces = cut(span, bi, bj, rows, columns, rule)
     scratch = np.empty(5 * bj, np.float32)
     for k in range(len(pieces)):
         chunk, first, last, left, right, near = piece(pieces, k)
@@ -58,7 +59,7 @@ def most_attracting(
             for j in range(len(p)):
                 p[j] = out[0, j] * max(similarity[j], ZERO)
                 largest[j] = max(largest[j], p[j])
-            rows.attraction[row] = max(rows.attraction[row], largest_of(p))
+            by_row[0, i] = max(by_row[0, i], largest_of(p))
 
 
 @compiled("contract", "nsz")
@@ -69,16 +70,13 @@ def mining_extrema(
     columns: Side,
     self_column: Any,
     rule: Rule,
-    chunks: Any,
-    by_column: Any,
+    by_row: Doubles,
+    by_column: Floats,
 ) -> None:
-    """Raise the rows' ``below`` to the largest n, lower ``above`` to ``-max (t - s) w+``.
-
-    ``attraction`` holds t, the row's largest p, by now. Leaves both maxima of the columns.
-    """
+    """Find the largest n, and the largest (t - s) w+; ``attraction`` holds t by now."""
     bi, bj = tile.shape
     t_columns = columns.attraction[span.column : span.column + bj].astype(np.float32)
-    pieces = cut(span, bi, bj, rows, columns, rule, chunks)
+    pieces = cut(span, bi, bj, rows, columns, rule)
     scratch = np.empty(5 * bj, np.float32)
     n, shortfall = np.empty(bj, np.float32), np.zeros(bj, np.float32)
     for k in range(len(pieces)):
@@ -98,12 +96,12 @@ def mining_extrema(
                     largest[j] = max(largest[j], n[j])
                     lacking[j] = max(lacking[j], (t_others[j] - s) * out[0, j])
                 lacks = largest_of(shortfall[: right - left])
-                rows.above[row] = min(rows.above[row], -lacks)
+                by_row[1, i] = max(by_row[1, i], lacks)
             else:
                 for j in range(len(similarity)):
                     n[j] = max(similarity[j], ZERO)
                     largest[j] = max(largest[j], n[j])
-            rows.below[row] = max(rows.below[row], largest_of(n[: right - left]))
+            by_row[0, i] = max(by_row[0, i], largest_of(n[: right - left]))
 
 
 @compiled("contract", "nsz")
@@ -114,12 +112,12 @@ def most_repelling(
     columns: Side,
     self_column: Any,
     rule: Rule,
-    chunks: Any,
-    by_column: Any,
+    by_row: Doubles,
+    by_column: Floats,
 ) -> None:
-    """Raise the rows' ``below`` to epsilon over the largest n; leave the columns' largest."""
+    """Find the largest n."""
     bi, bj = tile.shape
-    pieces = cut(span, bi, bj, rows, columns, rule, chunks)
+    pieces = cut(span, bi, bj, rows, columns, rule)
     scratch = np.empty(5 * bj, np.float32)
     for k in range(len(pieces)):
         chunk, first, last, left, right, near = piece(pieces, k)
@@ -134,7 +132,7 @@ def most_repelling(
             for j in range(len(n)):
                 n[j] = out[1, j] * max(similarity[j], ZERO)
                 largest[j] = max(largest[j], n[j])
-            rows.below[row] = max(rows.below[row], largest_of(n) + rule.epsilon)
+            by_row[0, i] = max(by_row[0, i], largest_of(n))
 
 
 @compiled("contract", "nsz")
@@ -145,13 +143,13 @@ def sums(
     columns: Side,
     self_column: Any,
     rule: Rule,
-    chunks: Any,
-    by_column: Any,
+    by_row: Doubles,
+    by_column: Floats,
 ) -> None:
-    """Add the rows' pairs to ``attraction`` and ``repulsion``; leave the columns' sums."""
+    """Sum over the kept attracting and over the kept repelling pairs."""
     bi, bj = tile.shape
     alpha, beta, base, plain = rule.alpha, rule.beta, rule.base, rule.plain
-    pieces = cut(span, bi, bj, rows, columns, rule, chunks)
+    pieces = cut(span, bi, bj, rows, columns, rule)
     scratch = np.empty(5 * bj, np.float32)
     for k in range(len(pieces)):
         chunk, first, last, left, right, near = piece(pieces, k)
@@ -166,6 +164,8 @@ def sums(
             if near:
                 own = self_column[row] - span.column - left
                 pair_weights(row, span.column + left, rows, columns, own, rule, out)
+                if 0 <= own < len(similarity):
+                    out[0, own] = ZERO  # its p < 0 is in no sum, and might overflow
                 for j in range(len(similarity)):
                     s = max(similarity[j], ZERO)
                     p, n = out[0, j] * s, out[1, j] * s
@@ -177,14 +177,14 @@ def sums(
                     repulsion[j] += repelling if n > above[j] else ZERO
                     out[2, j] = attracting if p < row_below else ZERO
                     out[3, j] = repelling if n > row_above else ZERO
-                rows.attraction[row] += total(out[2])
+                by_row[0, i] += total(out[2])
             else:
                 for j in range(len(similarity)):
                     s = max(similarity[j], ZERO)
                     repelling = s if plain else exp2(beta * (s - base))
                     repulsion[j] += repelling if s > above[j] else ZERO
                     out[3, j] = repelling if s > row_above else ZERO
-            rows.repulsion[row] += total(out[3])
+            by_row[1, i] += total(out[3])
 
 
 @compiled("contract", "nsz")
@@ -195,20 +195,20 @@ def gradient(
     columns: Side,
     self_column: Any,
     rule: Rule,
-    chunks: Any,
-    by_column: Any,  # noqa: ARG001 - called like the other steps
+    by_row: Doubles,  # noqa: ARG001 - called like the other steps
+    by_column: Floats,  # noqa: ARG001
 ) -> None:
-    """Write H, the loss's derivative by each similarity, over the tile.
+    """Write the derivative by each similarity over the tile.
 
-    ``attraction`` and ``repulsion`` hold each row's factors ``dL/dA exp(-alpha A)`` and
-    ``dL/dR exp(-beta R)`` by now (plain: ``dL/dA`` and ``dL/dR``).
+    ``attraction`` and ``repulsion`` hold each row's factors by now, see
+    :meth:`mlcore_soft_contrastive.tiled.state.TileState.start_gradient`.
     """
     bi, bj = tile.shape
     both = ONE if span.symmetric else ZERO
     attractions = columns.attraction[span.column : span.column + bj].astype(np.float32) * both
     repulsions = columns.repulsion[span.column : span.column + bj].astype(np.float32) * both
     alpha, beta, base, plain = rule.alpha, rule.beta, rule.base, rule.plain
-    pieces = cut(span, bi, bj, rows, columns, rule, chunks)
+    pieces = cut(span, bi, bj, rows, columns, rule)
     scratch = np.empty(5 * bj, np.float32)
     for k in range(len(pieces)):
         _, first, last, left, right, near = piece(pieces, k)
@@ -224,6 +224,8 @@ def gradient(
             own = self_column[row] - span.column - left
             if near:
                 pair_weights(row, span.column + left, rows, columns, own, rule, out)
+                if 0 <= own < len(similarity):
+                    out[0, own] = ZERO  # its p < 0 is in no sum, and might overflow
                 for j in range(len(similarity)):
                     s = max(similarity[j], ZERO)
                     p, n = out[0, j] * s, out[1, j] * s
@@ -256,9 +258,7 @@ _SHORTEST_FAR = 64
 
 
 @compiled()
-def cut(
-    span: Span, height: int, width: int, rows: Side, columns: Side, rule: Rule, chunks: Any
-) -> Any:
+def cut(span: Span, height: int, width: int, rows: Side, columns: Side, rule: Rule) -> Any:
     """Cut a tile into pieces that are near, or far as a whole.
 
     Args:
@@ -268,21 +268,20 @@ def cut(
         rows: The rows of the matrix.
         columns: The columns of the matrix.
         rule: For the support.
-        chunks: First chunk of rows, and the chunk after the last one.
 
     Returns:
         ``(pieces, 6)`` int64, chunk by chunk and from left to right: number of the chunk,
         first row in the tile, row after the last, first column, column after the last,
         whether it is near. See :func:`piece`.
     """
-    groups = -(-width // CHUNK)
-    pieces = np.empty((max(0, chunks[1] - chunks[0]) * groups, 6), np.int64)
+    chunks, groups = -(-height // CHUNK), -(-width // CHUNK)
+    pieces = np.empty((chunks * groups, 6), np.int64)
     boxes, box, count = np.empty((groups, 6)), np.empty(6), 0
     if span.near:
         for group in range(groups):
             start, stop = group * CHUNK, min(width, (group + 1) * CHUNK)
             _bound(columns, span.column + start, span.column + stop, boxes[group])
-    for chunk in range(chunks[0], chunks[1]):
+    for chunk in range(chunks):
         first, last, begin = chunk * CHUNK, min(height, (chunk + 1) * CHUNK), count
         if span.near:
             _bound(rows, span.row + first, span.row + last, box)

@@ -20,8 +20,6 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 SIGMOID, LINEAR, TANH, STEP = range(4)
-EDGE_M = 1e-3
-"""Within this of an edge (metres), float64 decides on which side a pair is."""
 
 _LOG2_E = np.float32(1.4426950408889634)
 ZERO, _HALF, ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
@@ -46,12 +44,10 @@ class Side(NamedTuple):
     Attributes:
         high: ``(3, N)`` float32 coordinates in metres, centred.
         low: ``(3, N)`` float32, what is missing in ``high``.
-        exact: ``(3, N)`` float64.
+        exact: ``(3, N)`` float64, as given: centring would round them.
         headings: ``(N,)`` float64 in [0, 2 pi); empty without a heading limit.
-        below: ``(N,)`` float32; a row keeps attracting pairs with p below this.
-        above: ``(N,)`` float32; a row keeps repelling pairs with n above this.
-        attraction: ``(N,)`` float64: the row's sum; in backward the factor of its pairs.
-        repulsion: ``(N,)`` float64, likewise.
+        below: ``(N,)`` float32, as in :class:`mlcore_soft_contrastive.tiled.state.Side`;
+            ``above``, ``attraction`` and ``repulsion`` likewise.
     """
 
     high: Floats
@@ -60,8 +56,8 @@ class Side(NamedTuple):
     headings: Doubles
     below: Floats
     above: Floats
-    attraction: Doubles
-    repulsion: Doubles
+    attraction: Floats
+    repulsion: Floats
 
 
 class Rule(NamedTuple):
@@ -74,10 +70,10 @@ class Rule(NamedTuple):
         support_m: A pair attracts if closer.
         repulsion_start_m: A pair repels if farther.
         heading_limit_rad: Largest heading difference inside the support.
+        edge_m: Within this of support or repulsion start, float64 decides.
         alpha: Times log2(e).
         beta: Times log2(e).
         base: The lambda of the formula.
-        epsilon: Mining's margin.
         plain: Whether pairs are summed without exponential.
     """
 
@@ -87,10 +83,10 @@ class Rule(NamedTuple):
     support_m: float
     repulsion_start_m: float
     heading_limit_rad: float
+    edge_m: float
     alpha: np.float32
     beta: np.float32
     base: np.float32
-    epsilon: np.float32
     plain: bool
 
 
@@ -202,7 +198,7 @@ def pair_weights(
         dz = (z - zh[j]) + (z_rest - zl[j])
         d[j] = np.sqrt(dx * dx + dy * dy + dz * dz)
     _weigh(d, w_plus, rule)
-    edge = np.float32(EDGE_M)
+    edge = np.float32(rule.edge_m)
     on_edge = np.int32(0)
     for j in range(size):
         near = d[j] < support

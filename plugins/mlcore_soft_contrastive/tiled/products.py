@@ -1,4 +1,4 @@
-"""Matrix products of the tiles, at the precision that was asked for."""
+"""Matrix products of the tiles, at the configured precision."""
 
 from __future__ import annotations
 
@@ -22,6 +22,21 @@ class Products:
     def __init__(self, precision: TilePrecision = "float32") -> None:
         self._precision = precision
 
+    @contextmanager
+    def rounding(self) -> Iterator[None]:
+        """Let a GPU use TF32 only if ``precision`` is "tf32".
+
+        To be entered around all products of a walk, by one thread: torch has one switch for
+        all threads.
+        """
+        settings = torch.backends.cuda.matmul
+        before = settings.fp32_precision
+        settings.fp32_precision = "tf32" if self._precision == "tf32" else "ieee"
+        try:
+            yield
+        finally:
+            settings.fp32_precision = before
+
     def factor(self, values: Tensor) -> Tensor:
         """Return ``values`` as the factor of many products."""
         return values.bfloat16() if self._precision == "bfloat16" else values
@@ -30,27 +45,14 @@ class Products:
         """Write ``x y^T`` of two factors into ``out``, and return it."""
         if self._precision == "bfloat16":
             return out.copy_(_product_of_halves(x, y.T))
-        with self._rounding():
-            return torch.mm(x, y.T, out=out)
+        return torch.mm(x, y.T, out=out)
 
     def add(self, total: Tensor, tile: Tensor, factor: Tensor) -> None:
         """Add ``tile factor`` to ``total``; ``tile`` is float32 (or float64)."""
         if self._precision == "bfloat16":
             total += _product_of_halves(tile.bfloat16(), factor)
             return
-        with self._rounding():
-            total.addmm_(tile, factor)
-
-    @contextmanager
-    def _rounding(self) -> Iterator[None]:
-        """Let a GPU use TF32 only where that was asked for."""
-        settings = torch.backends.cuda.matmul
-        before = settings.fp32_precision
-        settings.fp32_precision = "tf32" if self._precision == "tf32" else "ieee"
-        try:
-            yield
-        finally:
-            settings.fp32_precision = before
+        total.addmm_(tile, factor)
 
 
 def _product_of_halves(a: Tensor, b: Tensor) -> Tensor:

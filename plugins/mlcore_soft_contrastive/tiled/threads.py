@@ -1,80 +1,149 @@
-"""Sharing compiled work among the threads that torch computes with."""
+"""Threads that each take a whole tile, and wait for each other only where tiles touch.
+
+Several threads inside one matrix product or one elementwise step would meet at a barrier
+several times per tile, and each time wait for whichever thread the system has taken off its
+core. Here torch computes single-threaded in every thread, and a thread that is held up
+delays only tiles with the same rows or columns.
+"""
 
 from __future__ import annotations
 
-import ctypes
-import functools
+import heapq
 import itertools
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TypeVar
 
 import torch
 
-_OMP_BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-_IMPORTED_IN = os.getpid()
+T = TypeVar("T")
 
 
-def share(work: Callable[[int, int], None], size: int) -> None:
-    """Call ``work(start, stop)`` on slices of ``range(size)``, in as many threads as torch has.
+def in_turns(
+    work: Callable[[T], None],
+    items: Sequence[T],
+    touched: Callable[[T], Iterable[Hashable]],
+    threads: int,
+) -> None:
+    """Call ``work`` on each item, in several threads.
 
-    For functions that release the interpreter's lock. They are called from torch's own
-    OpenMP threads where it has such: between two matrix products these wait spinning, and any
-    other threads, numba's too, would have to share the cores with them.
+    Items that touch the same thing are worked on one after the other, in the order given.
+    What they add up there is the same to the last bit, whatever the number of threads and
+    their timing.
+
+    Args:
+        work: Called once per item; an exception in any thread is raised here.
+        items: What to work on.
+        touched: What of the shared data the work on an item reads and writes.
+        threads: With 1, everything is done in the calling thread.
     """
-    threads = max(1, min(torch.get_num_threads(), size))
-    if threads == 1:
-        work(0, size)
+    threads = min(threads, len(items))
+    if threads <= 1:
+        for item in items:
+            work(item)
         return
-    left = iter(list(itertools.pairwise([size * k // threads for k in range(threads + 1)])))
+    turns = _Turns([set(touched(item)) for item in items])
 
     def work_off() -> None:
-        for start, stop in left:  # whoever is late finds nothing left
-            work(start, stop)
+        # Tensors made in the caller's inference mode may be changed in that mode only.
+        with torch.inference_mode():
+            while (k := turns.take()) is not None:
+                try:
+                    work(items[k])
+                except BaseException:
+                    turns.stop()
+                    raise
+                turns.finish(k)
 
-    in_team = _torchs_team()
-    # No OpenMP threads survive a fork.
-    if in_team is not None and os.getpid() == _IMPORTED_IN:
-        _call_in(in_team, work_off, threads)
-        return
-    pool = _pool(os.getpid(), threads)
-    for started in [pool.submit(work_off) for _ in range(threads)]:
-        started.result()
-
-
-def _call_in(in_team: Any, function: Callable[[], None], threads: int) -> None:
-    """Call ``function`` in each of so many OpenMP threads, this one among them."""
-    errors: list[BaseException] = []
-
-    def body(_: int | None) -> None:
-        try:
-            function()
-        except BaseException as error:  # noqa: BLE001 - C code cannot pass it on: raised below
-            errors.append(error)
-
-    in_team(_OMP_BODY(body), None, threads, 0)
-    if errors:
-        raise errors[0]
-
-
-@functools.cache
-def _torchs_team() -> Any:
-    """Return what GCC compiles an OpenMP region to, of the runtime torch is linked with.
-
-    None if there is none: torch was built without OpenMP, or for a system whose OpenMP does
-    not know GCC's interface.
-    """
+    started = [_pool(threads).submit(work_off) for _ in range(threads)]
     try:
-        in_team = ctypes.CDLL(torch._C.__file__).GOMP_parallel  # noqa: SLF001
-    except (OSError, AttributeError):
-        return None
-    in_team.argtypes = [_OMP_BODY, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-    in_team.restype = None
-    return in_team
+        for future in started:
+            future.result()
+    finally:
+        turns.stop()
 
 
-@functools.cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Return threads to share work with, new ones in a forked ``process``."""
-    return ThreadPoolExecutor(threads, f"mlcore-tiles-{process}")
+def share(work: Callable[[int, int], None], size: int, threads: int) -> None:
+    """Call ``work(start, stop)`` on slices of ``range(size)``, one per thread."""
+    threads = max(1, min(threads, size))
+    slices = list(itertools.pairwise([size * k // threads for k in range(threads + 1)]))
+    in_turns(lambda piece: work(*piece), slices, lambda piece: [piece], threads)
+
+
+class _Turns:
+    """Which of some items, by number, may be worked on next.
+
+    Args:
+        touched: What each item touches.
+    """
+
+    def __init__(self, touched: list[set[Hashable]]) -> None:
+        self._changed = threading.Condition()
+        self._left = len(touched)
+        self._followers: list[list[int]] = [[] for _ in touched]
+        self._waits_for = [0] * len(touched)
+        last: dict[Hashable, int] = {}
+        for k, things in enumerate(touched):
+            for thing in things:
+                if thing in last:
+                    self._followers[last[thing]].append(k)
+                    self._waits_for[k] += 1
+                last[thing] = k
+        self._ready = [k for k, number in enumerate(self._waits_for) if number == 0]
+
+    def take(self) -> int | None:
+        """Return the first item whose turn has come; wait for one; None when all are done."""
+        with self._changed:
+            while self._left and not self._ready:
+                self._changed.wait()
+            return heapq.heappop(self._ready) if self._left else None
+
+    def finish(self, k: int) -> None:
+        """Let those have their turn that waited for ``k`` alone."""
+        with self._changed:
+            self._left -= 1
+            for follower in self._followers[k]:
+                self._waits_for[follower] -= 1
+                if self._waits_for[follower] == 0:
+                    heapq.heappush(self._ready, follower)
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Hand out no more items."""
+        with self._changed:
+            self._left = 0
+            self._changed.notify_all()
+
+
+_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_pools_lock = threading.Lock()
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return so many threads in which torch computes single-threaded; new ones after a fork."""
+    key = os.getpid(), threads
+    with _pools_lock:
+        if key not in _pools:
+            _pools[key] = _started_pool(threads)
+        return _pools[key]
+
+
+def _started_pool(threads: int) -> ThreadPoolExecutor:
+    # torch keeps a number of threads for each thread, and one for threads to come. Setting
+    # it in a new thread changes both; setting it here again brings back the second.
+    before = torch.get_num_threads()
+    all_started = threading.Barrier(threads + 1)
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # a thread takes its number over at its first use
+        all_started.wait()
+
+    pool = ThreadPoolExecutor(threads, "mlcore-tiles", initializer=start)
+    for _ in range(threads):  # each starts a thread, as none is idle before the barrier
+        pool.submit(int)
+    all_started.wait()
+    torch.set_num_threads(before)
+    return pool

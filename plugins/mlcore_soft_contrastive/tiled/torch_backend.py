@@ -12,71 +12,15 @@ import torch
 from torch import Tensor
 
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
-from mlcore_soft_contrastive.dense import RowTerms
-from mlcore_soft_contrastive.geometry import Geometry, PairWeights, Places, pair_weights
-from mlcore_soft_contrastive.tiled.layout import (
-    Blocks,
-    TilePair,
-    raise_largest,
-    self_columns,
-    settled_weights,
-    sides,
-)
-
-
-class _LogSum:
-    """Running ``log(1 + sum exp(z))`` of ``N`` rows, float64."""
-
-    def __init__(self, size: int, device: torch.device) -> None:
-        self._shift = torch.zeros(size, dtype=torch.float64, device=device)
-        self._total = torch.ones_like(self._shift)
-
-    def add(self, rows: slice, exponents: Tensor) -> None:
-        """Take in ``exponents`` ``(rows, anything)``; -inf adds nothing."""
-        before = self._shift[rows]
-        shift = torch.maximum(before, exponents.amax(dim=1).double())
-        added = torch.exp(exponents - shift[:, None].to(exponents.dtype)).sum(dim=1)
-        self._total[rows] = self._total[rows] * torch.exp(before - shift) + added
-        self._shift[rows] = shift
-
-    def value(self) -> Tensor:
-        """Return the logarithms, ``(N,)``."""
-        return self._shift + torch.log(self._total)
-
-
-class _PlainSum:
-    """Running sum of ``N`` rows, float64."""
-
-    def __init__(self, size: int, device: torch.device) -> None:
-        self._total = torch.zeros(size, dtype=torch.float64, device=device)
-
-    def add(self, rows: slice, values: Tensor) -> None:
-        self._total[rows] += values.sum(dim=1)
-
-    def value(self) -> Tensor:
-        return self._total
-
-
-class _Side:
-    """State of the rows, or of the columns: extrema, thresholds, terms, gradients."""
-
-    def __init__(self, places: Places, order: Blocks) -> None:
-        headings = places.headings_rad
-        self.places = Places(
-            places.positions_m[order.order],
-            None if headings is None else headings[order.order],
-        )
-        zeros = torch.zeros_like(self.places.positions_m[:, 0])
-        self.t, self.most_repelling, self.shortfall = zeros, zeros.clone(), zeros.clone()
-        self.below, self.above = zeros + torch.inf, zeros - torch.inf
-        self.terms = RowTerms(zeros, zeros)
-        self.by_terms = RowTerms(zeros, zeros)
+from mlcore_soft_contrastive.geometry import Geometry, PairWeights, pair_weights
+from mlcore_soft_contrastive.tiled.layout import TilePair
+from mlcore_soft_contrastive.tiled.state import Side, Step
 
 
 class _Pairs(NamedTuple):
     """The pairs of a tile, seen from its rows or (transposed) from its columns."""
 
-    side: _Side
+    side: Side
     span: slice
     weights: PairWeights
     s: Tensor
@@ -94,104 +38,76 @@ class _Pairs(NamedTuple):
         return self.weights.repels & (self.n > self.column(self.side.above))
 
 
-class TorchTileOps:
-    """See :class:`mlcore_soft_contrastive.tiled.walk.TileOps`."""
+class TorchBackend:
+    """See :class:`mlcore_soft_contrastive.tiled.state.Backend`."""
 
     def __init__(
-        self, geometry: Geometry, config: SoftContrastiveConfig, rows: Blocks, columns: Blocks
+        self, geometry: Geometry, config: SoftContrastiveConfig, rows: Side, columns: Side
     ) -> None:
         self._geometry, self._config = geometry, config
-        self._rows = _Side(geometry.rows, rows)
-        self._columns = self._rows if columns is rows else _Side(geometry.columns, columns)
-        self._self_column = self_columns(geometry, rows, columns)
-        plain = config.aggregation == "plain"
-        accumulator = _PlainSum if plain else _LogSum
-        device = geometry.self_index.device
-        self._attraction = accumulator(len(self._rows.t), device)
-        self._repulsion = accumulator(len(self._rows.t), device)
+        self._rows, self._columns = rows, columns
 
-    def most_attracting(self, tile: Tensor, pair: TilePair) -> None:
-        for view in self._views(tile, pair, both=pair.mirrored):
-            t = view.side.t[view.span]
-            torch.maximum(t, view.p.amax(dim=1).double(), out=t)
+    def __call__(self, step: Step, tile: Tensor, pair: TilePair) -> tuple[Tensor, Tensor]:
+        if step == "most_repelling" and pair.gap_m >= self._geometry.influence.support_m:
+            return _two(tile.amax(dim=1).relu()), _two(tile.amax(dim=0).relu())
+        # The gradient by a similarity is a sum over the losses of both its images, also in a
+        # tile that stands for itself alone.
+        both = pair.symmetric if step == "gradient" else pair.mirrored
+        views = self._views(tile, pair, both=both)
+        if step == "gradient":
+            total = torch.zeros_like(tile)
+            for k, view in enumerate(views):
+                by_similarity = self._row_gradient(view)
+                total += by_similarity if k == 0 else by_similarity.T
+            torch.mul(total, tile > 0, out=tile)
+            return tile.new_empty(2, 0), tile.new_empty(2, 0)
+        find = {
+            "most_attracting": _most_attracting,
+            "mining_extrema": _mining_extrema,
+            "most_repelling": _most_repelling,
+            "sums": self._sums,
+        }[step]
+        found = [find(view) for view in views]
+        return found[0], found[-1]
 
-    def least_most_attracting(self, pair: TilePair) -> float:
-        least = [side.t[span].min() for side, span, _ in self._sides(pair)]
-        return float(torch.stack(least).min())
-
-    def mining_extrema(self, tile: Tensor, pair: TilePair) -> None:
-        for view in self._views(tile, pair, both=pair.mirrored):
-            n, shortfall = view.side.most_repelling[view.span], view.side.shortfall[view.span]
-            torch.maximum(n, view.n.amax(dim=1).double(), out=n)
-            excess = (view.s - view.column(view.side.t)) * view.weights.attraction
-            torch.minimum(shortfall, excess.amin(dim=1).double(), out=shortfall)
-
-    def settled_weights(self) -> Tensor:
-        return settled_weights(self._rows.t, self._rows.shortfall)
-
-    def start_sums(self) -> None:
-        if not self._config.mining:
-            return
-        for side in {id(side): side for side in (self._rows, self._columns)}.values():
-            side.below = side.most_repelling + self._config.epsilon
-            side.above = side.t + side.shortfall - self._config.epsilon
-
-    def most_repelling(self, tile: Tensor, pair: TilePair) -> Tensor:
-        n = tile
-        if pair.gap_m < self._geometry.influence.support_m:
-            n = self._views(tile, pair, both=False)[0].n
-        thresholds = [
-            (side.below[span], side.above[span], dim) for side, span, dim in self._sides(pair)
-        ]
-        return raise_largest(n, thresholds, self._config.epsilon)
-
-    def sums(self, tile: Tensor, pair: TilePair) -> None:
+    def _sums(self, view: _Pairs) -> Tensor:
+        """Sum relative to the largest exponents so far; raise the rows' shifts to them."""
         config = self._config
-        for view in self._views(tile, pair, both=pair.mirrored):
-            attracting, repelling = view.kept_attracting(), view.kept_repelling()
-            if config.aggregation == "plain":
-                self._attraction.add(view.span, -view.p * attracting)
-                self._repulsion.add(view.span, view.n * repelling)
-            else:
-                exponents = config.alpha * (config.base - view.p)
-                self._attraction.add(view.span, exponents.masked_fill_(~attracting, -torch.inf))
-                exponents = config.beta * (view.n - config.base)
-                self._repulsion.add(view.span, exponents.masked_fill_(~repelling, -torch.inf))
-
-    def terms(self) -> RowTerms:
-        attraction, repulsion = self._attraction.value(), self._repulsion.value()
-        if self._config.aggregation != "plain":
-            attraction = attraction / self._config.alpha
-            repulsion = repulsion / self._config.beta
-        self._rows.terms = RowTerms(attraction, repulsion)
-        return self._rows.terms
-
-    def start_gradient(self, attraction: Tensor, repulsion: Tensor) -> None:
-        self._rows.by_terms = RowTerms(attraction, repulsion)
-
-    def gradient(self, tile: Tensor, pair: TilePair) -> None:
-        total = torch.zeros_like(tile)
-        for k, view in enumerate(self._views(tile, pair, both=pair.symmetric)):
-            by_similarity = self._row_gradient(view)
-            total += by_similarity if k == 0 else by_similarity.T
-        torch.mul(total, tile > 0, out=tile)
-
-    def _sides(self, pair: TilePair) -> list[tuple[_Side, slice, int]]:
-        return sides(pair, self._rows, self._columns)
+        attracting, repelling = view.kept_attracting(), view.kept_repelling()
+        if config.aggregation == "plain":
+            return torch.stack(
+                [(view.p * attracting).sum(dim=1), (view.n * repelling).sum(dim=1)]
+            )
+        found = []
+        for k, exponents in enumerate(
+            (
+                (config.alpha * (config.base - view.p)).masked_fill_(~attracting, -torch.inf),
+                (config.beta * (view.n - config.base)).masked_fill_(~repelling, -torch.inf),
+            )
+        ):
+            sums, before = view.side.sums[k, view.span], view.side.shifts[k, view.span]
+            shift = torch.maximum(before, exponents.amax(dim=1).double())
+            sums *= torch.exp(before - shift)
+            before.copy_(shift)
+            found.append(torch.exp(exponents - shift[:, None].to(exponents.dtype)).sum(dim=1))
+        return torch.stack(found)
 
     def _row_gradient(self, view: _Pairs) -> Tensor:
         """Return the derivative of the rows' own terms by each similarity."""
         config, side = self._config, view.side
-        attraction = view.weights.attraction.mul(view.kept_attracting()).to(view.s.dtype)
+        attracts = view.kept_attracting()
         repels = view.kept_repelling() & ~view.weights.same
+        attraction = view.weights.attraction.mul(attracts).to(view.s.dtype)
         repulsion = view.weights.repulsion.mul(repels).to(view.s.dtype)
         if config.aggregation != "plain":
-            shift = view.column(config.base - side.terms.attraction)
-            attraction *= torch.exp(config.alpha * (shift - view.p))
-            shift = view.column(config.base + side.terms.repulsion)
-            repulsion *= torch.exp(config.beta * (view.n - shift))
-        repulsion *= view.column(side.by_terms.repulsion)
-        return repulsion - attraction * view.column(side.by_terms.attraction)
+            # A pair in a row's sum has an exponent of at most 0 here, as the term is at
+            # least the pair's own part. That of any other pair may overflow.
+            exponents = config.alpha * (view.column(config.base - side.terms[0]) - view.p)
+            attraction *= torch.exp(exponents.masked_fill_(~attracts, -torch.inf))
+            exponents = config.beta * (view.n - view.column(config.base + side.terms[1]))
+            repulsion *= torch.exp(exponents.masked_fill_(~repels, -torch.inf))
+        repulsion *= view.column(side.by_terms[1])
+        return repulsion - attraction * view.column(side.by_terms[0])
 
     def _views(self, tile: Tensor, pair: TilePair, *, both: bool) -> list[_Pairs]:
         """Return the tile's pairs, seen from its rows and, if asked for, its columns."""
@@ -199,7 +115,7 @@ class TorchTileOps:
             Geometry(
                 rows=self._rows.places.take(pair.rows),
                 columns=self._columns.places.take(pair.columns),
-                self_index=self._self_column[pair.rows] - pair.columns.start,
+                self_index=self._rows.own[pair.rows] - pair.columns.start,
                 influence=self._geometry.influence,
                 heading_limit_rad=self._geometry.heading_limit_rad,
             )
@@ -211,3 +127,21 @@ class TorchTileOps:
             transposed = PairWeights(*(w.T for w in weights))
             views.append(_Pairs(self._columns, pair.columns, transposed, s.T, p.T, n.T))
         return views
+
+
+def _most_attracting(view: _Pairs) -> Tensor:
+    return _two(view.p.amax(dim=1).relu())
+
+
+def _mining_extrema(view: _Pairs) -> Tensor:
+    lacking = (view.column(view.side.attraction) - view.s) * view.weights.attraction
+    return torch.stack([view.n.amax(dim=1).double(), lacking.amax(dim=1)]).relu()
+
+
+def _most_repelling(view: _Pairs) -> Tensor:
+    return _two(view.n.amax(dim=1).relu())
+
+
+def _two(found: Tensor) -> Tensor:
+    """Return ``found`` where two numbers are expected and one is read."""
+    return found.expand(2, -1)

@@ -11,9 +11,12 @@ factor of its row, so that the upper triangle suffices::
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +26,8 @@ from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.tiled.layout import Blocks, TilePair
 from mlcore_soft_contrastive.tiled.products import Products
+from mlcore_soft_contrastive.tiled.state import TileState
+from mlcore_soft_contrastive.tiled.threads import in_turns
 from mlcore_soft_contrastive.tiled.unit_rows import UnitRows
 
 KEPT_SHARE, KEPT_SHARE_MINING, KEPT_FLOATS = 3, 5, 2**20
@@ -32,63 +37,13 @@ Mining needs a near tile four times, not twice.
 """
 
 ROUNDING = 1e-5
-"""Bounds of what elementwise work finds leave this much for its float32."""
+"""Relative margin of bounds on what back ends compute in float32: some 100 of its units."""
 
 SHORTEST_SHARE = 1e-3
-"""A row whose gradient is a smaller part of the usual one than this need not be more exact.
+"""Gradients shorter than this share of the root mean square need no higher accuracy.
 
-Without it one image that mining leaves no near pair would bring all far tiles back.
+Otherwise a single image without near pairs after mining would make all far tiles significant.
 """
-
-
-class TileOps(Protocol):
-    """The elementwise work on tiles, which numba, torch and CUDA kernels do alike.
-
-    An instance holds the state of one evaluation: per row (sorted) the extrema of mining
-    and the sums. ``tile`` is always the raw product ``x_I x_J^T`` of unit embeddings,
-    contiguous; only ``gradient`` may change it.
-    """
-
-    def most_attracting(self, tile: Tensor, pair: TilePair) -> None:
-        """Mining, first step: take the tile into each row's ``t = max p``."""
-
-    def least_most_attracting(self, pair: TilePair) -> float:
-        """Return the least t so far among the rows (and columns) of a tile."""
-
-    def mining_extrema(self, tile: Tensor, pair: TilePair) -> None:
-        """Mining, second step: the largest n and the least ``(s - t) w+`` of each row."""
-
-    def settled_weights(self) -> Tensor:
-        """Return, by sorted row, the largest ``w+`` that cannot lower its ``(s - t) w+``."""
-
-    def start_sums(self) -> None:
-        """Turn the extrema into thresholds; the sums start at zero."""
-
-    def most_repelling(self, tile: Tensor, pair: TilePair) -> Tensor:
-        """Mining, after :meth:`start_sums`: take a far or weak tile into the largest n.
-
-        Returns a scalar: whether some row may keep a repelling pair of the tile.
-        """
-
-    def sums(self, tile: Tensor, pair: TilePair) -> None:
-        """Add the tile to the sums."""
-
-    def terms(self) -> RowTerms:
-        """Return the two terms of each row's loss, sorted, float64."""
-
-    def start_gradient(self, attraction: Tensor, repulsion: Tensor) -> None:
-        """Take the gradients by the (sorted) terms, before :meth:`gradient`."""
-
-    def gradient(self, tile: Tensor, pair: TilePair) -> None:
-        """Write the derivative by each similarity over the tile."""
-
-
-class MakeTileOps(Protocol):
-    """Makes the elementwise work of one evaluation."""
-
-    def __call__(
-        self, geometry: Geometry, config: SoftContrastiveConfig, rows: Blocks, columns: Blocks
-    ) -> TileOps: ...
 
 
 @dataclass(frozen=True)
@@ -101,8 +56,9 @@ class Plan:
         rows: Blocks of the rows.
         columns: Blocks of the columns; the same object in the square form.
         pairs: The tiles.
-        ops: The elementwise work.
+        state: State of each image, and the back end; serves one evaluation.
         products: The matrix products.
+        threads: How many threads take tiles.
     """
 
     geometry: Geometry
@@ -110,8 +66,9 @@ class Plan:
     rows: Blocks
     columns: Blocks
     pairs: list[TilePair]
-    ops: TileOps
+    state: TileState
     products: Products
+    threads: int = 1
 
     @property
     def square(self) -> bool:
@@ -143,12 +100,13 @@ class _TiledLoss(torch.autograd.Function):
         x = UnitRows.of(embeddings, plan.rows)
         y = x if references is None else UnitRows.of(references, plan.columns)
         walk = _Walk(plan, x.values, y.values)
-        walk.mine()
-        walk.sum()
+        with plan.products.rounding():
+            walk.mine()
+            walk.sum()
         ctx.plan, ctx.walk, ctx.x, ctx.y = plan, walk, x, y
         # For torch's own check that no backward comes after the graph was freed.
         ctx.save_for_backward(embeddings.new_empty(0))
-        attraction, repulsion = plan.ops.terms()
+        attraction, repulsion = plan.state.terms()
         dtype = x.values.dtype
         return (
             _unsorted(attraction.to(dtype), plan.rows),
@@ -166,15 +124,17 @@ class _TiledLoss(torch.autograd.Function):
         plan: Plan = ctx.plan
         x, y = ctx.x, ctx.y
         attraction, repulsion = (g.double()[plan.rows.order] for g in gradients)
-        plan.ops.start_gradient(attraction, repulsion)
-        by_x, by_y = ctx.walk.differentiate(
-            repulsion.abs().amax(), needs_columns=ctx.needs_input_grad[1]
-        )
-        return (
-            _unsorted(x.chain(by_x), plan.rows).to(x.dtype),
-            None if by_y is None else _unsorted(y.chain(by_y), plan.columns).to(y.dtype),
-            None,
-        )
+        plan.state.start_gradient(attraction, repulsion)
+        # Also if backward is called inside autocast, products are as configured.
+        with torch.autocast(x.values.device.type, enabled=False), plan.products.rounding():
+            by_x, by_y = ctx.walk.differentiate(
+                repulsion.abs().amax(), needs_columns=ctx.needs_input_grad[1]
+            )
+            return (
+                _unsorted(x.chain(by_x), plan.rows).to(x.dtype),
+                None if by_y is None else _unsorted(y.chain(by_y), plan.columns).to(y.dtype),
+                None,
+            )
 
 
 class _Walk:
@@ -185,15 +145,19 @@ class _Walk:
         self.x = plan.products.factor(x)
         self.y = self.x if y is x else plan.products.factor(y)
         rows, columns = plan.rows.spans[0], plan.columns.spans[0]
-        self._scratch = x.new_empty((rows.stop - rows.start) * (columns.stop - columns.start))
+        largest = _whole_lines((rows.stop - rows.start) * (columns.stop - columns.start))
+        # One scratch tile per thread, taken and put back.
+        self._scratch = list(x.new_empty(plan.threads, largest))
         self._kept: dict[int, Tensor] = {}
-        room = sum(pair.size for pair in plan.pairs)
+        room = sum(_whole_lines(pair.size) for pair in plan.pairs)
         if not plan.config.save_similarity:
             share = KEPT_SHARE_MINING if plan.config.mining else KEPT_SHARE
             floats = x.numel() + (0 if plan.square else y.numel())
-            room = min(room, share * floats + KEPT_FLOATS)
+            more_scratch = (plan.threads - 1) * largest
+            room = min(room, max(0, share * floats + KEPT_FLOATS - more_scratch))
         # One piece, which goes back to the system as a whole; the heap may keep tiles.
         self._room = x.new_empty(room)
+        self._taking = threading.Lock()
         numbers = range(len(plan.pairs))
         self._near = [k for k in numbers if plan.is_near(plan.pairs[k])]
         # What mining decides without: far tiles, and near ones that attract too weakly.
@@ -205,34 +169,46 @@ class _Walk:
         self._kept_any: dict[int, Tensor] = {}
 
     def mine(self) -> None:
-        """Find the extrema that decide which pairs are kept, as far as near tiles tell."""
-        plan = self.plan
+        """Find the extrema that decide which pairs are kept, from the near tiles.
+
+        A far tile has ``w+ = 0``: its p are 0 and its ``(s - t) w+`` too, so that it changes
+        neither t nor ``least``. A near tile is *weak*, and walked once like a far one, if
+
+        - all its w+ are below epsilon. Then ``p <= w+ < epsilon <= below``, as the largest n
+          is at least 0: all its attracting pairs are kept, whatever ``below`` comes to; and
+        - all its w+ are settled for all its rows: it cannot lower ``least``, so that
+          ``above`` is final without it.
+
+        Its n do count in ``below``, which near tiles are summed with: weak and far tiles are
+        visited before them, see :meth:`sum`.
+        """
+        plan, state = self.plan, self.plan.state
         if not plan.config.mining:
             return
         gaps_m = torch.tensor([pair.gap_m for pair in plan.pairs], dtype=torch.float64)
-        # Influence never rises with distance: this is the most that a pair of a tile has.
+        # Influence never rises with distance: this is the most that a pair of a tile has,
+        # and, since s <= 1 but for rounding, the most that its p can be.
         weights = (plan.geometry.influence(gaps_m) * (1.0 + ROUNDING)).tolist()
+        # Nearest first: they raise t most, and spare farther tiles the visit.
         nearest_first = sorted(self._near, key=lambda k: plan.pairs[k].gap_m)
-        for k in nearest_first:
-            pair = plan.pairs[k]
-            if weights[k] > plan.ops.least_most_attracting(pair):
-                plan.ops.most_attracting(self._similarities(k), pair)
-        self._near = []
-        candidates: list[int] = []
-        for k in nearest_first:
-            # An attraction below epsilon is kept whatever the largest n.
-            (candidates if weights[k] < plan.config.epsilon else self._near).append(k)
-        for k in self._near:
-            plan.ops.mining_extrema(self._similarities(k), plan.pairs[k])
-        settled = _least(plan.ops.settled_weights(), plan.rows) if candidates else {}
+        self._visit(
+            nearest_first,
+            lambda k, tile: state.most_attracting(tile, plan.pairs[k]),
+            wanted=lambda k: weights[k] > state.least_most_attracting(plan.pairs[k]),
+        )
+        candidates = [k for k in nearest_first if weights[k] < plan.config.epsilon]
+        self._near = [k for k in nearest_first if weights[k] >= plan.config.epsilon]
+        extrema = partial(self._on, state.mining_extrema)
+        self._visit(self._near, extrema)
+        settled = _least(state.settled_weights(), plan.rows) if candidates else {}
+        strong: list[int] = []
         for k in candidates:
             pair = plan.pairs[k]
             spans = [pair.rows, *([pair.columns] if pair.mirrored else [])]
-            if all(weights[k] <= settled[span.start] for span in spans):
-                self._weak.append(k)
-            else:
-                self._near.append(k)
-                plan.ops.mining_extrema(self._similarities(k), pair)
+            weak = all(weights[k] <= settled[span.start] for span in spans)
+            (self._weak if weak else strong).append(k)
+        self._visit(strong, extrema)
+        self._near += strong
 
     def sum(self) -> None:
         """Accumulate the sums of every row.
@@ -240,26 +216,64 @@ class _Walk:
         Far and weak tiles first, in one pass: which of their pairs are kept is known from
         near tiles; which attracting pairs of near tiles are, only after them.
         """
-        plan, config = self.plan, self.plan.config
-        plan.ops.start_sums()
-        for k in self._weak:
-            tile = self._similarities(k)
-            plan.ops.most_repelling(tile, plan.pairs[k])
-            plan.ops.sums(tile, plan.pairs[k])
-        for k in self._far:
-            pair = plan.pairs[k]
-            # Most are left out of the gradient: what room there is, is for near tiles.
-            tile = self._similarities(k, keep=config.save_similarity)
-            if config.aggregation == "log-sum-exp":
-                self._largest[k] = tile.amax()
-            if config.mining:
-                self._kept_any[k] = plan.ops.most_repelling(tile, pair)
-                # A GPU would have to be waited for, tile by tile.
-                if tile.device.type == "cpu" and not self._kept_any[k]:
-                    continue
-            plan.ops.sums(tile, pair)
-        for k in self._near:
-            plan.ops.sums(self._similarities(k), plan.pairs[k])
+        state = self.plan.state
+        state.start_sums()
+        self._visit(self._weak, self._sum_weak)
+        # Most are left out of the gradient; memory for kept tiles serves near ones better.
+        self._visit(self._far, self._sum_far, keep=self.plan.config.save_similarity)
+        self._visit(self._near, partial(self._on, state.sums))
+
+    def _on(self, step: Callable[[Tensor, TilePair], None], k: int, tile: Tensor) -> None:
+        step(tile, self.plan.pairs[k])
+
+    def _sum_weak(self, k: int, tile: Tensor) -> None:
+        self.plan.state.most_repelling(tile, self.plan.pairs[k])
+        self.plan.state.sums(tile, self.plan.pairs[k])
+
+    def _sum_far(self, k: int, tile: Tensor) -> None:
+        state, config, pair = self.plan.state, self.plan.config, self.plan.pairs[k]
+        if config.aggregation == "log-sum-exp":
+            self._largest[k] = tile.amax()
+        if config.mining:
+            self._kept_any[k] = state.most_repelling(tile, pair)
+            # A GPU would have to be waited for, tile by tile.
+            if tile.device.type == "cpu" and not self._kept_any[k]:
+                return
+        state.sums(tile, pair)
+
+    def _visit(
+        self,
+        numbers: list[int],
+        work: Callable[[int, Tensor], None],
+        *,
+        keep: bool = True,
+        wanted: Callable[[int], bool] = lambda _: True,
+    ) -> None:
+        """Call ``work`` with the number and the similarities of each tile.
+
+        Tiles with rows or columns in common come in the order of ``numbers``, others at the
+        same time: see :func:`mlcore_soft_contrastive.tiled.threads.in_turns`.
+
+        Args:
+            numbers: Of the tiles.
+            work: What to do; it may change a tile that is not kept.
+            keep: Whether similarities are kept for later visits while there is room.
+            wanted: Asked when a tile's turn has come, before anything is computed.
+        """
+
+        def visit(k: int) -> None:
+            if wanted(k):
+                scratch = self._scratch.pop()
+                work(k, self._similarities(k, scratch, keep=keep))
+                self._scratch.append(scratch)
+
+        in_turns(visit, numbers, self._touched, self.plan.threads)
+
+    def _touched(self, k: int) -> list[tuple[str, int]]:
+        """Return the blocks whose state and gradient tile ``k`` changes."""
+        pair = self.plan.pairs[k]
+        columns = "rows" if self.plan.square else "columns"
+        return [("rows", pair.rows.start), (columns, pair.columns.start)]
 
     def differentiate(
         self, steepest: Tensor, *, needs_columns: bool
@@ -270,40 +284,42 @@ class _Walk:
             steepest: Scalar, the largest gradient by a row's repulsion term.
             needs_columns: In the rectangular form, whether the columns are differentiated.
         """
-        dtype = self._scratch.dtype
+        dtype = self._room.dtype
         by_x = torch.zeros_like(self.x, dtype=dtype)
         by_y: Tensor | None = by_x
         if not self.plan.square:
             by_y = torch.zeros_like(self.y, dtype=dtype) if needs_columns else None
-        for k in range(len(self.plan.pairs)):
-            if k not in self._largest:
-                self._add_tile(k, by_x, by_y)
-        for k in self._felt(by_x, by_y, steepest):
-            self._add_tile(k, by_x, by_y)
+        add = partial(self._add_tile, by_x=by_x, by_y=by_y)
+        first = [k for k in range(len(self.plan.pairs)) if k not in self._largest]
+        self._visit(first, add, keep=False)
+        self._visit(self._significant(by_x, by_y, steepest), add, keep=False)
         self._room = self._room.new_empty(0)
         return by_x, None if self.plan.square else by_y
 
-    def _add_tile(self, k: int, by_x: Tensor, by_y: Tensor | None) -> None:
+    def _add_tile(self, k: int, tile: Tensor, by_x: Tensor, by_y: Tensor | None) -> None:
         plan, pair = self.plan, self.plan.pairs[k]
-        tile = self._similarities(k, keep=False)
         self._kept.pop(k, None)  # what is kept is overwritten now
-        plan.ops.gradient(tile, pair)
+        plan.state.gradient(tile, pair)
         plan.products.add(by_x[pair.rows], tile, self.y[pair.columns])
         if by_y is not None and (pair.mirrored or not plan.square):
             plan.products.add(by_y[pair.columns], tile.T, self.x[pair.rows])
 
-    def _felt(self, by_x: Tensor, by_y: Tensor | None, steepest: Tensor) -> list[int]:
+    def _significant(self, by_x: Tensor, by_y: Tensor | None, steepest: Tensor) -> list[int]:
         """Return the far tiles whose gradient changes a digit of the near tiles' sum.
 
-        A pair beyond the support adds at most ``2 steepest e^(beta (s - base))`` times a
-        unit vector. A tile is left out if all pairs of a row, were they as similar as its
-        most similar, would add less than half a unit in the last place of the length that
-        the row's gradient has so far, or of :data:`SHORTEST_SHARE` of the root mean square
-        over all rows if that is more; and likewise for a column.
+        A pair beyond the support has ``w- = 1``, and its gradient is
+        ``e^(beta (s - base)) (r_i + r_j)`` times a unit vector, where
+        ``r = dL/dR e^(-beta R) <= steepest``, as ``R >= 0``: at most
+        ``2 steepest e^(beta (s - base))``. A row has at most ``count`` such pairs in all its
+        tiles. So if ``count`` times that, s being the largest in the tile, is less than half
+        a unit in the last place of the length of the row's gradient so far, then all tiles
+        left out for this reason add less than that half unit together: no more than a
+        rounding of the same gradient. A row whose gradient is below :data:`SHORTEST_SHARE`
+        of the root mean square over all rows counts as that long. Columns likewise.
         """
-        largest_of = self._largest
+        largest_of = {k: self._largest[k] for k in self._far if k in self._largest}
         if largest_of and self._kept_any:
-            kept = torch.stack(list(self._kept_any.values())).tolist()
+            kept = torch.stack([self._kept_any[k] for k in largest_of]).tolist()
             largest_of = dict(compress(largest_of.items(), kept))
         if not largest_of:
             return []
@@ -316,7 +332,7 @@ class _Walk:
         if not plan.square:
             columns = {} if by_y is None else _shortest(by_y, self.y, plan.columns)
         digit = torch.finfo(by_x.dtype).eps / 2
-        felt = []
+        significant = []
         for k, similarity, bound in zip(
             largest_of, largest.tolist(), most.tolist(), strict=True
         ):
@@ -325,21 +341,37 @@ class _Walk:
                 rows[pair.rows.start], columns.get(pair.columns.start, rows[pair.rows.start])
             )
             if similarity >= config.gradient_filter and bound > digit * length:
-                felt.append(k)
-        return felt
+                significant.append(k)
+        return significant
 
-    def _similarities(self, k: int, *, keep: bool = True) -> Tensor:
-        """Return ``x_I x_J^T`` of tile ``k``; valid until the next call, unless kept."""
+    def _similarities(self, k: int, scratch: Tensor, *, keep: bool) -> Tensor:
+        """Return ``x_I x_J^T`` of tile ``k``, in ``scratch`` unless kept."""
         if k in self._kept:
             return self._kept[k]
         pair = self.plan.pairs[k]
         x, y = self.x[pair.rows], self.y[pair.columns]
-        keep = keep and pair.size <= len(self._room)
-        target = (self._room if keep else self._scratch)[: pair.size].view(len(x), len(y))
-        if keep:
-            self._room = self._room[pair.size :]
+        room = self._take_room(k) if keep else None
+        target = (scratch if room is None else room)[: pair.size].view(len(x), len(y))
+        if room is not None:
             self._kept[k] = target
         return self.plan.products.similarities(x, y, target)
+
+    def _take_room(self, k: int) -> Tensor | None:
+        """Return memory in which tile ``k`` may be kept, None if there is no more."""
+        size = _whole_lines(self.plan.pairs[k].size)
+        with self._taking:
+            if size > len(self._room):
+                return None
+            taken, self._room = self._room[:size], self._room[size:]
+        return taken
+
+
+def _whole_lines(floats: int) -> int:
+    """Return ``floats``, rounded up to 64 bytes of float32.
+
+    Where a product is written then never changes the way it is computed.
+    """
+    return -(-floats // 16) * 16
 
 
 def _shortest(gradient: Tensor, unit: Tensor, order: Blocks) -> dict[int, float]:

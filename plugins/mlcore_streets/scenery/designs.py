@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from mlcore_streets.conditions import Colour
 from mlcore_streets.scenery import panels
-from mlcore_streets.scenery.textures import Colour, scaled
+from mlcore_streets.scenery.textures import scaled
 
 _WALLS: tuple[Colour, ...] = (
     (150, 78, 56), (118, 58, 46), (196, 158, 98), (212, 192, 146), (168, 164, 156),

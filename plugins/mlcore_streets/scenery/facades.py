@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from mlcore_streets.conditions import Colour
 from mlcore_streets.scenery import panels
 from mlcore_streets.scenery.designs import ACCENTS, Design
 from mlcore_streets.scenery.materials import Material
 from mlcore_streets.scenery.textures import (
     TEXEL_M,
-    Colour,
     Texture,
     canvas,
     fill,

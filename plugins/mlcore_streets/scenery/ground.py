@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore_streets.conditions import Colour
 from mlcore_streets.scenery.materials import Material
 from mlcore_streets.scenery.textures import (
-    Colour,
     Texture,
     canvas,
     fill,

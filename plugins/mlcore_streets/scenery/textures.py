@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore_streets.conditions import Colour
 from mlcore_streets.scenery.materials import Material
 from mlcore_streets.scenery.panels import Ints
 
 Texture = NDArray[np.uint8]
 """``(h, w, 4)``: red, green, blue, material; row 0 is the top."""
-
-Colour = tuple[float, float, float]
 
 TEXEL_M = 0.125
 NUM_LEVELS = 5

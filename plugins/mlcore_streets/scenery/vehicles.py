@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore_streets.conditions import Colour
 from mlcore_streets.scenery import panels
 from mlcore_streets.scenery.materials import Material
 from mlcore_streets.scenery.panels import Panels, make
-from mlcore_streets.scenery.textures import Colour, Texture, canvas, fill, plain, scaled
+from mlcore_streets.scenery.textures import Texture, canvas, fill, plain, scaled
 
 _PAINTS: tuple[Colour, ...] = (
     (40, 42, 48), (196, 198, 200), (228, 228, 226), (120, 124, 130), (150, 30, 30),

@@ -43,7 +43,7 @@ def test_what_is_in_no_split_is_said(route):
         ({"train": "frames=0..3"}, "no column 'frames'; did you mean 'frame'?"),
         ({"train": "frame=7..9"}, "selects none of the 12 images"),
         ({"train": "condition=rain"}, "condition is one of 'autumn', 'snow'"),
-        ({"train": "condition=0..1"}, "line 2: condition 'autumn' is no number"),
+        ({"train": "condition=0..1"}, "line 2: condition 'autumn' is not a number"),
         (
             {"train": "frame=0..3", "test": "frame=4..5", "queries": "frame=0..9"},
             "split 'train' has 8 queries and no references",

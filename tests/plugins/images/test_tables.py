@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,8 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlcore.errors import DataError, MlcoreError
+from mlcore.options import parse_run
+from mlcore.registry.discovery import Registry
 from mlcore_images.checks.positions import read_headings, read_positions
 from mlcore_images.config import ImagesConfig
+from mlcore_images.readers.captures import times_of
 from mlcore_images.readers.layouts import find_listing
 
 
@@ -60,8 +65,8 @@ def test_byte_order_mark_blank_lines_and_windows_line_ends(tmp_path):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("north", "northing_m 'north' is no number"),
-        ("'5", """northing_m "'5" is no number"""),
+        ("north", "northing_m 'north' is not a number"),
+        ("'5", """northing_m "'5" is not a number"""),
         ("nan", "northing_m nan is not finite"),
         ("-inf", "northing_m -inf is not finite"),
         ("", "northing_m is empty"),
@@ -112,13 +117,13 @@ def test_text_that_is_not_utf8_is_refused(tmp_path):
 def test_degrees_in_columns_of_metres_are_refused(tmp_path):
     rows = [f"{i}.jpg,{14.42 + i * 1.37e-5},{50.1 + i * 1.13e-5}" for i in range(50)]
     message = fault_of(tmp_path, table(METRES, *rows))
-    assert "'easting_m' is 14.42 to 14.42067: degrees, it seems" in message
+    assert "'easting_m' is 14.42 to 14.42067, which looks like degrees" in message
     assert "latitude and longitude" in message
 
 
 def test_one_column_in_degrees_beside_utm_is_refused(tmp_path):
     rows = [f"{i}.jpg,{-1.26 - i * 1.37e-5},{5735000 + i}" for i in range(50)]
-    assert "'easting_m' is -1.260671 to -1.26: degrees" in fault_of(
+    assert "'easting_m' is -1.260671 to -1.26, which looks like degrees" in fault_of(
         tmp_path, table(METRES, *rows)
     )
 
@@ -137,7 +142,7 @@ def test_degrees_are_projected_to_the_known_utm_position(tmp_path):
     text = table(DEGREES, "a.png,51.760642,-1.260381")
     positions_m, notes = positions_of(tmp_path, text)
     np.testing.assert_allclose(positions_m, [[620057.410348, 5735848.358489]], atol=0.1)
-    assert notes == ("latitude and longitude are projected to UTM zone 30N",)
+    assert [*map(str, notes)] == ["latitude and longitude are projected to UTM zone 30N"]
 
 
 @pytest.mark.parametrize("middle_deg", [12.0, -180.0, 179.9999])
@@ -169,15 +174,18 @@ def test_impossible_degrees_are_refused(tmp_path, rows, said):
 
 def test_data_of_several_cities_are_noted(tmp_path):
     _, notes = positions_of(tmp_path, table(DEGREES, "a.jpg,50,0", "b.jpg,50,30"))
-    assert any("from the middle of that zone" in note for note in notes)
+    assert any("from the middle of UTM zone" in str(note) for note in notes)
 
 
-def test_a_position_kilometres_from_the_rest_is_noted(tmp_path):
-    rows = [f"{i}.jpg,{620000 + i},5735000" for i in range(40)]
-    _, notes = positions_of(tmp_path, table(METRES, *rows, "z.jpg,0,0"))
-    assert len(notes) == 1
-    assert "1 positions lie up to 5768 km from the rest" in notes[0]
-    assert notes[0].endswith("line 42")
+def test_a_position_on_the_other_side_of_the_globe_is_named(tmp_path):
+    rows = [f"{i}.jpg,-33.9,151.2" for i in range(40)]
+    message = fault_of(tmp_path, table(DEGREES, *rows, "z.jpg,-33.9,-151.2"))
+    assert "line 42: longitude -151.2 is too far from UTM zone 56 of most images" in message
+
+
+def test_a_row_at_null_island_is_refused(tmp_path):
+    message = fault_of(tmp_path, table(DEGREES, "a.jpg,50,14", "b.jpg,0,0"))
+    assert "line 3: latitude 0.0 is 0 and longitude is 0" in message
 
 
 def test_headings_are_clockwise_from_north(tmp_path):
@@ -193,14 +201,14 @@ def test_headings_of_some_images_only_are_not_used(tmp_path):
     text = table(f"{METRES},heading_rad", "a.jpg,0,0,1", "b.jpg,1,0,")
     headings_rad, notes = read_headings(listing_of(tmp_path, text), "clockwise-from-north")
     assert headings_rad is None
-    assert "1 of 2 images have no heading (line 3 the first)" in notes[0]
+    assert "1 of 2 images have no heading (line 3 the first)" in str(notes[0])
 
 
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
         ("heading_rad", "90", "name the column heading_deg"),
-        ("heading_deg", "361", "more than a full turn of 360 degrees"),
+        ("heading_deg", "999", "999.0 is not a heading"),
         ("heading_deg", "nan", "not finite"),
     ],
 )
@@ -214,7 +222,7 @@ def test_radians_in_a_column_of_degrees_are_noted(tmp_path):
     rows = [f"{i}.jpg,{i},0,{i * 0.1:.1f}" for i in range(60)]
     listing = listing_of(tmp_path, table(f"{METRES},heading_deg", *rows))
     _, notes = read_headings(listing, "clockwise-from-north")
-    assert "if these are radians, name the column heading_rad" in notes[0]
+    assert "if these are radians, name the column heading_rad" in str(notes[0])
 
 
 def test_parquet_is_read_like_csv(tmp_path):
@@ -295,3 +303,48 @@ def test_any_bytes_are_read_or_refused(tmp_path, data):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(DataError):
             find_listing(ImagesConfig(root=tmp_path, table=tmp_path / name))
+
+
+def test_headings_beyond_a_turn_are_wrapped_and_counted(tmp_path):
+    """GSV-Cities has them up to 731 degrees."""
+    rows = [f"{row}.jpg,{row},0,{deg}" for row, deg in enumerate((244, 421, 731, -420.5, 360))]
+    listing = listing_of(tmp_path, table(f"{METRES},heading_deg", *rows))
+    headings_rad, (found,) = read_headings(listing, "clockwise-from-north")
+    np.testing.assert_allclose(np.degrees(headings_rad), [-116, 61, 11, -60.5, 0], atol=1e-9)
+    assert (found.count, found.examples) == (3, ("line 3", "line 4", "line 5"))
+    assert "wrapped" in found.message
+
+
+@pytest.mark.parametrize(
+    ("stamps", "seconds"),
+    [
+        (("1417534208000000", "1417534208125000"), 0.125),
+        (("1417534208000", "1417534208125"), 0.125),
+        (("1417534208", "1417534210"), 2.0),
+        (("1417534208000000000", "1417534208125000000"), 0.125),
+        (("0.5", "0.625"), 0.125),
+        (("2014:12:02 15:30:08", "2014:12:02 15:30:09"), 1.0),
+        (("2014-12-02T15:30:08.25Z", "2014-12-02T15:30:08.50Z"), 0.25),
+        (("20141202_153008", "20141202_153010"), 2.0),
+        (("20141202153008", "20141202153010"), 2.0),
+        (("17", "18"), np.nan),  # numbers of frames
+        (("201410", "201411"), np.nan),  # year and month
+        (("morning", "noon"), np.nan),
+    ],
+)
+def test_timestamps_are_seconds_whatever_their_form(tmp_path, stamps, seconds):
+    rows = [f"{row}.jpg,{row},0,{stamp}" for row, stamp in enumerate(stamps)]
+    times_s = times_of(listing_of(tmp_path, table(f"{METRES},timestamp", *rows)))
+    np.testing.assert_allclose(np.diff(times_s), [seconds], atol=1e-6)
+
+
+def test_the_table_is_looked_for_in_the_root(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    words = ["--dataset", "images", "--dataset.root", "data", "--dataset.table", "mine.csv"]
+    words += ["--loss", "proposed"]
+    given = parse_run(words, Registry.discover()).dataset.options.table
+    assert given == tmp_path / "mine.csv"  # nowhere: it means the working folder
+    (tmp_path / "data/mine.csv").write_text(table(METRES, "a.jpg,1,2"))
+    given = parse_run(words, Registry.discover()).dataset.options.table
+    assert given == Path("mine.csv")

@@ -124,10 +124,10 @@ def test_a_missing_image_is_a_fault_of_the_check(tmp_path):
         ({"dbImageFns": cells([f"../{START}.png"] * NUM)}, "dbImageFns names '../"),
         ({"qImageFns": cells([f"/a/{START}.png"] * NUM)}, "qImageFns names '/a/"),
         ({"dbImageFns": cells(["a/b.png"] * NUM)}, "a path such as"),
-        ({"utmDb": np.zeros((2, NUM + 1))}, "utmDb is 2 x 7 and 6 images are named"),
-        ({"utmQ": np.full((2, NUM), np.nan)}, "no metres on earth"),
+        ({"utmDb": np.zeros((2, NUM + 1))}, "utmDb is 2 x 7 but must be 2 x 6"),
+        ({"utmQ": np.full((2, NUM), np.nan)}, "out of range for metres on earth"),
         ({"utmQ": np.full((2, NUM), [[51.76], [-1.26]])}, "degrees"),
-        ({"utmDb": cells(["a"])}, "utmDb: it is a cell array"),
+        ({"utmDb": cells(["a"])}, "utmDb is a cell array"),
         ({"utmQ": 5e6 + np.zeros((2, NUM)), "qImageFns": fields()["dbImageFns"]}, "two pos"),
     ],
 )
@@ -148,3 +148,20 @@ def test_a_missing_field_and_a_damaged_file(tmp_path):
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(DataError, match=r"oxford_test\.mat"):
         open_at(root)
+
+
+def test_seqnets_suffix_opens_and_other_databases_do_not(tmp_path):
+    root = write(tmp_path / "a", oxford_test=fields())
+    (root / "oxford_test.mat").rename(root / "oxford_test.db")
+    (root / "Thumbs.db").write_bytes(b"SQLite format 3\0" + bytes(100))
+    assert find_layout(root) == "mat"
+    assert len(open_at(root).test.queries) == NUM
+
+
+def test_two_releases_of_one_route_are_a_fault_that_names_the_images(tmp_path):
+    root = write(tmp_path / "a", north_train=fields(), south_test=fields())
+    report = check_robotcar(RobotCarConfig(root=root))
+    (fault,) = [one for one in report.findings if one.name == "shared-images"]
+    assert fault.severity == "fault"
+    assert fault.count == 2 * NUM
+    assert fault.examples[0].startswith(f"{REFERENCE}/stereo/left/images/")

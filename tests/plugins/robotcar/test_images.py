@@ -105,7 +105,7 @@ def test_undistortion_is_within_a_grey_level(tmp_path):
 def test_a_table_of_another_camera_is_refused(tmp_path):
     path = tmp_path / "lut.bin"
     path.write_bytes(barrel(16, 16).tobytes())
-    with pytest.raises(DataError, match=r"4,096 bytes.*24,576 are due"):
+    with pytest.raises(DataError, match=r"4,096 bytes.*needs 24,576"):
         read_lookup(path, "stereo/centre", 32, 48)
     path.write_bytes(np.full((2, 16, 16), np.nan).tobytes())
     with pytest.raises(DataError, match="no pixel positions"):
@@ -225,8 +225,8 @@ def test_tars_that_lead_elsewhere_are_refused(tmp_path, extra):
     [
         (b"", "empty"),
         (b"\n <html><body>Sign in</body></html>", "web page"),
-        (b"something else" * 100, "no tar"),
-        (b"\x1f\x8b" + b"1" * 600, "no tar"),
+        (b"something else" * 100, "not a tar"),
+        (b"\x1f\x8b" + b"1" * 600, "not a tar"),
     ],
 )
 def test_what_is_no_tar_is_refused(tmp_path, data, said):
@@ -241,7 +241,7 @@ def test_a_header_that_declares_much_is_not_believed(tmp_path):
     header.size = 3 * 2**30
     path = tmp_path / "a.tar"
     path.write_bytes(header.tobuf() + b"1 x=y\n" * 1000)
-    with pytest.raises(DataError, match="no tar"):
+    with pytest.raises(DataError, match="not a tar"):
         scan_tar(path, "stereo/centre")
     large = member(f"{DATE}/stereo/centre/1.png")
     large.size = 2**33

@@ -58,7 +58,7 @@ def write_others(tmp_path, raw, form):
 def test_tables_of_others(tmp_path, raw):
     root = write_others(tmp_path, raw, "csv")
     dataset = open_robotcar(config_of(root))
-    assert "tables of others (CSV)" in dataset.notes[0]
+    assert "third-party tables (CSV)" in dataset.notes[0]
     assert_same(open_robotcar(config_of(raw, longest_side_px=32)), dataset)
 
 

@@ -127,7 +127,7 @@ def test_tables_of_another_traversal_are_not_taken(tmp_path):
 def test_errors_name_tar_and_member(tmp_path):
     path = tmp_path / "a.tar"
     path.write_bytes(b"sun\n12;!!\n")
-    for reader, words in ((read_tags, "is no tag"), (read_ins, "has no column")):
+    for reader, words in ((read_tags, "is not a tag"), (read_ins, "has no column")):
         with pytest.raises(DataError, match=rf"a\.tar/gps/x\.csv.*{words}"):
             reader(Member(path, "gps/x.csv", 0, 10))
     with pytest.raises(DataError, match="ends within a file"):

@@ -116,7 +116,7 @@ def test_other_options_or_a_foreign_folder_are_refused(tmp_path, raw):
         prepare(raw, tmp_path / "out", longest_side_px=24)
     with pytest.raises(ConfigError, match="not empty"):
         prepare(raw, raw)
-    with pytest.raises(ConfigError, match="jpeg_quality cannot be 0"):
+    with pytest.raises(ConfigError, match="jpeg_quality must be between 1 and 100, got 0"):
         prepare(raw, tmp_path / "new", jpeg_quality=0)
 
 

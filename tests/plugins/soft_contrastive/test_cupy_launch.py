@@ -29,7 +29,9 @@ def test_asked_for_with_tensors_on_the_cpu() -> None:
 
 def test_asked_for_without_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cupy_launch, "is_installed", lambda: False)
-    with pytest.raises(ConfigError, match=r"needs CuPy; install.*'cuda12' or 'cuda13'"):
+    with pytest.raises(
+        ConfigError, match=r"needs CuPy, which is not installed; install.*'cuda12' or 'cuda13'"
+    ):
         soft_contrastive_loss(torch.ones(3, 2), torch.zeros(3, 2), implementation="cupy")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +12,7 @@ from torch import Tensor
 
 from mlcore_soft_contrastive import Linear, dispatch
 from mlcore_soft_contrastive.tiled.layout import TilePair
-from mlcore_soft_contrastive.tiled.numba_backend import NumbaTileOps
-from mlcore_soft_contrastive.tiled.torch_backend import TorchTileOps
+from mlcore_soft_contrastive.tiled.state import TileState
 
 Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
 Evaluate = Callable[..., tuple[Tensor, Tensor, str]]
@@ -41,17 +39,17 @@ def test_far_tiles_that_mining_drops_whole_are_not_worked_on(
     monkeypatch.setattr(dispatch, "CPU_TILE", 32)
     worked = {"sums": 0, "gradient": 0}
 
-    def count_far(ops: type, name: str) -> None:
-        work = getattr(ops, name)
+    def count_far(name: str) -> None:
+        work = getattr(TileState, name)
 
         def counted(self: Any, tile: Tensor, pair: TilePair) -> None:
             worked[name] += pair.gap_m > 500.0
             work(self, tile, pair)
 
-        monkeypatch.setattr(ops, name, counted)
+        monkeypatch.setattr(TileState, name, counted)
 
-    for ops, name in itertools.product((NumbaTileOps, TorchTileOps), worked):
-        count_far(ops, name)
+    for name in worked:
+        count_far(name)
     loss, grad, _ = evaluate(embeddings, positions, mining=mining, beta=10.0)
     assert worked == {"sums": 0 if mining else 1, "gradient": 0 if mining else 1}
     expected, expected_grad, _ = evaluate(
@@ -78,14 +76,14 @@ def test_gradient_filter_keeps_its_bound(route: Route, evaluate: Evaluate) -> No
 def felt(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note who works on a far tile in backward, once a tile."""
     far: list[str] = []
-    for ops in (NumbaTileOps, TorchTileOps):
+    gradient = TileState.gradient
 
-        def spy(self: Any, tile: Tensor, pair: Any, plain: Any = ops.gradient) -> None:
-            if pair.gap_m >= Linear().support_m:
-                far.append(type(self).__name__)
-            plain(self, tile, pair)
+    def spy(self: TileState, tile: Tensor, pair: TilePair) -> None:
+        if pair.gap_m >= Linear().support_m:
+            far.append(type(self.backend).__name__)
+        gradient(self, tile, pair)
 
-        monkeypatch.setattr(ops, "gradient", spy)
+    monkeypatch.setattr(TileState, "gradient", spy)
     return far
 
 
@@ -111,8 +109,8 @@ def test_far_tiles_that_change_no_digit_are_left_out(
     assert errors["tiled-numba"][1] < 2e-6
     assert errors["tiled-torch"][1] < 1e-13
     num_far = 19 * 20 // 2  # neighbours in a row of 20 blocks are near
-    assert felt.count("NumbaTileOps") < num_far / 2
-    assert felt.count("NumbaTileOps") <= felt.count("TorchTileOps") <= num_far
+    assert felt.count("NumbaBackend") < num_far / 2
+    assert felt.count("NumbaBackend") <= felt.count("TorchBackend") <= num_far
 
 
 @pytest.mark.parametrize("mining", [True, False])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +20,7 @@ X, POSITIONS = torch.ones(4, 3), torch.zeros(4, 2)
 NAN = float("nan")
 
 
-def spoilt(values: torch.Tensor, rows: list[int], value: float = NAN) -> torch.Tensor:
+def damaged(values: torch.Tensor, rows: list[int], value: float = NAN) -> torch.Tensor:
     values = values.clone()
     values[rows] = value
     return values
@@ -69,10 +70,10 @@ def test_references(arguments: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"embeddings": spoilt(X, [1, 3])}, "embeddings is not finite in 2 of 4 rows: 1, 3"),
-        ({"embeddings": spoilt(X, [2], float("inf"))}, "in 1 of 4 rows: 2"),
-        ({"positions_m": spoilt(POSITIONS, [0])}, "positions_m is not finite.*: 0"),
-        ({"headings_rad": spoilt(torch.zeros(4), [3])}, "headings_rad is not finite.*: 3"),
+        ({"embeddings": damaged(X, [1, 3])}, "embeddings is not finite in 2 of 4 rows: 1, 3"),
+        ({"embeddings": damaged(X, [2], float("inf"))}, "in 1 of 4 rows: 2"),
+        ({"positions_m": damaged(POSITIONS, [0])}, "positions_m is not finite.*: 0"),
+        ({"headings_rad": damaged(torch.zeros(4), [3])}, "headings_rad is not finite.*: 3"),
     ],
 )
 def test_values_that_are_not_finite_name_their_rows(
@@ -99,9 +100,91 @@ def test_options(options: dict[str, Any], message: str) -> None:
 
 
 def test_options_of_config_and_influence() -> None:
-    with pytest.raises(ConfigError, match=r"heading_limit_deg must be in \[0, 180\]"):
+    with pytest.raises(
+        ConfigError, match="heading_limit_deg must be auto, none or between 0 and 180, got -1"
+    ):
         SoftContrastiveConfig(heading_limit_deg=-1.0)
     with pytest.raises(ConfigError, match="steepness_per_m must be positive"):
         Sigmoid(steepness_per_m=-0.8)
     with pytest.raises(ConfigError, match="support_limit_m must be positive"):
         Linear(support_limit_m=NAN)
+
+
+def test_arrays_and_lists_are_as_good_as_tensors() -> None:
+    embeddings = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    rows = [[619_873.4 + 7.3 * k, 5_735_211.8] for k in range(6)]
+    positions = torch.tensor(rows, dtype=torch.float64)
+    headings = [0.1 * k for k in range(6)]
+    options: dict[str, Any] = {"heading_limit_rad": 0.25, "mining": False}
+    expected = soft_contrastive_loss(
+        embeddings, positions, headings_rad=torch.tensor(headings).double(), **options
+    )
+    for given in (rows, np.array(rows), tuple(map(tuple, rows))):
+        for turned in (headings, np.array(headings)):
+            loss = soft_contrastive_loss(embeddings, given, headings_rad=turned, **options)
+            assert loss == expected
+    whole = soft_contrastive_loss(embeddings, [[k, 0] for k in range(6)])
+    assert whole == soft_contrastive_loss(embeddings, whole_numbers())
+    rectangular = soft_contrastive_loss(
+        embeddings,
+        rows,
+        references=embeddings,
+        reference_positions_m=np.array(rows),
+        self_index=list(range(6)),
+    )
+    assert rectangular == pytest.approx(soft_contrastive_loss(embeddings, positions).item())
+
+
+def whole_numbers() -> torch.Tensor:
+    return torch.stack([torch.arange(6.0), torch.zeros(6)], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            {"embeddings": [[1.0, 2.0]] * 4},
+            TypeError,
+            "embeddings must be a torch tensor, got l",
+        ),
+        ({"embeddings": np.ones((4, 3))}, TypeError, "torch tensor, got ndarray; torch.as_"),
+        (
+            {"positions_m": [["a", "b"]] * 4},
+            TypeError,
+            "positions_m must be a tensor or an array",
+        ),
+        ({"positions_m": [[0.0, 1.0], [0.0]]}, TypeError, "positions_m must be a tensor or"),
+        ({"positions_m": None}, TypeError, "positions_m must be a tensor or an array"),
+        ({"influence": "sigmoid"}, ConfigError, r"such as Sigmoid\(cutoff_m=15.0\), got 'sigm"),
+        ({"influence": lambda d: d}, ConfigError, "needs support_m and repulsion_start_m"),
+        ({"influence": Sigmoid}, ConfigError, "influence must be an influence function"),
+        ({"influence": None}, ConfigError, "influence must be an influence function.*None"),
+    ],
+)
+def test_arguments_of_another_kind(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        soft_contrastive_loss(**({"embeddings": X, "positions_m": POSITIONS} | arguments))
+
+
+def test_float32_positions_too_large_for_it() -> None:
+    utm = POSITIONS + torch.tensor([619_873.4, 5_735_211.8])
+    with pytest.warns(UserWarning, match=r"float32 and as large as 5735212 m: .* 0\.68 m"):
+        soft_contrastive_loss(X, utm)
+    soft_contrastive_loss(X, utm - utm.mean(dim=0))
+    soft_contrastive_loss(X, utm.double())
+
+
+@pytest.mark.parametrize(
+    "origin", [(48.14, 11.58), (11.58, 48.14), (-33.9, 151.2), (-151.2, 33.9)]
+)
+def test_degrees(origin: tuple[float, float]) -> None:
+    offsets = torch.tensor([[0.0, 0.0], [0.01, 0.02], [0.03, 0.01], [0.1, 0.2]]).double()
+    degrees = offsets + torch.tensor(origin, dtype=torch.float64)
+    with pytest.warns(UserWarning, match="positions_m look like degrees of latitude and long"):
+        soft_contrastive_loss(X, degrees)
+    # Metres: over hundreds of metres, around an origin, or all in one place.
+    soft_contrastive_loss(X, 1e4 * degrees)
+    soft_contrastive_loss(X, offsets)
+    soft_contrastive_loss(X, degrees[:1].expand(4, 2))

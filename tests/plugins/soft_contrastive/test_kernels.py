@@ -27,10 +27,11 @@ from mlcore_soft_contrastive import (
 )
 from mlcore_soft_contrastive.inputs import checked_geometry
 from mlcore_soft_contrastive.pairwise import distance
-from mlcore_soft_contrastive.tiled.cupy_backend import KernelTileOps, Launch
+from mlcore_soft_contrastive.tiled.cupy_backend import KernelBackend, Launch
 from mlcore_soft_contrastive.tiled.kernel_source import pairwise_source, tiles_source
 from mlcore_soft_contrastive.tiled.layout import blocks, tile_pairs
 from mlcore_soft_contrastive.tiled.products import Products
+from mlcore_soft_contrastive.tiled.state import TileState
 from mlcore_soft_contrastive.tiled.walk import Plan, tiled_row_terms
 
 Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
@@ -63,7 +64,14 @@ def evaluate(
         rows=order,
         columns=order,
         pairs=tile_pairs(order, order, symmetric=True),
-        ops=KernelTileOps(geometry, config, order, order, launch),
+        state=TileState(
+            geometry,
+            config,
+            order,
+            order,
+            partial(KernelBackend, launch=launch),
+            torch.float32,
+        ),
         products=Products(config.tile_precision),
     )
     terms = tiled_row_terms(leaf, None, plan)
@@ -169,7 +177,7 @@ def test_rectangular_form(
         return (loss.detach(), *torch.autograd.grad(loss, (rows, references)))
 
     expected = run("dense", torch.float64)
-    made = ("kernels", 45, partial(KernelTileOps, launch=launch))
+    made = ("kernels", 45, partial(KernelBackend, launch=launch))
     monkeypatch.setattr(dispatch, "choose", lambda *_: made)
     for actual, wanted in zip(run("tiled", torch.float32), expected, strict=True):
         assert (actual - wanted).norm() <= 1e-5 * wanted.norm()
@@ -334,7 +342,7 @@ def test_a_mutated_pairwise_kernel_fails(mutation: str, kernels: Any) -> None:
 
 
 def test_parameter_names_are_c_names() -> None:
-    with pytest.raises(ConfigError, match="'cutoff m' is no C name"):
+    with pytest.raises(ConfigError, match="'cutoff m' is not a valid C ident"):
         tiles_source(DeviceCode("d", {"cutoff m": 1.0}))
 
 

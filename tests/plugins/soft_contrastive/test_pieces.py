@@ -13,9 +13,10 @@ from mlcore_soft_contrastive import Sigmoid
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.inputs import checked_geometry
 from mlcore_soft_contrastive.tiled.layout import blocks
-from mlcore_soft_contrastive.tiled.numba_backend import NumbaTileOps
+from mlcore_soft_contrastive.tiled.numba_backend import NumbaBackend
 from mlcore_soft_contrastive.tiled.numba_kernels import CHUNK, cut
 from mlcore_soft_contrastive.tiled.numba_pairs import Span
+from mlcore_soft_contrastive.tiled.state import TileState
 
 
 def runs_of(
@@ -30,15 +31,19 @@ def runs_of(
         heading_limit_rad=None,
     )
     order = blocks(positions_m, tile)
-    ops = NumbaTileOps(geometry, SoftContrastiveConfig(), order, order)
+    state = TileState(
+        geometry, SoftContrastiveConfig(), order, order, NumbaBackend, torch.float32
+    )
+    backend = state.backend
+    assert isinstance(backend, NumbaBackend)
     span = Span(row=0, column=0, near=near, symmetric=True, mirrored=False)
     size = len(positions_m)
-    sides, rule = (ops._rows, ops._columns), ops._rule
-    pieces = cut(span, size, size, *sides, rule, (chunk, chunk + 1)).tolist()
-    for number, first, last, *_ in pieces:
-        assert (number, first, last) == (chunk, chunk * CHUNK, min(size, (chunk + 1) * CHUNK))
-    everything = cut(span, size, size, *sides, rule, (0, -(-size // CHUNK))).tolist()
-    assert pieces == [piece for piece in everything if piece[0] == chunk]
+    sides, rule = (backend.rows, backend.columns), backend.rule
+    everything = cut(span, size, size, *sides, rule).tolist()
+    pieces = [piece for piece in everything if piece[0] == chunk]
+    for _, first, last, *_ in pieces:
+        assert (first, last) == (chunk * CHUNK, min(size, (chunk + 1) * CHUNK))
+    assert sorted({piece[0] for piece in everything}) == list(range(-(-size // CHUNK)))
     return positions_m[order.order], [piece[3:] for piece in pieces]
 
 

@@ -1,4 +1,4 @@
-"""Work shared among threads: all of it once, errors passed on, forks survived."""
+"""Threads that take whole tiles: everything once, in turn where tiles touch, forks survived."""
 
 from __future__ import annotations
 
@@ -6,67 +6,157 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from mlcore_soft_contrastive.tiled import threads
-from mlcore_soft_contrastive.tiled.threads import share
+from mlcore_soft_contrastive import dispatch, pairwise_distance
+from mlcore_soft_contrastive.tiled.layout import _in_rounds
+from mlcore_soft_contrastive.tiled.threads import in_turns, share
 
-
-@pytest.fixture(params=["torch's team", "pool"])
-def _either_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "pool":
-        monkeypatch.setattr(threads, "_torchs_team", lambda: None)
-    elif threads._torchs_team() is None:
-        pytest.skip("this torch has no OpenMP runtime with GCC's interface")
+Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
+Evaluate = Callable[..., tuple[Tensor, Tensor, str]]
 
 
-@pytest.fixture(autouse=True)
-def _three_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_what_touches_the_same_comes_in_the_order_given(threads: int) -> None:
+    pairs = [(k % 7, (3 * k) % 5) for k in range(200)]
+    seen: dict[int, list[int]] = {thing: [] for thing in range(7)}
+    busy: set[int] = set()
+
+    def work(k: int) -> None:
+        things = set(pairs[k])
+        assert not things & busy
+        busy.update(things)
+        for thing in things:
+            seen[thing].append(k)
+        busy.difference_update(things)
+
+    in_turns(work, range(200), lambda k: pairs[k], threads)
+    for thing, numbers in seen.items():
+        assert numbers == [k for k in range(200) if thing in pairs[k]]
 
 
-@pytest.mark.usefixtures("_either_kind")
-@pytest.mark.parametrize("size", [1, 2, 3, 100])
-def test_everything_is_worked_on_once(size: int) -> None:
-    done: list[int] = []
-    share(lambda start, stop: done.extend(range(start, stop)), size)
-    assert sorted(done) == list(range(size))
-
-
-@pytest.mark.usefixtures("_either_kind")
-def test_several_threads_work() -> None:
-    """Each piece waits for the others, which one thread would do for ever."""
-    together = threading.Barrier(3, timeout=60.0)
-    share(lambda _start, _stop: together.wait() and None, 3)
+@pytest.mark.parametrize("threads", [2, 3])
+def test_several_threads_work(threads: int) -> None:
+    """Each item waits for the others, which one thread would do for ever."""
+    together = threading.Barrier(threads, timeout=60.0)
+    in_turns(lambda _: together.wait() and None, range(threads), lambda k: [k], threads)
     assert not together.broken
 
 
-@pytest.mark.usefixtures("_either_kind")
-def test_an_error_in_any_thread_is_raised() -> None:
-    for broken in range(3):
+def test_a_thread_held_up_holds_up_only_what_touches_its_item() -> None:
+    others_done = threading.Event()
+    done: list[int] = []
 
-        def work(start: int, _stop: int, broken: int = broken) -> None:
-            if start == broken:
-                raise ValueError(f"piece {broken}")
+    def work(k: int) -> None:
+        if k == 0:
+            assert others_done.wait(timeout=60.0)
+        done.append(k)
+        if len(done) == 8:  # all but the first, and the one that waits for it
+            others_done.set()
 
-        with pytest.raises(ValueError, match=f"piece {broken}"):
-            share(work, 3)
+    in_turns(work, range(10), lambda k: ["first" if k in (0, 9) else k], 2)
+    assert sorted(done[:8]) == list(range(1, 9))
+    assert done[8:] == [0, 9]
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_an_error_in_any_thread_is_raised(broken: int) -> None:
+    def work(k: int) -> None:
+        if k == broken:
+            raise ValueError(f"item {k}")
+
+    with pytest.raises(ValueError, match=f"item {broken}"):
+        in_turns(work, range(3), lambda _: ["one thing"], 3)
+    in_turns(lambda _: None, range(3), lambda k: [k], 3)  # the threads are still there
+
+
+def test_torch_is_single_threaded_inside_and_as_before_outside() -> None:
+    torch.set_num_threads(3)
+    inside: list[int] = []
+    in_turns(lambda _: inside.append(torch.get_num_threads()), range(9), lambda k: [k], 3)
+    fresh: list[int] = []
+    thread = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert inside == [1] * 9
+    assert torch.get_num_threads() == 3
+    assert fresh == [3]
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_share_covers_everything_once(size: int) -> None:
+    done: list[int] = []
+    share(lambda start, stop: done.extend(range(start, stop)), size, 3)
+    assert sorted(done) == list(range(size))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_process_does_not_wait_for_threads_it_has_not() -> None:
-    share(lambda _start, _stop: None, 3)  # the parent's threads are there
+    in_turns(lambda _: None, range(3), lambda k: [k], 3)  # the parent's threads are there
     child = os.fork()
     if child == 0:
         signal.alarm(30)
         done: list[int] = []
-        share(lambda start, stop: done.extend(range(start, stop)), 10)
+        in_turns(done.append, range(10), lambda k: [k], 3)
         os._exit(0 if sorted(done) == list(range(10)) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (4, 4), (5, 5), (3, 7), (7, 3)])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_rounds_cover_the_matrix_in_disjoint_tiles(
+    rows: int, columns: int, symmetric: bool
+) -> None:
+    if symmetric and rows != columns:
+        return
+    numbers = _in_rounds(rows, columns, symmetric)
+    expected = {(i, j) for i in range(rows) for j in range(columns) if i <= j or not symmetric}
+    assert len(numbers) == len(expected)
+    assert set(numbers) == expected
+    rounds: dict[int, list[int]] = {}
+    for i, j in numbers:
+        things = [i] if symmetric and i == j else [i, j if symmetric else -1 - j]
+        rounds.setdefault((i + j) % max(rows, columns), []).extend(things)
+    assert all(len(set(things)) == len(things) for things in rounds.values())
+    assert [(i + j) % max(rows, columns) for i, j in numbers] == sorted(
+        (i + j) % max(rows, columns) for i, j in numbers
+    )
+
+
+@pytest.mark.parametrize("mining", [True, False])
+@pytest.mark.parametrize("length_m", [60.0, 2000.0])
+def test_no_bit_depends_on_the_number_of_threads(
+    mining: bool,
+    length_m: float,
+    route: Route,
+    evaluate: Evaluate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatch, "CPU_TILE", 16)
+    embeddings, positions, headings = route(203, length_m, 3)
+    options: dict[str, Any] = {"headings_rad": headings, "heading_limit_rad": 1.5}
+    expected = evaluate(embeddings.float(), positions, mining=mining, **options)
+    for threads in (2, 5, 2):
+        torch.set_num_threads(threads)
+        actual = evaluate(embeddings.float(), positions, mining=mining, **options)
+        assert torch.equal(actual[0], expected[0])
+        assert torch.equal(actual[1], expected[1])
+        with torch.inference_mode():
+            distances = pairwise_distance(positions)
+        torch.set_num_threads(1)
+        assert torch.equal(distances, pairwise_distance(positions))
+
+
+def test_narrower_tiles_where_threads_would_have_none() -> None:
+    assert dispatch._narrowed(512, 10_000, 1) == 512
+    assert dispatch._narrowed(512, 300, 1) == 512
+    assert dispatch._narrowed(512, 2048, 2) == 512
+    assert dispatch._narrowed(512, 2047, 2) == 256
+    assert dispatch._narrowed(512, 300, 8) == 128

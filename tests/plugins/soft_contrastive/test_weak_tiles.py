@@ -11,42 +11,46 @@ import torch
 from torch import Tensor
 
 from mlcore_soft_contrastive import Sigmoid, dispatch
-from mlcore_soft_contrastive.tiled.cupy_backend import KernelTileOps
+from mlcore_soft_contrastive.tiled.cupy_backend import KernelBackend
 from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
 from mlcore_soft_contrastive.tiled.layout import TilePair
-from mlcore_soft_contrastive.tiled.numba_backend import NumbaTileOps
-from mlcore_soft_contrastive.tiled.torch_backend import TorchTileOps
+from mlcore_soft_contrastive.tiled.numba_backend import NumbaBackend
+from mlcore_soft_contrastive.tiled.state import TileState
+from mlcore_soft_contrastive.tiled.torch_backend import TorchBackend
 
 TILE = 16
-OPS: dict[str, Any] = {"numba": NumbaTileOps, "torch": TorchTileOps, "kernels": KernelTileOps}
+BACKENDS: dict[str, Any] = {
+    "numba": NumbaBackend,
+    "torch": TorchBackend,
+    "kernels": KernelBackend,
+}
 Steps = dict[str, list[float]]
 Off = Callable[..., float]
 
 
-@pytest.fixture(params=OPS)
-def ops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Each kind of elementwise work in turn, on small tiles."""
-    chosen = make = OPS[request.param]
-    if chosen is KernelTileOps:
+@pytest.fixture(params=BACKENDS)
+def _each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every back end in turn, on small tiles."""
+    make = BACKENDS[request.param]
+    if make is KernelBackend:
         kernels = request.getfixturevalue("kernels")
-        make = partial(chosen, launch=kernels(tiles_source(Sigmoid().device_code())))
+        make = partial(make, launch=kernels(tiles_source(Sigmoid().device_code())))
     monkeypatch.setattr(dispatch, "choose", lambda *_: (request.param, TILE, make))
-    return chosen
 
 
 @pytest.fixture
-def steps(ops: Any, monkeypatch: pytest.MonkeyPatch) -> Steps:
+def steps(_each_backend: None, monkeypatch: pytest.MonkeyPatch) -> Steps:
     """Gaps of the tiles that each step of mining has seen."""
     seen: Steps = {"mining_extrema": [], "most_repelling": []}
 
     def spy(name: str) -> None:
-        work = getattr(ops, name)
+        work = getattr(TileState, name)
 
         def noted(self: Any, tile: Tensor, pair: TilePair) -> Any:
             seen[name].append(pair.gap_m)
             return work(self, tile, pair)
 
-        monkeypatch.setattr(ops, name, noted)
+        monkeypatch.setattr(TileState, name, noted)
 
     for name in seen:
         spy(name)
@@ -103,10 +107,9 @@ def test_they_are_walked_once_and_nothing_is_lost(
     assert len(weak) == len(steps["most_repelling"]) == 4 * (6 if rectangular else 3)
 
 
-def test_their_most_repelling_pair_is_needed(
-    ops: Any, off: Off, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ops, "most_repelling", lambda *_: torch.tensor(True))
+@pytest.mark.usefixtures("_each_backend")
+def test_their_most_repelling_pair_is_needed(off: Off, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TileState, "most_repelling", lambda *_: torch.tensor(True))
     positions = streets(0.0, 25.0, 60.0)
     assert max(off(random_looks(seed), positions) for seed in range(4)) > 1e-2
 
@@ -120,3 +123,28 @@ def test_one_that_lowers_a_least_attraction_is_mined(steps: Steps, off: Off) -> 
     looks = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.86, 0.0, 0.51]])
     assert off(looks.repeat_interleave(TILE, dim=0), streets(0.0, 18.9, 60.0)) < 2e-6
     assert any(17.8 < gap < 18.9 for gap in steps["mining_extrema"])
+
+
+def test_settled_weights_are_no_larger_than_they_may_be(steps: Steps, off: Off) -> None:
+    """48 images in three groups; half of each of two groups looks a little different.
+
+    Within such a group the least ``(s - t) w+`` is -0.06, so that a weight up to 0.06 is
+    settled. 17.9 m off stands the other group, of w+ up to 0.09 and nothing alike: it lowers
+    what a repelling pair must exceed from 0.84 to 0.81; the third group's 0.828 lies between.
+    """
+    turn = (1.0 - 0.94**2) ** 0.5
+    looks = torch.tensor(
+        [
+            [1.0, 0.0, 0.0, 0.0, 0.0],
+            [0.94, turn, 0.0, 0.0, 0.0],
+            [0.0, 0.0, 0.0, 1.0, 0.0],
+            [0.0, 0.0, 0.0, 0.94, turn],
+            [0.828, 0.828 * 0.06 / turn, 0.5417, 0.0, 0.0],
+            [0.828, 0.828 * 0.06 / turn, 0.5417, 0.0, 0.0],
+        ]
+    ).repeat_interleave(TILE // 2, dim=0)
+    positions = streets(0.0, 0.0, 0.0) * 0.05
+    positions[TILE : 2 * TILE, 0] += 17.95
+    positions[2 * TILE :, 0] += 60.0
+    assert off(looks, positions) < 2e-6
+    assert any(17.8 < gap < 18.0 for gap in steps["mining_extrema"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
 from mlcore import DatasetFactory, InfluenceFactory, LossFactory, MinerFactory, SamplingRadii
 from mlcore.factories import Factory, ModelFactory
+from mlcore.option_types import POSITIVE, Range, RelativeTo
 from mlcore.protocols import Pairs, Triplets
 from mlcore.registry.discovery import Plugin, Registry
 
@@ -34,15 +35,15 @@ class Soft:
     """
 
     alpha: float = 2.0
-    beta: float = 50.0
+    beta: Annotated[float, POSITIVE] = 50.0
     mining: bool = True
     limit_m: float = float("inf")
     heading_limit_rad: float | None = 1.0
-    step: float | Literal["auto", "none"] = "auto"
+    step: Annotated[float | Literal["auto", "none"], Range(infinite=True)] = "auto"
 
     def __post_init__(self) -> None:
-        if self.beta <= 0:
-            raise ValueError(f"beta must be positive, got {self.beta}")
+        if self.alpha > self.beta:
+            raise ValueError(f"alpha {self.alpha} must not exceed beta {self.beta}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,7 @@ class Town:
 
     Attributes:
         root: Folder.
+        table: File in it.
         limit: Largest number of images, or none.
         split: Which part.
         conditions: Names of the conditions.
@@ -83,6 +85,7 @@ class Town:
     """
 
     root: Path | None = None
+    table: Annotated[Path | None, RelativeTo("root")] = None
     limit: int | None = None
     split: Literal["train", "none", 3] = "train"
     conditions: tuple[str, ...] = ("night", "snow")

@@ -11,7 +11,7 @@ from mlcore.options import parse_run, run_from_toml, run_to_toml
 from mlcore.options.engine import EvaluationOptions, SamplingOptions, TrainingOptions
 
 LENGTHS = st.floats(min_value=1e-6, max_value=1e9)
-FLOATS = st.floats(allow_nan=False)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 # Paths that a user gives are kept absolute, and an optional text is never the word "none".
 PATHS = st.builds(lambda name: Path("/") / name.replace("\0", ""), TEXT)
@@ -46,7 +46,7 @@ def configurations(draw, registry):
             augment=draw(st.booleans()), schedule=draw(st.sampled_from(["cosine", "constant"]))
         ),
         evaluation=EvaluationOptions(
-            thresholds_m=tuple(draw(st.lists(FLOATS, max_size=3))),
+            thresholds_m=tuple(draw(st.lists(LENGTHS, max_size=3))),
             recall_at=(draw(st.integers(1, 9)),),
         ),
     )

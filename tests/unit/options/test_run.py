@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from mlcore.errors import ConfigError, UnknownNameError
-from mlcore.options import parse_run, run_from_toml, run_help, run_to_toml
+from mlcore.options import (
+    Command,
+    parse_run,
+    read_argv,
+    run_from_toml,
+    run_help,
+    run_to_toml,
+)
 from mlcore.options.engine import SamplingOptions
 from mlcore.registry.discovery import Plugin, Registry
 
@@ -95,7 +102,7 @@ def test_order_of_sources(registry, toml):
         ("--dataset.conditions=", "dataset", "conditions", ()),
         ('--dataset.conditions ["a,b"]', "dataset", "conditions", ("a,b",)),
         ("--dataset.size_px 3,4", "dataset", "size_px", (3, 4)),
-        ("--evaluation.thresholds_m 5,inf", "evaluation", "thresholds_m", (5.0, math.inf)),
+        ("--evaluation.thresholds_m 5,1e3", "evaluation", "thresholds_m", (5.0, 1000.0)),
         ("--evaluation.thresholds_m 5", "evaluation", "thresholds_m", (5.0,)),
         ("--dataset.label #none", "dataset", "label", "#none"),
         ("--dataset.label none", "dataset", "label", None),
@@ -110,14 +117,30 @@ def test_values(registry, argv, section, option, value):
     assert getattr(getattr(chosen, "options", chosen), option) == value
 
 
+def test_a_path_may_be_relative_to_another_option(registry, tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    words = ["--dataset.root", "photos", "--dataset.table"]
+
+    def table(name):
+        return parse_run([*words, name], registry).dataset.options.table
+
+    assert table("a.csv") == tmp_path / "photos" / "a.csv"
+    assert table(str(tmp_path / "b.csv")) == tmp_path / "b.csv"
+    (tmp_path / "a.csv").touch()  # only here
+    assert table("a.csv") == tmp_path / "a.csv"
+    (tmp_path / "photos" / "a.csv").touch()  # and there
+    assert table("a.csv") == tmp_path / "photos" / "a.csv"
+    config = parse_run(["--dataset.table", "c.csv"], registry)
+    assert config.dataset.options.table == tmp_path / "c.csv"
+
+
 def test_a_relative_path_is_kept_absolute(registry, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = parse_run(["--dataset.root", "images"], registry)
     assert config.dataset.options.root == tmp_path / "images"
 
 
-# What jsonargparse does as it comes, and must not do here: drop ``--loss nonsense`` beside
-# a group, expand ``--loss.bet``.
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -125,10 +148,10 @@ def test_a_relative_path_is_kept_absolute(registry, tmp_path, monkeypatch):
         ("--loss tripplet", "unknown loss 'tripplet'; did you mean 'triplet'"),
         ("--loss.bet 3", "unknown option '--loss.bet'; did you mean '--loss.beta'"),
         ("--see 3", "unknown option '--see'; did you mean '--seed'"),
-        ("--sampling 3", "unknown option '--sampling'"),
+        ("--sampling 3", "--sampling needs the name of an option, such as --sampling.tuples_per_batch"),
         ("--loss.name.x 3", "unknown option '--loss.name.x'"),
         ("--ot 3", "unknown option '--ot'; did you mean '--out'"),
-        ("--loss.margin 3", "no option of loss 'soft'.*--loss contrastive or --loss triplet"),
+        ("--loss.margin 3", "not an option of loss 'soft'.*--loss contrastive or --loss triplet has it"),
         ("--loss", "--loss needs the name of a loss; known: contrastive, proxy, soft"),
         ("--loss.beta x", "--loss.beta: expected float, got 'x'"),
         ("--loss.beta none", "--loss.beta: expected float, got 'none'"),
@@ -139,12 +162,26 @@ def test_a_relative_path_is_kept_absolute(registry, tmp_path, monkeypatch):
         ("--dataset.size_px 3", "--dataset.size_px: expected int,int, got '3'"),
         ("--dataset.size_px 3,x", "--dataset.size_px: expected int,int, got '3,x'"),
         ("--dataset.split test", "--dataset.split: expected one of train, none, 3, got 'test'"),
-        ("--loss.beta -1", "loss 'soft': beta must be positive, got -1.0"),
+        ("--loss.beta -1", "--loss.beta must be greater than 0, got -1.0"),
+        ("--loss.beta nan", "--loss.beta must be greater than 0, got nan"),
+        ("--loss.beta inf", "--loss.beta must be greater than 0, got inf"),
+        ("--loss.alpha nan", "--loss.alpha must be finite, got nan"),
+        ("--loss.alpha 99", "loss 'soft': alpha 99.0 must not exceed beta 50.0"),
+        ("--evaluation.recall_at 1,0", "--evaluation.recall_at must be at least 1, got 1,0"),
+        ("--evaluation.thresholds_m=-5", "must be greater than 0, got -5"),
+        ("--evaluation.thresholds_m 5,nan", "must be greater than 0, got 5.0,nan"),
+        ("--evaluation.auc_limits_m inf", "must be greater than 0, got inf"),
+        ("--sampling.near_heading_limit_deg 181", "must be between 0 and 180, got 181.0"),
+        ("--seed=-1", "--seed must be at least 0, got -1"),
+        ("--beta 3", "unknown option '--beta'; did you mean '--loss.beta'"),
+        ("--lr 3", "unknown option '--lr'; did you mean '--training.learning_rate'"),
+        ("--learning-rate 3", "did you mean '--training.learning_rate'"),
+        ("--optimizer sgd", r"unknown option '--optimizer' \(see 'mlcore train --help'\)$"),
         ("proposed", "unexpected argument 'proposed'"),
         ("--loss soft x", "unexpected argument 'x'"),
-        ("--miner geometric-pairs", "--miner.*loss 'soft' mines inside itself"),
-        ("--loss proxy --miner geometric-pairs", "loss 'proxy' takes no mined tuples"),
-        ("--loss proxy --influence.cutoff_m 3", "--influence.cutoff_m.*uses no influence"),
+        ("--miner geometric-pairs", "--miner.*loss 'soft' mines its own pairs"),
+        ("--loss proxy --miner geometric-pairs", "loss 'proxy' does not take mined pairs or triplets"),
+        ("--loss proxy --influence.cutoff_m 3", "--influence.cutoff_m.*does not use an influence"),
         ("--loss triplet --miner geometric-pairs", "produces pairs, but.*takes triplets"),
         ("--config", "--config needs the path"),
         ("--config no/such.toml", "no/such.toml: No such file"),
@@ -152,7 +189,7 @@ def test_a_relative_path_is_kept_absolute(registry, tmp_path, monkeypatch):
 )  # fmt: skip
 def test_refused_on_the_command_line(registry, argv, message):
     with pytest.raises(ConfigError, match=message):
-        parse_run(argv.split(), registry, own_options=["--out"])
+        parse_run(argv.split(), registry, command=Command(flags=["--out"]))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +203,7 @@ def test_refused_on_the_command_line(registry, argv, message):
             "[loss]\nbet = 1",
             r"unknown key in \[loss\] of .*run.toml 'bet'; did you mean 'beta'",
         ),
-        ("[loss]\nmargin = 1", r"run.toml: \[loss\] margin is no option of loss 'soft'"),
+        ("[loss]\nmargin = 1", r"run.toml: \[loss\] margin is not an option of loss 'soft'"),
         ('[loss]\nname = "sof"', r"run.toml: \[loss\] name: unknown loss 'sof'"),
         ("[loss]\nname = 3", r"\[loss\] name needs the name of a loss"),
         ('[loss]\nbeta = "40"', r"run.toml: \[loss\] beta: expected float, got '40'"),
@@ -178,7 +215,7 @@ def test_refused_on_the_command_line(registry, argv, message):
         ("[dataset]\nconditions = 'a'", "expected comma-separated text, got 'a'"),
         ("[dataset]\nsize_px = [1, 2, 3]", "expected int,int, got \\[1, 2, 3\\]"),
         ("[dataset.root]\na = 1", "expected path or none, got {'a': 1}"),
-        ("[miner]\nname = 'geometric-pairs'", r"\[miner\] name.*mines inside itself"),
+        ("[miner]\nname = 'geometric-pairs'", r"\[miner\] name.*mines its own pairs"),
         ("seed = 'a'", "run.toml: seed: expected int, got 'a'"),
         ("[seed]\na = 1", "run.toml: seed: expected int"),
     ],
@@ -197,7 +234,7 @@ def test_a_file_that_is_no_text(registry, tmp_path):
 
 def test_a_file_for_another_component_says_so(registry, toml):
     path = toml('[loss]\nname = "soft"\nbeta = 3.0\n')
-    with pytest.raises(ConfigError, match=r"\[loss\] beta is no option of loss 'triplet'"):
+    with pytest.raises(ConfigError, match=r"\[loss\] beta is not an option of loss 'triplet'"):
         parse_run(["--config", str(path), "--loss", "triplet"], registry)
 
 
@@ -226,12 +263,14 @@ def test_resolved_file_has_every_option(registry):
 
 
 def test_help_has_the_options_of_the_chosen_only(registry):
-    text = run_help(["--loss", "soft"], registry)
+    text = run_help(read_argv(["--loss", "soft"]), registry)
     assert "--loss.beta FLOAT" in text
     assert "100 % of beta" in " ".join(text.split())
     assert "--influence.cutoff_m" in text
     assert "--loss.margin" not in text
     assert "--training.max_steps" in text
-    assert "--loss.margin" in run_help(["--loss", "triplet"], registry)
+    assert "--loss NAME" in text
+    assert "(greater than 0; default: 50.0)" in " ".join(text.split())
+    assert "--loss.margin" in run_help(read_argv(["--loss", "triplet"]), registry)
     with pytest.raises(UnknownNameError):
-        run_help(["--loss", "x"], registry)
+        run_help(read_argv(["--loss", "x"]), registry)

@@ -4,13 +4,25 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Annotated, Any, Literal, Optional
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlcore.option_types import check_options, from_plain, options_of, plain_text, to_plain
+from mlcore.option_types import (
+    AT_LEAST_ONE,
+    POSITIVE,
+    Range,
+    RelativeTo,
+    check_options,
+    check_ranges,
+    from_plain,
+    from_text,
+    options_of,
+    plain_text,
+    to_plain,
+)
 
 SHOWABLE = [
     (bool, True),
@@ -83,7 +95,7 @@ def test_types_that_cannot_be_shown(hint, default):
     ],
 )
 def test_defaults_that_a_file_could_not_keep(hint, default):
-    with pytest.raises(TypeError, match=r"field 'x' has the default .*, which is no "):
+    with pytest.raises(TypeError, match=r"field 'x' has the default .*, which is not of type "):
         check_options(
             make_dataclass("Config", [("x", hint, field(default_factory=lambda: default))])
         )
@@ -188,3 +200,129 @@ def test_a_number_or_a_word():
 
 def test_plain_text_is_what_is_typed():
     assert plain_text((1.5, Path("a"), None, True)) == "1.5,a,none,true"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "inside", "outside", "words"),
+    [
+        (Range(), [0, -1e300, 5], [math.nan, math.inf, -math.inf], ""),
+        (Range(infinite=True), [math.inf, -1], [math.nan], ""),
+        (POSITIVE, [1e-300], [0, -1, math.nan, math.inf], "greater than 0"),
+        (AT_LEAST_ONE, [1, 2], [0, math.nan], "at least 1"),
+        (Range(at_least=0, at_most=180), [0, 180], [-1e-9, 181], "between 0 and 180"),
+        (Range(above=0, below=1), [0.5], [0, 1], "greater than 0 and less than 1"),
+        (Range(above=0, infinite=True), [math.inf], [0, math.nan], "greater than 0"),
+    ],
+)
+def test_ranges(accepted, inside, outside, words):
+    assert str(accepted) == words
+    assert all(value in accepted for value in inside)
+    assert not any(value in accepted for value in outside)
+
+
+@given(
+    value=st.floats(),
+    low=st.floats(-1e6, 1e6),
+    width=st.floats(0, 1e6),
+)
+def test_a_range_is_what_it_says(value, low, width):
+    accepted = Range(at_least=low, at_most=low + width)
+    assert (value in accepted) == (low <= value <= low + width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranged:
+    """Options with ranges.
+
+    Attributes:
+        margin: A margin.
+        limits: Several.
+        support: Infinite by default.
+        step: A number or a word.
+        name: No number.
+    """
+
+    margin: Annotated[float, Range(at_least=0)] = 0.1
+    limits: Annotated[tuple[float, ...], POSITIVE] = (1.0,)
+    support: float = math.inf
+    step: Annotated[float | Literal["auto"] | None, POSITIVE] = "auto"
+    name: str = "x"
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"margin": -0.1}, "margin must be at least 0, got -0.1"),
+        ({"margin": math.nan}, "margin must be at least 0, got nan"),
+        ({"limits": (1.0, 0.0)}, "limits must be greater than 0, got 1.0,0.0"),
+        ({"support": math.nan}, "support must be a number, got nan"),
+        ({"step": 0.0}, "step must be greater than 0, got 0.0"),
+    ],
+)
+def test_values_outside_their_range_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        Ranged(**values)
+
+
+def test_values_in_their_range_and_what_is_no_number():
+    Ranged(margin=0.0, limits=(), support=math.inf, step=None)
+    check_options(Ranged)
+    margin, limits, *_ = options_of(Ranged)
+    assert (margin.hint, margin.values_text) == (float, "float, at least 0")
+    assert limits.values_text == "comma-separated float, greater than 0"
+
+
+def test_a_default_outside_its_range_is_refused():
+    hint = Annotated[float, POSITIVE]
+    with pytest.raises(TypeError, match=r"default of field 'x' must be greater than 0, got 0"):
+        check_options(one_field(hint, 0.0))
+
+
+def test_a_path_relative_to_no_field_is_refused():
+    with pytest.raises(TypeError, match="relative to 'root', which is no field"):
+        check_options(one_field(Annotated[Path | None, RelativeTo("root")], None))
+
+
+@pytest.mark.parametrize(
+    ("text", "hint", "value"),
+    [
+        ("3", int, 3),
+        ("-1e-3", float, -1e-3),
+        ("inf", float, math.inf),
+        ("true", bool, True),
+        ("none", int | None, None),
+        ("none", str, "none"),
+        ("auto", float | Literal["auto"], "auto"),
+        ("2.5", float | Literal["auto"], 2.5),
+        ("a,b", tuple[str, ...], ("a", "b")),
+        ("", tuple[str, ...], ()),
+        ('["a,b"]', tuple[str, ...], ("a,b",)),
+        ("3,x", tuple[int, str], (3, "x")),
+        ("2", Literal["a", 2], 2),
+    ],
+)
+def test_texts_are_read(text, hint, value):
+    assert from_text(text, hint) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("3.0", int),
+        ("x", float),
+        ("1", bool),
+        ("True", bool),
+        ("", int),
+        ("b", Literal["a"]),
+        ("1,2,3", tuple[int, int]),
+        ("[1", tuple[int, ...]),
+        ("[" * 100_000, tuple[int, ...]),
+        ("9" * 5000, int),
+    ],
+)
+def test_texts_of_another_type_are_refused(text, hint):
+    with pytest.raises(ValueError, match="expected"):
+        from_text(text, hint)

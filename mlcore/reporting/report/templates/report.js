@@ -24,7 +24,7 @@
       if (conditions.has(String(condition))) { right += count[0]; wrong += count[1]; }
     });
     const shown = (outcomes.has("right") ? right : 0) + (outcomes.has("wrong") ? wrong : 0);
-    const share = right + wrong ? `${right} of the ${right + wrong} of these conditions are right` : "no condition is chosen";
+    const share = right + wrong ? `${right} of ${right + wrong} queries of these conditions are right` : "no condition is selected";
     byId("count").textContent = `${shown} of ${data.num_queries} queries on the map; ${share}.`;
     if (current < 0 || !visible(points[current])) { show(-1); step(1); }
   }

@@ -59,6 +59,9 @@ inline void resume(Fiber& fiber) {
 }
 }  // namespace shim
 
+inline double __dadd_rn(double a, double b) { return a + b; }
+inline double __dmul_rn(double a, double b) { return a * b; }
+
 inline Dim3 blockIdx, blockDim, gridDim;
 #define threadIdx (shim::current->index)
 

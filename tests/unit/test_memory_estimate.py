@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
-from mlcore.training.memory_estimate import activation_bytes
+from mlcore.factories import LossFactory
+from mlcore.registry.discovery import Registry
+from mlcore.testing.cases import loss_case_of, standard
+from mlcore.testing.memory import peak_bytes
+from mlcore.training.memory_estimate import _loss_bytes, activation_bytes
 
 
 class Flat(nn.Module):
@@ -37,3 +42,20 @@ def test_a_model_that_cannot_take_one_image_is_unknown():
 class _ToFloat(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images.float()
+
+
+@pytest.mark.parametrize("loss", ["multi-similarity-paper", "pml-circle", "pml-triplet-margin"])
+def test_the_matrices_of_a_dense_loss_are_estimated_as_they_are_measured(loss):
+    factory = Registry.discover().resolve(LossFactory, loss)
+    assert factory.memory == "quadratic"
+    case = loss_case_of(factory, standard(num_tuples=40))
+    size, dimensions = case.embeddings.shape
+    estimated = _loss_bytes("quadratic", size, dimensions)
+    assert 1.0 <= estimated / peak_bytes(factory, 40) <= 1.6
+
+
+def test_the_estimate_of_a_loss_by_its_declared_growth():
+    linear = 10 * 100 * 16 * 4
+    assert _loss_bytes("linear", 100, 16) == linear
+    assert _loss_bytes("quadratic", 100, 16) == linear + 12 * 100**2 * 4
+    assert _loss_bytes("cubic", 100, 16) == linear + 12 * 100**2 * 4 + 100**3

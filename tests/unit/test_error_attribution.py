@@ -1,4 +1,4 @@
-"""A run that fails in somebody's component says in whose."""
+"""An error in a component is attributed to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from mlcore.errors import DataError, PluginError
 from mlcore.factories import LossFactory
 from mlcore.options import Chosen
-from mlcore.options.config import blamed_on, known_limits
+from mlcore.options.config import attribute_errors, known_limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +31,21 @@ def chosen(**limits: str) -> Chosen[LossFactory]:
 def test_the_component_its_limits_and_the_way_on():
     with (
         pytest.raises(PluginError) as caught,
-        blamed_on(chosen(one_row="raises for one image"), "failed at step 3"),
+        attribute_errors(chosen(one_row="raises for one image"), "failed at step 3"),
     ):
         raise ZeroDivisionError("division by zero")
     assert str(caught.value) == (
         "loss 'theirs:odd' failed at step 3: ZeroDivisionError: division by zero. "
         "Its known limits: raises for one image. "
-        "'mlcore plugins theirs:odd' tells whose it is, --traceback where it failed"
+        "Run 'mlcore plugins theirs:odd' to see which plugin provides it; add --traceback "
+        "for details"
     )
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 @pytest.mark.parametrize("error", [DataError("no image"), FileNotFoundError("a.png")])
 def test_errors_that_say_enough_pass_unchanged(error):
-    with pytest.raises(type(error)) as caught, blamed_on(chosen(), "could not be built"):
+    with pytest.raises(type(error)) as caught, attribute_errors(chosen(), "could not be built"):
         raise error
     assert caught.value is error
 

@@ -1,0 +1,154 @@
+"""Time and memory of one step of each graded loss, beside PML's multi-similarity.
+
+Forward and backward from the embeddings to their gradient, float32, images along a winding
+road of 10 km. Losses of cubic time are timed at 1,024 images only; their memory is measured
+at 4,096 as well.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from benchmarks import _common as common
+
+DURATION = "about 10 minutes"
+RIVAL = "PML MultiSimilarity"
+CUBIC = ("graded-ap", "smooth-ap", "recall-at-k", "distance-triplet")
+VARIANTS = {
+    f"soft-supcon {variant}": ("soft-supcon", {"variant": variant})
+    for variant in ("y-aware", "threshold", "exponential")
+}
+DIM = 256
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmark."""
+    parser = common.parser(__file__, __doc__ or "")
+    parser.add_argument("--peak", nargs=2, metavar=("LOSS", "B"), help="measure one peak only")
+    options = parser.parse_args(argv)
+    if options.peak:
+        name, size = options.peak
+        print(json.dumps(_peak_bytes(name, int(size), options.device)))
+        return 0
+    sizes = (128,) if options.quick else (1024, 4096)
+    repeats = 2 if options.quick else 5
+    tables = [_times(size, repeats, options.device) for size in sizes]
+    tables.append(_memory(sizes, options.device))
+    common.report(
+        __file__,
+        __doc__ or "",
+        "\n\n".join(tables),
+        options=options,
+        argv=argv,
+        method=f"D = {DIM}; 1 warm-up, {repeats} rounds in turns; median [smallest, largest]; "
+        "each peak of memory in a process of its own",
+    )
+    return 0
+
+
+def _names() -> list[str]:
+    from mlcore_graded.plugin import mlcore_losses
+
+    plain = [factory.name for factory in mlcore_losses() if factory.name != "soft-supcon"]
+    return [*plain, *VARIANTS]
+
+
+def _times(size: int, repeats: int, device: str) -> str:
+    names = [name for name in _names() if size <= 1024 or name not in CUBIC]
+    runs = {name: _step(name, size, device) for name in [RIVAL, *names]}
+    timings = common.measure(runs, repeats=repeats, synchronize=partial(_synchronize, device))
+    rival = timings[RIVAL].median
+    rows = [(name, t, f"{t.median / rival:.2f}") for name, t in timings.items()]
+    return f"## Time, B = {size}\n\n" + common.markdown_table(["loss", "time", "ratio"], rows)
+
+
+def _memory(sizes: Sequence[int], device: str) -> str:
+    import subprocess
+
+    rows = []
+    for name in [RIVAL, *_names()]:
+        peaks = []
+        for size in sizes:
+            words = [sys.executable, "-m", "benchmarks.graded", "--device", device]
+            done = subprocess.run(  # noqa: S603
+                [*words, "--peak", name, str(size)],
+                check=True,
+                capture_output=True,
+                text=True,
+                cwd=common.ROOT,
+            )
+            peaks.append(f"{json.loads(done.stdout) / 2**20:.0f} MiB")
+        rows.append([name, *peaks])
+    head = ["loss", *(f"B = {size}" for size in sizes)]
+    return "## Peak of memory over the inputs\n\n" + common.markdown_table(head, rows)
+
+
+def _step(name: str, size: int, device: str) -> Callable[[], object]:
+    """Return forward and backward of a loss on one batch."""
+    import torch
+
+    from benchmarks._loss_steps import batch, steps
+    from mlcore import Batch, BuildContext
+    from mlcore_graded.plugin import mlcore_losses
+    from mlcore_soft_contrastive import Sigmoid
+
+    if name == RIVAL:
+        return steps([name], size, DIM, "route", device)[name]
+    factories = {factory.name: factory for factory in mlcore_losses()}
+    loss_name, options = VARIANTS.get(name, (name, {}))
+    factory = factories[loss_name]
+    loss = factory.build(factory.config(**options), BuildContext(influence=Sigmoid()))
+    embeddings, positions_m, labels = batch(size, DIM, "route", device)
+    zeros = torch.zeros_like(labels)
+    images = Batch(
+        positions_m=positions_m,
+        headings_rad=None,
+        tuple_id=zeros,
+        role=zeros,
+        place_id=labels,
+        index=torch.arange(size, device=device),
+    )
+
+    def run() -> None:
+        leaf = embeddings.detach().requires_grad_()
+        loss(leaf, images).loss.backward()  # type: ignore[no-untyped-call]
+
+    return run
+
+
+def _peak_bytes(name: str, size: int, device: str) -> int:
+    """Return the peak of memory during one step over what was there before it."""
+    import ctypes
+    import gc
+    from pathlib import Path
+
+    import torch
+
+    from benchmarks._loss_steps import _status
+
+    _step(name, 100, device)()
+    run = _step(name, size, device)
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    before = _status("VmRSS")
+    run()
+    return _status("VmHWM") - before
+
+
+def _synchronize(device: str) -> None:
+    from benchmarks._loss_steps import synchronize
+
+    synchronize(device)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,121 @@
+"""``mlcore completion SHELL``: a script with which a shell completes mlcore's words.
+
+The script asks ``mlcore completion --for WORD...``, so that the losses, models and data sets
+that are installed are completed, and the options of those chosen. No torch is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+
+from mlcore.cli import console, main
+from mlcore.cli.parser import Parser
+from mlcore.errors import MlcoreError
+from mlcore.options import COMPONENTS, Section, run_sections, split_argv
+from mlcore.registry.discovery import Registry
+
+_BASH = """\
+_mlcore() {
+    local IFS=$'\\n'
+    COMPREPLY=($(mlcore completion --for "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+}
+complete -o default -F _mlcore mlcore
+"""
+_ZSH = """\
+#compdef mlcore
+_mlcore() {
+    local -a found
+    found=("${(@f)$(mlcore completion --for "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    if [[ -n "$found" ]]; then compadd -- $found; else _files; fi
+}
+compdef _mlcore mlcore
+"""
+_FISH = """\
+function __mlcore_complete
+    set -l words (commandline -opc)
+    set -a words (commandline -ct | string collect --allow-empty)
+    mlcore completion --for $words[2..-1] 2>/dev/null
+end
+complete -c mlcore -a '(__mlcore_complete)'
+"""
+SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+
+
+def make_parser() -> Parser:
+    """Return the parser of the command's own flags."""
+    parser = Parser(
+        "completion",
+        "Print the completion script of a shell.",
+        epilog="bash: add 'source <(mlcore completion bash)' to ~/.bashrc; zsh: the same with "
+        "zsh in ~/.zshrc; fish: 'mlcore completion fish | source' in config.fish",
+    )
+    parser.add_argument("shell", choices=tuple(SCRIPTS), help="the shell")
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    if argv[:1] == ["--for"]:
+        found = candidates(argv[1:] or [""])
+        if found:
+            console.write("\n".join(found))
+        return 0
+    console.write(SCRIPTS[make_parser().parse_command(argv).shell])
+    return 0
+
+
+def candidates(words: Sequence[str]) -> list[str]:
+    """Return what the last word of a command line, after "mlcore", can become."""
+    *before, word = words
+    try:
+        found = _candidates(before, word)
+    except MlcoreError:
+        return []
+    return sorted({one for one in found if one.startswith(word)})
+
+
+def _candidates(before: Sequence[str], word: str) -> Iterable[str]:
+    if not before:
+        return [*main.COMMANDS, "--help", "--version", "--traceback"]
+    if before[0] not in main.COMMANDS:
+        return []
+    parser: Parser = import_module(main.module_of(before[0])).make_parser()
+    by_flag = {flag: action for action in parser.actions() for flag in action.option_strings}
+    last = before[-1]
+    if last in by_flag and by_flag[last].nargs != 0:
+        return by_flag[last].choices or []
+    if parser.takes_run_options and last.startswith("--") and last not in by_flag:
+        return _values(last, before[1:], parser)
+    if word.startswith("-"):
+        of_run = _run_flags(before[1:], parser) if parser.takes_run_options else []
+        return [*by_flag, *of_run]
+    return [
+        str(choice)
+        for action in parser.actions()
+        if not action.option_strings
+        for choice in (*(action.choices or ()), *parser.words.get(action.dest, ()))
+    ]
+
+
+def _values(flag: str, before: Sequence[str], parser: Parser) -> Sequence[str]:
+    """Return the values of an option of a run, as far as they are words."""
+    key = flag.removeprefix("--")
+    if key in COMPONENTS:
+        names = Registry.discover().factories(COMPONENTS[key])
+        return [name for _, f in names for name in (f.name, *f.aliases)]
+    for section in _sections(before, parser):
+        for option in section.options.values():
+            if section.flag(option.name) == flag:
+                return option.choices
+    return []
+
+
+def _run_flags(before: Sequence[str], parser: Parser) -> list[str]:
+    flags = [s.flag(option) for s in _sections(before, parser) for option in s.options]
+    return [*flags, "--config", *(f"--{name}" for name in COMPONENTS)]
+
+
+def _sections(before: Sequence[str], parser: Parser) -> list[Section]:
+    _, options = split_argv(before, parser.flags())
+    return run_sections([o for o in options if o.chooses and o.value], Registry.discover())
