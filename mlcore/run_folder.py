@@ -11,6 +11,7 @@
 ``evaluations/``       results on other splits, data or options
 ``skipped.txt``        names of the training images that could not be read, if any
 ``failed-batch.pt``    the batch whose loss was not finite, if there was one
+``model/``             the trained model as it was evaluated: all that its use takes
 ``plots/``             pictures
 ``.lock``              locked by the process that trains
 =====================  ===========================================================
@@ -71,6 +72,7 @@ class RunFolder:
         self.evaluations = path / "evaluations"
         self.skipped = path / "skipped.txt"
         self.failed_batch = path / "failed-batch.pt"
+        self.model = path / "model"
         self.plots = path / "plots"
         self._lock = path / ".lock"
 
@@ -223,7 +225,7 @@ class RunFolder:
 
         Only while nobody else writes into this folder.
         """
-        for folder in (self.path, self.checkpoints, self.plots):
+        for folder in (self.path, self.checkpoints, self.model, self.plots):
             for path in folder.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
 

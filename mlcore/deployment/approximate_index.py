@@ -37,7 +37,7 @@ class IndexReport:
         kind: As the user named it.
         factory: faiss's factory string.
         num_references: Rows in it.
-        bytes: Size of its file, and about that of the memory it takes.
+        size_bytes: Size of its file, and about that of the memory it takes.
         build_s: Seconds that building took.
         recall_1: Share of references whose nearest other reference is found.
         recall_10: Share of the ten nearest other references that are found.
@@ -46,7 +46,7 @@ class IndexReport:
     kind: str
     factory: str
     num_references: int
-    bytes: int
+    size_bytes: int
     build_s: float
     recall_1: float
     recall_10: float
@@ -57,6 +57,25 @@ def factory_string(kind: str, num_references: int) -> str:
     lists = max(1, min(round(4 * math.sqrt(num_references)), num_references // _ROWS_PER_LIST))
     named = {"ivf": f"IVF{lists},Flat", "hnsw": "HNSW32", "fp16": "SQfp16", "int8": "SQ8"}
     return named.get(kind, kind)
+
+
+def require_kind(kind: str, dimensions: int) -> None:
+    """Check the name of an index before long work.
+
+    Raises:
+        ConfigError: It is neither one of the names nor a factory string of faiss.
+    """
+    import faiss
+
+    if kind == "flat":
+        return
+    try:
+        faiss.index_factory(dimensions, factory_string(kind, 1), faiss.METRIC_L2)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"--index {kind}: faiss has no such index of {dimensions} dimensions; use flat, "
+            "ivf, hnsw, fp16, int8 or one of faiss's factory strings, such as IVF64,PQ16"
+        ) from error
 
 
 def build_index(
@@ -87,7 +106,8 @@ def build_index(
     try:
         index = faiss.index_factory(dimensions, factory, faiss.METRIC_L2)
         _set_breadths(index)
-        wanted = _ROWS_PER_LIST * max(256, getattr(index, "nlist", 1))
+        inverted = faiss.try_extract_index_ivf(index)
+        wanted = _ROWS_PER_LIST * max(256, 1 if inverted is None else inverted.nlist)
         step = max(1, total // wanted)
         if not index.is_trained:
             index.train(references.take(np.arange(0, total, step)))
@@ -104,13 +124,13 @@ def build_index(
         ) from error
     build_s = time.perf_counter() - started
     with atomic_write(path) as file:
-        file.write(faiss.serialize_index(index).data)
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
     recall_1, recall_10 = _recall(ApproximateIndex(index), references)
     return IndexReport(
         kind=kind,
         factory=factory,
         num_references=total,
-        bytes=path.stat().st_size,
+        size_bytes=path.stat().st_size,
         build_s=build_s,
         recall_1=recall_1,
         recall_10=recall_10,
@@ -163,8 +183,11 @@ class ApproximateIndex:
 
 def _set_breadths(index: Any) -> None:
     """Search as many lists, or as much of a graph, as gives good recall at moderate cost."""
-    if hasattr(index, "nprobe"):
-        index.nprobe = max(8, index.nlist // 32)
+    import faiss
+
+    inverted = faiss.try_extract_index_ivf(index)  # also below a rotation such as OPQ16
+    if inverted is not None:
+        inverted.nprobe = min(max(8, inverted.nlist // 32), inverted.nlist)
     if hasattr(index, "hnsw"):
         index.hnsw.efConstruction = _CONSTRUCTION_BREADTH
         index.hnsw.efSearch = _SEARCH_BREADTH

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -52,3 +54,14 @@ class EmbeddingGraph(nn.Module):
             # In float64, as in evaluation: directions of little variance are blown up.
             embedding = ((embedding.double() - self.mean) @ self.projection).float()
         return embedding
+
+    def example(self) -> tuple[Tensor, dict[int, Any]]:
+        """Return images to trace the graph with, and the axes whose sizes stay dynamic."""
+        batch, height, width = (torch.export.Dim(name) for name in ("B", "H", "W"))
+        if self.channels_last:
+            return torch.zeros((2, 70, 90, 3), dtype=torch.uint8), {
+                0: batch,
+                1: height,
+                2: width,
+            }
+        return torch.zeros((2, 3, 70, 90), dtype=torch.uint8), {0: batch, 2: height, 3: width}

@@ -79,13 +79,12 @@ def _resample(pixels: Tensor, weights: Tensor) -> Tensor:
     """Apply weights ``(w', w)`` to the last axis of ``pixels``, with torch's integer rounding.
 
     Torch resamples bytes in integers (``upsample_bilinear2d_aa``): each weight is rounded to a
-    multiple of ``2**-p``, where p is the largest precision at which the largest weight, plus
-    half a unit, stays below ``2**15`` units; the sum is rounded half up. The largest of the
-    weights of ``n`` pixels is at least ``1 / n``, so that p <= 15 + log2(n), and a sum is at
-    most ``255 * 2**p``: float64 holds it exactly, in any order of summation, for every ``n``
-    that fits into memory.
+    multiple of ``2**-p``, where p is the largest precision, 22 at most, at which the largest
+    weight plus half a unit stays below ``2**15`` units; the sum is rounded half up. Weights
+    add up to 1, so that a sum is about ``255 * 2**22`` at most: float64 holds it exactly, in
+    any order of summation.
     """
-    precision = torch.ceil(torch.log2(32767.5 / weights.max())) - 1
+    precision = (torch.ceil(torch.log2(32767.5 / weights.max())) - 1).clamp(max=22)
     unit = torch.exp2(precision)
     whole = torch.floor(weights * unit + 0.5)
     total = pixels.double() @ whole.T
