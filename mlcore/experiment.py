@@ -18,6 +18,12 @@ from mlcore.errors import DataError
 from mlcore.factories import BuildContext
 from mlcore.files import user_cache_dir
 from mlcore.models.config import input_size
+from mlcore.networks import (
+    build_model,
+    load_initial_weights,
+    require_trainable,
+    without_weights,
+)
 from mlcore.options import Chosen, RunConfig, run_from_toml
 from mlcore.options.config import attribute_errors, model_input_size
 from mlcore.protocols import (
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mlcore.models.embedding import EmbeddingModel
+    from mlcore.models.weights import LoadedWeights
     from mlcore.registry.discovery import Registry
     from mlcore.run_folder import RunFolder
     from mlcore.sampling.batches import TrainingBatches
@@ -68,6 +75,7 @@ class Experiment:
         batches: Tuples as images and geometry, by step.
         model: The network, not yet trained.
         untrained: A copy of it that stays as it is, to compare with.
+        weights: The weights that it starts from; None for random ones.
         influence: The influence function, for a loss that uses one.
         miner: The miner, for a loss that takes mined tuples.
         loss: The loss.
@@ -81,6 +89,7 @@ class Experiment:
     batches: TrainingBatches
     model: EmbeddingModel
     untrained: EmbeddingModel
+    weights: LoadedWeights | None
     influence: InfluenceFunction | None
     miner: Miner | None
     loss: Loss
@@ -116,9 +125,9 @@ def require_usable(
     for part, table in (("reference", region.references), ("query", region.queries)):
         if not len(table):
             raise DataError(
-                f"the {split} split has no {part} images, so that nothing could be evaluated "
-                f"after training; change the options of data set {config.dataset.name!r} that "
-                "choose them"
+                f"the {split} split has no {part} images, so the trained model could "
+                f"not be evaluated; change the options of data set {config.dataset.name!r} "
+                "that select them"
             )
     if config.training.skip_unreadable or not isinstance(dataset, HasImageFiles):
         return
@@ -134,7 +143,7 @@ def _require_files(dataset: HasImageFiles, table: PlaceTable) -> None:
     ]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(rows)} image files looked for are missing, the first is "
+            f"{len(missing)} of {len(rows)} image files checked are missing, the first is "
             f"{missing[0]}; restore them, or leave them out with "
             "--training.skip_unreadable true"
         )
@@ -175,23 +184,8 @@ def assemble(
 
     import torch
 
-    from mlcore.sampling.batches import TrainingBatches
-
-    planner = TuplePlanner(
-        dataset.train,
-        config.sampling,
-        derive_seed(config.seed, "tuples"),
-        other_far="other-far" in config.loss.factory.needs,
-    )
-    batches = TrainingBatches(
-        dataset,
-        planner,
-        input_size=model_input_size(config),
-        seed=derive_seed(config.seed, "augmentation"),
-        augment=config.training.augment,
-        skip_unreadable=config.training.skip_unreadable,
-    )
-    model = initial_model(config, dataset, progress)
+    planner, batches = _tuples(config, dataset)
+    model, weights = initialised(config, dataset, progress)
     limit_deg = config.sampling.near_heading_limit_deg
     context = BuildContext(
         seed=derive_seed(config.seed, "loss"),
@@ -209,6 +203,7 @@ def assemble(
     context = replace(context, influence=influence)
     miner = None if config.miner is None else _build(config.miner, context)
     loss: Loss = _build(config.loss, context)
+    require_trainable(config, model, loss)
     torch.manual_seed(derive_seed(config.seed, "training"))
     return Experiment(
         config=config,
@@ -217,12 +212,34 @@ def assemble(
         batches=batches,
         model=model,
         untrained=copy.deepcopy(model).eval(),
+        weights=weights,
         influence=influence,
         miner=miner,
         loss=loss,
         data_notes=data_notes,
         input_notes=(*precision_notes, *input_notes),
     )
+
+
+def _tuples(config: RunConfig, dataset: PlaceDataset) -> tuple[TuplePlanner, TrainingBatches]:
+    """Return the tuples of the run, as images of the table and as batches to train on."""
+    from mlcore.sampling.batches import TrainingBatches
+
+    planner = TuplePlanner(
+        dataset.train,
+        config.sampling,
+        derive_seed(config.seed, "tuples"),
+        other_far="other-far" in config.loss.factory.needs,
+    )
+    batches = TrainingBatches(
+        dataset,
+        planner,
+        input_size=model_input_size(config),
+        seed=derive_seed(config.seed, "augmentation"),
+        augment=config.training.augment,
+        skip_unreadable=config.training.skip_unreadable,
+    )
+    return planner, batches
 
 
 def _with_possible_precision(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:
@@ -240,25 +257,28 @@ def _with_possible_precision(config: RunConfig) -> tuple[RunConfig, tuple[str, .
     return replace(config, training=replace(training, precision="bf16-mixed")), (note,)
 
 
-def build_model(config: RunConfig) -> EmbeddingModel:
-    """Build the network with the weights that the run's seed gives it."""
-    import torch
-
-    seed = derive_seed(config.seed, "model")
-    torch.manual_seed(seed)
-    model: EmbeddingModel = _build(config.model, BuildContext(seed=seed))
-    model.normalize = config.loss.factory.normalize
-    return model
-
-
 def initial_model(
     config: RunConfig, dataset: PlaceDataset, progress: Progress = no_progress
 ) -> EmbeddingModel:
     """Build the network as training starts from it, fitted to images where it needs that."""
+    return initialised(config, dataset, progress)[0]
+
+
+def initialised(
+    config: RunConfig, dataset: PlaceDataset, progress: Progress = no_progress
+) -> tuple[EmbeddingModel, LoadedWeights | None]:
+    """Return the network as training starts from it, and what became of its weights.
+
+    Raises:
+        DataError: The weights cannot be had, or are those of another network.
+        ConfigError: There are no such weights.
+    """
     model = build_model(config)
-    if model.needs_initialisation:
+    weights = load_initial_weights(model, config)
+    fitted = weights is not None and any(name.startswith("pooling.") for name in weights.fit)
+    if model.needs_initialisation and not fitted:
         model.initialise(_sample_images(config, dataset, progress))
-    return model
+    return model, weights
 
 
 def with_input_size(
@@ -289,7 +309,7 @@ def with_input_size(
     notes: tuple[str, ...] = ()
     if with_bars[size] > _MANY_WITH_BARS * len(images):
         note = (
-            f"{with_bars[size]} of {len(images)} training images looked at have another aspect "
+            f"{with_bars[size]} of {len(images)} training images checked have another aspect "
             f"ratio than the model's input of {height} x {width} px (height x width) and are "
             "letterboxed: bars in their mean colour fill the rest. Set --model.input_height_px "
             "and --model.input_width_px to choose another input"
@@ -328,18 +348,10 @@ def model_with(config: RunConfig, weights: Mapping[str, Tensor], what: str) -> E
     Raises:
         DataError: They are those of another network.
     """
-    model = build_model(_from_scratch(config))
+    model = build_model(without_weights(config))
     require_same_shapes(model.state_dict(), weights, what)
     model.load_state_dict(weights)
     return model.eval()
-
-
-def _from_scratch(config: RunConfig) -> RunConfig:
-    """Return the configuration without pretrained weights, where a checkpoint has them all."""
-    if not hasattr(config.model.options, "pretrained"):
-        return config
-    options = replace(config.model.options, pretrained="none")
-    return replace(config, model=replace(config.model, options=options))
 
 
 def _sample_images(
@@ -380,7 +392,8 @@ def _readable(
         yield image
     if failure is not None and not num_read:
         raise DataError(
-            f"none of {len(rows)} training images looked at can be read; the last: {failure}"
+            f"none of {len(rows)} training images checked can be read; the last error: "
+            f"{failure}"
         )
 
 

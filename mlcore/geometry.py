@@ -78,9 +78,9 @@ class NearFar:
     def __post_init__(self) -> None:
         if not 0 <= self.near_radius_m <= self.far_radius_m:
             raise ConfigError(
-                f"near_radius_m is {self.near_radius_m:g} and far_radius_m "
-                f"{self.far_radius_m:g}; near must be at least 0 and at most far, or a pair "
-                "would be near and far at once"
+                f"near_radius_m must be at least 0 and at most far_radius_m, got "
+                f"{self.near_radius_m:g} and {self.far_radius_m:g}; otherwise a pair could be "
+                "both near and far"
             )
 
     @classmethod

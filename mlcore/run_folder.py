@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 _VERSIONS_OF = (
     "torch",
     "torchvision",
+    "timm",
     "lightning",
     "numpy",
     "pytorch-metric-learning",
@@ -89,7 +90,7 @@ class RunFolder:
             run.checkpoints.mkdir(parents=True, exist_ok=True)
             run.plots.mkdir(exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"--out {path} cannot be made: {error.strerror}") from error
+            raise ConfigError(f"--out {path} cannot be created: {error.strerror}") from error
         run.write_config(config_toml)
         return run
 
@@ -148,7 +149,7 @@ class RunFolder:
                 ) from None
             except OSError as error:
                 sys.stderr.write(
-                    f"note: {self.path} cannot be locked ({error.strerror}); take care that no "
+                    f"note: {self.path} cannot be locked ({error.strerror}); make sure that no "
                     "other process trains there\n"
                 )
             file.truncate(0)
@@ -177,11 +178,13 @@ class RunFolder:
         for path in paths:
             if _is_whole(path):
                 return path
-            sys.stderr.write(f"note: {path} is damaged or cut short; using the one before\n")
+            sys.stderr.write(
+                f"note: {path} is damaged or truncated; using the previous checkpoint\n"
+            )
         if paths:
             raise DataError(
-                f"no checkpoint in {self.checkpoints} is whole; remove them to train this run "
-                "from the start"
+                f"all checkpoints in {self.checkpoints} are damaged; remove them to train this "
+                "run from the start"
             )
         return None
 
@@ -256,7 +259,7 @@ class RunFolder:
             return json.loads(path.read_text())
         except FileNotFoundError:
             raise DataError(
-                f"{self.path} has no {path.name}; the run did not get that far"
+                f"{self.path} has no {path.name}: the run stopped before it was written"
             ) from None
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read: {error}") from error
@@ -280,9 +283,17 @@ def require_same_shapes(
 
 
 def describe_environment(
-    plugins: Sequence[Plugin], *, device: str, fingerprint: str, notes: Sequence[str]
+    plugins: Sequence[Plugin],
+    *,
+    device: str,
+    fingerprint: str,
+    notes: Sequence[str],
+    weights: Mapping[str, str] | None = None,
 ) -> Mapping[str, Any]:
-    """Return what is needed to explain a difference between two runs."""
+    """Return what is needed to explain a difference between two runs.
+
+    ``weights`` has the path and SHA-256 of the file that training starts from.
+    """
     return {
         "command": shlex.join(["mlcore", *sys.argv[1:]]),
         "mlcore": _version("mlcore-localization"),
@@ -296,6 +307,7 @@ def describe_environment(
         },
         "device": device,
         "data_fingerprint": fingerprint,
+        "weights": dict(weights or {}),
         "notes": list(notes),
     }
 

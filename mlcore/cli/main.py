@@ -1,7 +1,6 @@
 """The ``mlcore`` command: finds the command's module, runs it, turns errors into messages.
 
-Only the module of the command that is called is imported, so that ``mlcore --help`` is
-instant.
+Only the module of the chosen command is imported, so that ``mlcore --help`` is fast.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ _EXPECTED = (MlcoreError, OSError, UnicodeEncodeError)
 
 
 class HelpShown(BaseException):
-    """``--help`` was printed, and there is nothing else to do."""
+    """``--help`` was printed; nothing else needs to be done."""
 
 
 class Terminated(BaseException):
@@ -75,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HelpShown:
         return 0
     except BrokenPipeError:
-        # The reader of the pipe has what it wanted; Python would complain at exit.
+        # The reader closed the pipe, as head does; Python would report it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except (*_EXPECTED, SystemExit, KeyboardInterrupt, Terminated) as error:
@@ -112,7 +111,7 @@ def help_text() -> str:
 
 
 def dispatch(words: Sequence[str]) -> int:
-    """Run the command that the words name and return its exit code."""
+    """Run the command given by the words and return its exit code."""
     command = words[0] if words else "--help"
     if command in ("-h", "--help"):
         _print(help_text())
@@ -136,7 +135,7 @@ def module_of(command: str) -> str:
 
 
 def _prepare_streams() -> None:
-    """Make sure that everything printed arrives, in whatever encoding."""
+    """Flush all output; characters that the encoding lacks are escaped."""
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
     if sys.stdout is None:
@@ -158,7 +157,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
         case Terminated():
             return "terminated", TERMINATED
         case SystemExit():
-            # Nothing of ours exits, and a plugin must not make a command look finished.
+            # mlcore never calls exit, and a plugin must not make a command look successful.
             return (
                 f"a plugin or library ended the command with SystemExit({error.code!r}); "
                 "add --traceback for details"

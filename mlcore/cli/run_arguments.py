@@ -1,4 +1,4 @@
-"""What commands on trained runs share: their arguments, and the models they open."""
+"""Arguments shared by commands on trained runs, and opening their models."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def out_folder(options: Namespace) -> Path:
     """Return the folder that pictures go to: ``--out``, made if need be, or the only run's.
 
     Raises:
-        ConfigError: There are several runs and no ``--out``, or the folder cannot be made.
+        ConfigError: There are several runs and no ``--out``, or the folder cannot be created.
     """
     if options.out is None:
         return _plots_of_only_run(options, "FOLDER")
@@ -212,7 +212,7 @@ class NamedModel:
     def evaluate(
         self, split: Split, split_name: str, progress: Progress
     ) -> tuple[Embedder, Evaluation]:
-        """Return what embeds the model's images, and the results on a split."""
+        """Return the model's embedder and its results on a split."""
         from mlcore.evaluation.evaluate import embedder_of, evaluate_model
 
         embedder = embedder_of(self.model, self.config, progress)

@@ -100,8 +100,8 @@ def decode_sample(
         findings.append(Finding("fault", unreadable, len(faults), examples))
     if flat:
         message = (
-            f"images have fewer than {_FEW_LEVELS} levels of grey left at 8 bits; 16-bit and "
-            "thermal images need their range stretched first"
+            f"images keep fewer than {_FEW_LEVELS} grey levels in 8 bits; stretch the range of "
+            "16-bit and thermal images first"
         )
         findings.append(Finding("warning", message, len(flat), tuple(flat[:MAX_EXAMPLES])))
     return findings

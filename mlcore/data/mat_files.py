@@ -235,7 +235,7 @@ def _inflate(content: memoryview, limit: int, big_endian: bool, path: Path) -> b
         if size > limit:
             raise DataError(
                 f"{path}: a variable declares {size:,} bytes, more than the {limit:,} that "
-                "are left to a spec; save dbStruct alone"
+                "a spec may have; save dbStruct alone"
             )
         rest = inflater.decompress(inflater.unconsumed_tail, size + 1)
     except zlib.error as error:

@@ -33,8 +33,8 @@ def heading_difference_rad(
 class PositionIndex:
     """Finds the images near a point, exactly, on raw UTM coordinates as well.
 
-    The tree is built on first use, and again in a process that gets the index pickled; it
-    holds about 50 bytes an image besides the positions, which it does not copy.
+    The tree is built on first use, and again in a process that gets the index pickled; it holds
+    about 50 bytes per image, without the positions, which are not copied.
 
     Args:
         positions_m: ``(N, 2)`` or ``(N, 3)`` float64, metres; kept, not copied.

@@ -40,10 +40,10 @@ FAULTS: Mapping[str, str] = {
     "not-finite": "positions are NaN or infinite",
     "far-rows": "images lie up to {:.1f} km from the rest",
     "separate-groups": "images of one traversal lie in groups up to {:.0f} km apart",
-    "impossible-speed": "images are more than {:.0f} m from the image before, at a speed "
+    "impossible-speed": "images are more than {:.0f} m from the previous one, at a speed "
     "above {:.0f} m/s",
     "same-position": "images share one point with more than {} others",
-    "coarse-grid": "positions are multiples of {:g} m, and images share them: digits are lost",
+    "coarse-grid": "positions are rounded to multiples of {:g} m, so that images share them",
     "damaged-files": "files of the download are damaged",
     "shared-images": "images are both in train and test: the same file, a link or a copy",
 }
@@ -241,7 +241,7 @@ def _check_places(dataset: PlaceDataset, rows: Rows) -> list[Finding]:
     if mixed.any():
         findings.append(suspicion(dataset, "separate-groups", (km,), rows.index[mixed], rows))
     elif clusters.separate.any():
-        message = f"images lie in groups up to {km:.0f} km apart: several cities, it seems"
+        message = f"images form groups up to {km:.0f} km apart, apparently several cities"
         findings.append(Finding("warning", message, int(clusters.separate.sum())))
     dense = crowded(rows.positions_m, rows.traversal)
     if dense.any():

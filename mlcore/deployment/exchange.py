@@ -176,7 +176,7 @@ Image embeddings for visual localization, trained with mlcore.
 ## Licence
 
 mlcore sets no condition on these weights. Those of the images that the network was trained on
-apply, and of the weights that it started from, if `model.pretrained` above names any.
+apply, and of the weights that it started from, if `model.weights` above names any.
 """
 
 

@@ -18,7 +18,7 @@ from mlcore.errors import ConfigError, DataError
 from mlcore.evaluation.graded import GradedColumns, GradedProtocol, ndcg, order_counts
 from mlcore.evaluation.results import Evaluation, EvaluationProtocol
 from mlcore.factories import BuildContext
-from mlcore.models.catalogue import MODELS
+from mlcore.models.catalogue import PIXELS
 from mlcore.options.config import model_input_size
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceDataset, PlaceTable, Progress, Split, no_progress
@@ -218,16 +218,12 @@ def _first_true(hits: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.where(hits.any(axis=1), hits.argmax(axis=1), -1)
 
 
-PIXELS = "pixels"
-
-
 def with_baselines(
     trained: EmbeddingModel, untrained: EmbeddingModel
 ) -> dict[str, EmbeddingModel]:
     """Return the models of a run's table, by name: untrained, pixels, trained."""
-    factory = next(factory for factory in MODELS if factory.name == PIXELS)
-    pixels: EmbeddingModel = factory.build(factory.config(), BuildContext())
-    return {"untrained": untrained, PIXELS: pixels, "trained": trained}
+    pixels = PIXELS.build(PIXELS.config(), BuildContext())
+    return {"untrained": untrained, PIXELS.name: pixels, "trained": trained}
 
 
 def evaluate_models(

@@ -79,12 +79,12 @@ def explain_matches(model: nn.Module, queries: Tensor, references: Tensor) -> Ex
 
 
 def last_convolution(model: nn.Module) -> nn.Module:
-    """Return the layer that Grad-CAM explains: ``last_conv``, or the last convolution.
+    """Return the layer that Grad-CAM explains: the model's choice, or the last convolution.
 
     Raises:
         DataError: The model has no convolutional layer.
     """
-    named = getattr(model, "last_conv", None)
+    named = getattr(model, "explained", None)
     if isinstance(named, nn.Module):
         return named
     found = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]

@@ -1,13 +1,15 @@
-"""Options of the embedding models and the input size they lead to; imports no torch."""
+"""Options that embedding models share, and the input size they lead to; no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from mlcore.errors import ConfigError
+from mlcore.option_types import AT_LEAST_ONE, Range, check_ranges
 
 SMALLEST_INPUT_PX = 32
+INPUT_PX = Range(at_least=SMALLEST_INPUT_PX)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +24,12 @@ class ModelConfig:
             given; smaller images keep their size.
     """
 
-    input_height_px: int | None = None
-    input_width_px: int | None = None
-    longest_side_px: int = 240
+    input_height_px: Annotated[int | None, INPUT_PX] = None
+    input_width_px: Annotated[int | None, INPUT_PX] = None
+    longest_side_px: Annotated[int, INPUT_PX] = 240
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,55 +41,25 @@ class PixelConfig(ModelConfig):
         rows: Height of the grey image that is the embedding, in pixels.
     """
 
-    columns: int = 64
-    rows: int = 24
+    columns: Annotated[int, AT_LEAST_ONE] = 64
+    rows: Annotated[int, AT_LEAST_ONE] = 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmallCnnConfig(ModelConfig):
-    """Options of the small network.
+class NetworkConfig(ModelConfig):
+    """What a network of a backbone and a pooling takes.
 
     Attributes:
-        pooling: How local features become one vector: their average, their generalised
-            mean (gem), or their residuals to clustered words (netvlad).
-        num_clusters: Words of netvlad.
-        embedding_dim: Dimensions after a linear projection; None keeps what the pooling
-            gives.
-        width: Channels of the first layer, a multiple of 8; the last has four times as
-            many.
-    """
-
-    pooling: Literal["average", "gem", "netvlad"] = "gem"
-    num_clusters: int = 16
-    embedding_dim: int | None = 256
-    width: int = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResNetConfig(ModelConfig):
-    """Options of the networks that start from ImageNet weights.
-
-    Attributes:
-        pretrained: Weights to start from: "imagenet" (torchvision's, downloaded once),
-            "none" (random), or the path of a torchvision state dictionary.
-        pooling: How local features become one vector: their average, their generalised
-            mean (gem), or their residuals to clustered words (netvlad).
-        num_clusters: Words of netvlad.
+        weights: Weights to start from: "none" (random), the name of published weights such
+            as "imagenet", a file (.pth, .pt, .safetensors), or the folder of a trained run.
+        trainable_blocks: Blocks of the backbone that are trained: all, none, or the last few.
         embedding_dim: Dimensions after a linear projection; None keeps what the pooling
             gives.
     """
 
-    pretrained: str = "imagenet"
-    pooling: Literal["average", "gem", "netvlad"] = "gem"
-    num_clusters: int = 64
-    embedding_dim: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class VggConfig(ResNetConfig):
-    """Options of VGG16; pooled by NetVLAD as in the paper unless told otherwise."""
-
-    pooling: Literal["average", "gem", "netvlad"] = "netvlad"
+    weights: str = "none"
+    trainable_blocks: Annotated[int | Literal["all", "none"], AT_LEAST_ONE] = "all"
+    embedding_dim: Annotated[int | None, AT_LEAST_ONE] = None
 
 
 def input_size(config: ModelConfig, image_shape: tuple[int, int]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from mlcore.errors import ConfigError, UnknownNameError, did_you_mean
 from mlcore.factories import Factory, LossFactory, MinerFactory
 from mlcore.options.config import COMPONENTS
+from mlcore.options.networks import part_defaults
 from mlcore.options.raw import RawOption
 from mlcore.options.sections import Section
 from mlcore.options.suggestions import unknown_option
@@ -43,7 +44,7 @@ def choose(given: Sequence[RawOption], registry: Registry) -> dict[str, Factory]
     names = {item.section: item for item in given if item.chooses}
     loss = _resolve("loss", names.get("loss"), DEFAULT_NAMES["loss"], registry)
     assert isinstance(loss, LossFactory)
-    defaults = {**DEFAULT_NAMES, **_defaults_by_loss(loss)}
+    defaults = {**DEFAULT_NAMES, **_defaults_by_loss(loss), **part_defaults(given, registry)}
     for item in given:
         _require_applicable(item, loss, defaults)
     chosen = {

@@ -16,6 +16,12 @@ from mlcore.factories import DatasetFactory, Factory
 from mlcore.options.components import DEFAULT_NAMES, TRAIN, Command, choose, require_known
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
 from mlcore.options.engine import EvaluationOptions
+from mlcore.options.networks import (
+    parts_of_pair,
+    recommended_training,
+    renamed,
+    settled_weights,
+)
 from mlcore.options.raw import (
     CONFIG,
     SECTIONS,
@@ -45,7 +51,10 @@ _COMPONENTS_HELP = f"""components:
                     (default: sigmoid; 'mlcore list influence-functions')
   --miner NAME      miner, for losses that take pairs or triplets ('mlcore list miners')
   --dataset NAME    data set (default: {DEFAULT_NAMES["dataset"]}; 'mlcore list datasets')
-  --model NAME      embedding model (default: {DEFAULT_NAMES["model"]}; 'mlcore list models')
+  --model NAME      whole network, or a named pair of backbone and pooling
+                    (default: {DEFAULT_NAMES["model"]}; 'mlcore list models')
+  --backbone NAME   backbone of a network of chosen parts ('mlcore list backbones')
+  --pooling NAME    its pooling ('mlcore list poolings')
 
 The options below are those of the components chosen here; add --loss NAME to see the options
 of another loss.
@@ -155,8 +164,10 @@ def reopen(
     if any(item.section == "dataset" and item.chooses for item in changes):
         kept = [item for item in kept if item.section != "dataset"]
     config = _resolve([*kept, *changes], registry, command)
-    for needed in (config.dataset, config.model):  # a trained network needs no loss
-        needed.factory.require_libraries()
+    # A trained network needs no loss.
+    for needed in (config.dataset, config.model, config.backbone, config.pooling):
+        if needed is not None:
+            needed.factory.require_libraries()
     return config
 
 
@@ -167,7 +178,8 @@ def run_to_toml(config: RunConfig) -> str:
     document: dict[str, Any] = {"seed": config.seed}
     for section in COMPONENTS:
         chosen: Chosen[Factory] | None = getattr(config, section)
-        if chosen is not None:
+        is_of_pair = section in ("backbone", "pooling") and config.model.factory.backbone
+        if chosen is not None and not is_of_pair:
             document[section] = {"name": chosen.name, **to_document(chosen.options)}
     for section in ENGINE:
         document[section] = to_document(getattr(config, section))
@@ -227,12 +239,13 @@ def _resolve(
     given: Sequence[RawOption], registry: Registry, command: Command = TRAIN
 ) -> RunConfig:
     factories = choose(given, registry)
+    given = renamed(given, factories["model"])
     sections = sections_of(factories)
     options = [item for item in given if not item.chooses]
     for item in options:
         require_known(item, sections, registry, command)
     values = values_of(sections, options)
-    chosen = {
+    chosen: dict[str, Any] = {
         section: Chosen(
             name=registry.qualified_name(factory),
             factory=factory,
@@ -240,6 +253,12 @@ def _resolve(
         )
         for section, factory in factories.items()
     }
+    chosen |= parts_of_pair(chosen["model"], registry)
+    if "backbone" in chosen:
+        chosen["model"] = settled_weights(chosen["model"], chosen["backbone"], options)
+        recommended = recommended_training(chosen["model"], chosen["backbone"])
+        explicit = {item.option for item in options if item.section == "training"}
+        values["training"] |= {k: v for k, v in recommended.items() if k not in explicit}
     engine = {
         section: construct(config, values[section], section)
         for section, config in ENGINE.items()

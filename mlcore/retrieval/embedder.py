@@ -222,5 +222,5 @@ def _check_finite(
         name = source.image_name(int(index[rows[bad[0]]]))
         raise DataError(
             f"the embeddings of {len(bad)} of {len(rows)} images contain NaN or infinity, "
-            f"first {name}; the model's weights are invalid"
+            f"the first is {name}; the model's weights are invalid"
         )

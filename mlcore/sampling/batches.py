@@ -323,7 +323,7 @@ def dead_workers_reported() -> Iterator[None]:
         reason = str(error.__cause__ or "").partition("\n")[0]
         how = f" ({reason.rstrip('. ')})" if reason else ""
         raise WorkerError(
-            f"data-loading process {found[1]} died{how}. Where nothing else killed it, the "
+            f"data-loading process {found[1]} died{how}. Unless something else killed it, the "
             "machine ran out of memory or of /dev/shm: use a smaller "
             "--training.num_workers, or 0"
         ) from error

@@ -208,8 +208,9 @@ class TuplePlanner:
             usable[location] = any(map(self._candidates.make_a_tuple, anchors))
         if not usable.any():
             raise DataError(
-                f"the {len(self.images)} training images do not make one tuple: at none of "
-                f"{len(rows)} locations has an image {self._near_and_far_in_words()}. Use more "
+                f"no tuple can be formed from the {len(self.images)} training images: at "
+                f"none of {len(rows)} locations does an image have "
+                f"{self._near_and_far_in_words()}. Use more "
                 "images, change --sampling.near_radius_m or --sampling.far_radius_m, or "
                 "check the unit of the positions"
             )
@@ -244,8 +245,9 @@ class TuplePlanner:
         _, near, far, other_far = np.sum(np.array(sizes) < wanted, axis=0).tolist()
         if near or far or other_far:
             yield (
-                f"of the first {num} tuples, {near} have fewer near images than asked for, "
-                f"{far} fewer far ones" + (f", {other_far} no other far one" * self._other_far)
+                f"of the first {num} tuples, {near} have fewer near images than requested, "
+                f"{far} fewer far images"
+                + (f", {other_far} no other-far image" * self._other_far)
             )
 
 
@@ -271,6 +273,6 @@ def _radii_m(options: SamplingOptions) -> tuple[float, float]:
     if near is None or far is None or near > far:
         raise ConfigError(
             f"--sampling.near_radius_m {near} must not be larger than "
-            f"--sampling.far_radius_m {far}, or an image would be both"
+            f"--sampling.far_radius_m {far}, or an image could be both near and far"
         )
     return near, far

@@ -83,7 +83,7 @@ def fit(
     start = 0 if checkpoint is None else int(checkpoint.stem.removeprefix("step-"))
     if start > options.max_steps:
         raise ConfigError(
-            f"the run has taken {start} steps already, more than --training.max_steps "
+            f"the run has already taken {start} steps, more than --training.max_steps "
             f"{options.max_steps}"
         )
     if is_first():
@@ -221,6 +221,8 @@ def _quiet_lightning() -> Iterator[None]:
         logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Frozen batch norms are meant to be.
+        warnings.filterwarnings("ignore", message=".*module.s. in eval mode at the start.*")
         # A run shorter than its logging interval is no fault: its table is of the end.
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.*")

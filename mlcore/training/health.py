@@ -74,7 +74,7 @@ class Health(pl.Callback):
             )
         if self._num_collapsed >= COLLAPSED_STEPS:
             faults["collapse"] = (
-                f"all images of a batch have had one embedding for {self._num_collapsed} "
+                f"all embeddings of a batch have been identical for {self._num_collapsed} "
                 "steps: the network has collapsed to a point and cannot distinguish places. "
                 "Try a smaller --training.learning_rate or another loss"
             )

@@ -162,18 +162,18 @@ def check_budget(experiment: Experiment, folder: Path) -> Sequence[str]:
     )
     if take > total:
         raise ConfigError(
-            f"training takes at least {need}, and {where} has {_size(total)}: {remedy}; "
-            "to try anyway, give --training.check_memory false"
+            f"training needs at least {need}, but {where} has {_size(total)}: {remedy}; "
+            "to try anyway, use --training.check_memory false"
         )
     notes = []
     if take > free:
         notes.append(
-            f"training takes at least {need}, and {where} has {_size(free)} free: {remedy}"
+            f"training needs at least {need}, but {where} has {_size(free)} free: {remedy}"
         )
     host_free = host_memory().free
     if needed.retrieval > host_free:
         notes.append(
-            f"the evaluation holds embeddings of {_size(needed.retrieval)}, and this machine "
+            f"evaluation needs {_size(needed.retrieval)} for embeddings, but this machine "
             f"has {_size(host_free)} free: use --evaluation.spacing_m or a smaller "
             "--model.embedding_dim"
         )
@@ -188,7 +188,7 @@ def _require_disk(needed: Estimate, folder: Path) -> None:
     )
     if free < wanted:
         raise DataError(
-            f"the disk of {folder} has {_size(free)} free, and the run needs {_size(wanted)}: "
+            f"the disk of {folder} has {_size(free)} free, but the run needs {_size(wanted)}: "
             f"two checkpoints of {_size(needed.checkpoint)} are kept while the next is "
             "written; free some space or choose another --out"
         )

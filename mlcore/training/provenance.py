@@ -134,9 +134,9 @@ def went_on(
         history = list(environment.get("history", []))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            "environment.json is not as mlcore wrote it: "
-            f"{type(error).__name__}: {error}; restore it, or remove it to go on without "
-            "comparing data, code and options with those the run began with"
+            f"environment.json is damaged ({type(error).__name__}: {error}); restore it, or "
+            "remove it to continue without checking whether data, code and options have "
+            "changed"
         ) from error
     _require_accepted(_that_matter(changes, config), config, accepted)
     entry = {
@@ -196,7 +196,7 @@ def _reason_against_steps(config: RunConfig) -> str:
     if config.training.schedule == "cosine":
         return "the learning rate of every step of the cosine schedule depends on it"
     if config.sampling.hard_per_tuple:
-        return "the hard images of the steps beyond the first end were not planned in time"
+        return "hard images were planned only for the original number of steps"
     return ""
 
 
@@ -207,9 +207,9 @@ def _require_accepted(changes: Changes, config: RunConfig, accepted: Sequence[Ki
     parts = [_in_words(kind, changes[kind], config) for kind in refused]
     kinds = ",".join(dict.fromkeys([*accepted, *refused]))
     raise ConfigError(
-        f"this run began with other {' and '.join(map(_NAMES.__getitem__, refused))}: "
-        f"{'; '.join(parts)}. Restore what it began with, train a new run, or go on all the "
-        f"same with --accept-changes {kinds}, which environment.json will record"
+        f"this run started with other {' and '.join(map(_NAMES.__getitem__, refused))}: "
+        f"{'; '.join(parts)}. Restore the original, train a new run, or continue anyway "
+        f"with --accept-changes {kinds}, which environment.json will record"
     )
 
 

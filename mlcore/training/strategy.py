@@ -52,8 +52,8 @@ class Processes:
             raise ConfigError(
                 f"{started.launcher} has started {started.count} processes, but "
                 f"--training.devices {asked.devices} and --training.num_nodes "
-                f"{asked.num_nodes} ask for {asked.count}; leave both out, or let the "
-                "numbers agree"
+                f"{asked.num_nodes} require {asked.count}; remove both "
+                "options, or make the numbers match"
             )
         return started
 

@@ -39,6 +39,7 @@ from mlcore.training.joint import (
     joint_loss,
 )
 from mlcore.training.mining import mined
+from mlcore.training.optimizers import build_optimizer
 from mlcore.training.replay import keep_batch
 from mlcore.training.schedule import learning_rate_factor
 
@@ -272,7 +273,7 @@ class EmbeddingTask(pl.LightningModule):
             whole = item if num_processes() == 1 else self._experiment.batches[item.step]
             keep_batch(path, self._experiment, whole, message)
         except OSError as error:
-            return f". The batch could not be kept for reproduction: {error}"
+            return f". The batch could not be saved for reproduction: {error}"
         return f", or look at the batch: mlcore reproduce {path.parent}"
 
     def _fail(self, error: MlcoreError) -> NoReturn:
@@ -280,16 +281,9 @@ class EmbeddingTask(pl.LightningModule):
         raise error if self.global_rank == 0 else FailedElsewhereError(str(error))
 
     def configure_optimizers(self) -> Any:
-        """Adam over the model's parameters and the loss's own."""
+        """The optimizer of the model's parameters and the loss's own, and its schedule."""
         options = self._options
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        optimizer: Optimizer
-        if options.weight_decay:
-            optimizer = torch.optim.AdamW(
-                parameters, lr=options.learning_rate, weight_decay=options.weight_decay
-            )
-        else:
-            optimizer = torch.optim.Adam(parameters, lr=options.learning_rate)
+        optimizer = build_optimizer(self.model, self.loss, options)  # type: ignore[arg-type]
         factor = learning_rate_factor(options, self._experiment.planner.steps_per_epoch)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {

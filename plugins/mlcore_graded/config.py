@@ -78,7 +78,7 @@ class RinceOptions(GradedOptions):
         if not self.bands_m:
             raise ConfigError("loss: bands_m must name at least one distance, got none")
         if any(upper <= lower for lower, upper in pairwise(self.bands_m)):
-            raise ConfigError(f"loss: bands_m must rise, got {_listed(self.bands_m)}")
+            raise ConfigError(f"loss: bands_m must increase, got {_listed(self.bands_m)}")
         if len(self.temperatures) != len(self.bands_m):
             raise ConfigError(
                 "loss: temperatures must have one value per band, got "
@@ -86,7 +86,7 @@ class RinceOptions(GradedOptions):
             )
         if any(upper < lower for lower, upper in pairwise(self.temperatures)):
             raise ConfigError(
-                f"loss: temperatures must not fall, got {_listed(self.temperatures)}"
+                f"loss: temperatures must not decrease, got {_listed(self.temperatures)}"
             )
 
 

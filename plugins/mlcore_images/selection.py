@@ -67,7 +67,7 @@ def _clause(option: str, expression: str, part: str) -> Clause:
     )
     if low and high and float(low) > float(high):
         raise ConfigError(
-            f"dataset.{option} is {expression!r}: {value!r} runs downwards; "
+            f"dataset.{option} is {expression!r}: {value!r} is a decreasing range; "
             f"write {column}={high}..{low}"
         )
     return clause

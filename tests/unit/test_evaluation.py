@@ -18,7 +18,7 @@ from mlcore.evaluation.measures import columns
 from mlcore.evaluation.results import (
     require_same_protocol,
 )
-from mlcore.models.embedding import PixelModel
+from mlcore.models.pixels import PixelModel
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
 from mlcore.reporting.tables import accuracy_table, result_rows

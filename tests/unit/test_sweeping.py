@@ -6,13 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
+from benchmarks._networks import network
 from mlcore.errors import ConfigError
 from mlcore.evaluation.evaluate import evaluate_model
 from mlcore.evaluation.sweeps import embed_split, mean_accuracy, sweep
-from mlcore.factories import BuildContext
-from mlcore.models.catalogue import MODELS
 from mlcore.options.engine import EvaluationOptions
 from mlcore.reporting.figures.sweeps import (
     save_dimensions,
@@ -26,9 +24,7 @@ OPTIONS = EvaluationOptions(dimensions=24, thresholds_m=(5.0,))
 
 
 def embedder_of(name, **options):
-    factory = next(factory for factory in MODELS if factory.name == name)
-    torch.manual_seed(0)
-    model = factory.build(factory.config(**options), BuildContext())
+    model = network(name, **options)
     return Embedder(model=model.eval(), input_size=(32, 64))
 
 

@@ -94,7 +94,7 @@ def _localize(
             trained.config.evaluation,
         )
         console.notes([f"skipped, unreadable: {name}" for name in references.skipped])
-        # An image that the user names is never skipped.
+        # Images that the user names are never skipped.
         embedder = replace(embedder, skip_unreadable=False)
         return localize(asked, embedder, trained.dataset, references, options.top)
 

@@ -72,7 +72,7 @@ def _project(
             embedder = embedder_of(named.model, named.config, progress)
             asked = embedder(named.dataset, queries.index, f"{named.name}: queries")
             if len(asked.rows) < len(queries):
-                # The same queries in every panel, or their colours would be out of step.
+                # Every panel needs the same queries, because they share their colours.
                 raise DataError(
                     f"{len(asked.skipped)} queries cannot be read, the first is "
                     f"{asked.skipped[0]}; repair or remove them"

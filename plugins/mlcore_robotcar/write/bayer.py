@@ -56,8 +56,8 @@ def raw_png(image: Pixels, enlarge: int, name: str) -> bytes:
     if not SMALLEST_PX <= min(sides) <= max(sides) <= LARGEST_PX:
         raise DataError(
             f"image {name} has {image.shape[1]} x {image.shape[0]} pixels: its raw frame would "
-            f"have {sides[1]} x {sides[0]}, and sides from {SMALLEST_PX} to {LARGEST_PX} are "
-            "due; choose another --enlarge"
+            f"have {sides[1]} x {sides[0]}, but sides must be between {SMALLEST_PX} and "
+            f"{LARGEST_PX}; choose another --enlarge"
         )
     encoded: Any = cv2.imencode(".png", mosaic(image, enlarge), _PNG)
     done, data = encoded
