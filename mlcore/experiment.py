@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -332,15 +332,29 @@ def restore(run: RunFolder, registry: Registry) -> tuple[RunConfig, EmbeddingMod
     if checkpoint is None:
         raise DataError(f"{run.path} has no checkpoint; train it with 'mlcore train --resume'")
     state = run.load_checkpoint(checkpoint)["state_dict"]
-    model = build_model(without_weights(config))
     weights = {
         name.removeprefix("model."): value
         for name, value in state.items()
         if name.startswith("model.")
     }
-    require_same_shapes(model.state_dict(), weights, f"{checkpoint}")
+    return config, model_with(config, weights, f"{checkpoint}")
+
+
+def model_with(config: RunConfig, weights: Mapping[str, Tensor], what: str) -> EmbeddingModel:
+    """Return the network of a configuration with given weights, in evaluation mode.
+
+    Args:
+        config: Decides the network.
+        weights: Its state dictionary.
+        what: Where they come from, for messages.
+
+    Raises:
+        DataError: They are those of another network.
+    """
+    model = build_model(without_weights(config))
+    require_same_shapes(model.state_dict(), weights, what)
     model.load_state_dict(weights)
-    return config, model.eval()
+    return model.eval()
 
 
 def _sample_images(

@@ -11,6 +11,7 @@
 ``evaluations/``       results on other splits, data or options
 ``skipped.txt``        names of the training images that could not be read, if any
 ``failed-batch.pt``    the batch whose loss was not finite, if there was one
+``model/``             the trained model as it was evaluated: all that its use takes
 ``plots/``             pictures
 ``.lock``              locked by the process that trains
 =====================  ===========================================================
@@ -72,6 +73,7 @@ class RunFolder:
         self.evaluations = path / "evaluations"
         self.skipped = path / "skipped.txt"
         self.failed_batch = path / "failed-batch.pt"
+        self.model = path / "model"
         self.plots = path / "plots"
         self._lock = path / ".lock"
 
@@ -229,7 +231,7 @@ class RunFolder:
 
         Call only while no other process writes to this folder.
         """
-        for folder in (self.path, self.checkpoints, self.plots):
+        for folder in (self.path, self.checkpoints, self.model, self.plots):
             for path in folder.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
 

@@ -18,6 +18,7 @@ from mlcore.run_folder import Kind, RunFolder, describe_environment
 if TYPE_CHECKING:
     from mlcore.evaluation.results import Evaluation
     from mlcore.experiment import Experiment
+    from mlcore.retrieval.whitening import Whitening
     from mlcore.training.strategy import Processes
 
 
@@ -102,6 +103,7 @@ def _train_and_evaluate(
     accepted: Sequence[Kind],
 ) -> Outcome:
     """Do the same after importing torch, when the data set is open."""
+    from mlcore.deployment.model_folder import save_model
     from mlcore.evaluation.evaluate import evaluate_models, with_baselines
     from mlcore.evaluation.recording import record
     from mlcore.experiment import assemble
@@ -142,13 +144,28 @@ def _train_and_evaluate(
     models = {"trained": experiment.model}
     if config.evaluation.baselines:
         models = with_baselines(experiment.model, experiment.untrained)
+    whitenings: dict[str, Whitening | None] = {}
     with _progress() as progress:
         results = evaluate_models(
-            models, experiment.dataset, experiment.config, split=split, progress=progress
+            models,
+            experiment.dataset,
+            experiment.config,
+            split=split,
+            progress=progress,
+            keep_whitening=whitenings.__setitem__,
         )
     if first:
         console.notes(skipped_notes(results))
         record(folder, results, own=True)
+        save_model(
+            folder.model,
+            experiment.model,
+            experiment.config,
+            whitenings["trained"],
+            run=folder.path.resolve().name,
+            step=folder.newest_step(),
+            data_fingerprint=experiment.dataset.fingerprint,
+        )
         save_curves(results, folder.plots / "metres.png")
     return Outcome(ending, results, tuple(warnings))
 

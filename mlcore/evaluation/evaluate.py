@@ -6,7 +6,7 @@ distance of the first retrieved reference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -29,6 +29,11 @@ from mlcore.retrieval.search import search
 if TYPE_CHECKING:
     from mlcore.models.embedding import EmbeddingModel
     from mlcore.options import RunConfig
+    from mlcore.retrieval.whitening import Whitening
+
+
+KeepWhitening = Callable[[str, "Whitening | None"], None]
+"""Receives a model's name and the whitening of its embeddings, None for none."""
 
 
 def evaluate_model(
@@ -39,6 +44,7 @@ def evaluate_model(
     *,
     name: str,
     split_name: str = "test",
+    keep_whitening: KeepWhitening = lambda _name, _whitening: None,
 ) -> Evaluation:
     """Embed the images of a split, whiten, search, and measure.
 
@@ -49,6 +55,7 @@ def evaluate_model(
         options: How to search and measure.
         name: Name of the model in results and progress.
         split_name: Name of the split in results.
+        keep_whitening: Called with the model's name and the whitening that was applied.
 
     Raises:
         DataError: The split has no reference or no query, an image cannot be read, or
@@ -61,6 +68,7 @@ def evaluate_model(
     asked = embedder(dataset, split.queries.index, f"{name}: queries")
     found = replace(split, references=searched.table, queries=split.queries.take(asked.rows))
     whitening = searched.whitening
+    keep_whitening(name, whitening)
     return evaluate_split(
         searched.embeddings,
         searched.whiten(asked.embeddings),
@@ -215,8 +223,11 @@ def evaluate_models(
     *,
     split: Literal["test", "validation"] = "test",
     progress: Progress = no_progress,
+    keep_whitening: KeepWhitening = lambda _name, _whitening: None,
 ) -> list[Evaluation]:
     """Evaluate each model on a split with the options of a configuration.
+
+    ``keep_whitening`` is called with each model's name and the whitening that was applied.
 
     Raises:
         DataError: The split has no queries, or an image cannot be read.
@@ -229,6 +240,7 @@ def evaluate_models(
             config.evaluation,
             name=name,
             split_name=split,
+            keep_whitening=keep_whitening,
         )
         for name, model in models.items()
     ]

@@ -136,6 +136,21 @@ def reopen_run(
         ConfigError: As for :func:`parse_run`, or an option would need another training or
             does nothing in this command.
     """
+    return reopen(read_toml(path), given, registry, command=command)
+
+
+def reopen(
+    kept: Sequence[RawOption],
+    given: Sequence[RawOption],
+    registry: Registry,
+    *,
+    command: Command = TRAIN,
+) -> RunConfig:
+    """Do as :func:`reopen_run` with options that were kept elsewhere than in a TOML file.
+
+    Raises:
+        ConfigError: As for :func:`reopen_run`.
+    """
     changes = [_with_section(item) for item in given]
     for item in changes:
         if item.key == CONFIG:
@@ -147,7 +162,6 @@ def reopen_run(
                 f"{', '.join(f'--training.{name}' for name in _CHANGEABLE_TRAINING)}"
             )
         _require_used(item, command)
-    kept = read_toml(path)
     if any(item.section == "dataset" and item.chooses for item in changes):
         kept = [item for item in kept if item.section != "dataset"]
     config = _resolve([*kept, *changes], registry, command)
