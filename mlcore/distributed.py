@@ -9,6 +9,7 @@ Shapes: ``B`` rows that all processes have together, ``b`` of them this one's.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
@@ -55,6 +56,8 @@ def was_started_by_first() -> bool:
 
 def num_processes() -> int:
     """Return how many processes there are; 1 before they have met."""
+    if "torch" not in sys.modules:  # whose import takes seconds, and without it none has met
+        return 1
     import torch.distributed as dist
 
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

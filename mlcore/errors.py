@@ -78,6 +78,14 @@ class DataError(MlcoreError):
     """A file or data set is missing, malformed or implausible."""
 
 
+class Terminated(BaseException):
+    """SIGTERM arrived; like KeyboardInterrupt, it lets ``finally`` clauses run."""
+
+
+STOPS = (KeyboardInterrupt, Terminated, GeneratorExit)
+"""What ends a program from outside, and is no fault of a component that it interrupts."""
+
+
 class NonFiniteLossError(MlcoreError):
     """The loss or its gradient is not finite; raised before the optimizer step."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -164,6 +164,7 @@ def assemble(
     config: RunConfig,
     *,
     dataset: PlaceDataset | None = None,
+    data_notes: tuple[str, ...] | None = None,
     progress: Progress = no_progress,
 ) -> Experiment:
     """Build everything a training run needs, without training.
@@ -171,6 +172,7 @@ def assemble(
     Args:
         config: Every option.
         dataset: The data set of ``config``, if it is already open.
+        data_notes: What :func:`check_dataset` returned, if it was already called.
         progress: Progress callback for slow parts.
 
     Raises:
@@ -178,8 +180,9 @@ def assemble(
         ConfigError: The components do not fit together.
     """
     dataset = dataset or open_dataset(config, progress)
+    if data_notes is None:
+        data_notes = check_dataset(config, dataset)
     config, precision_notes = _with_possible_precision(config)
-    data_notes = check_dataset(config, dataset)
     config, input_notes = with_input_size(config, dataset)
 
     import torch
@@ -329,15 +332,29 @@ def restore(run: RunFolder, registry: Registry) -> tuple[RunConfig, EmbeddingMod
     if checkpoint is None:
         raise DataError(f"{run.path} has no checkpoint; train it with 'mlcore train --resume'")
     state = run.load_checkpoint(checkpoint)["state_dict"]
-    model = build_model(without_weights(config))
     weights = {
         name.removeprefix("model."): value
         for name, value in state.items()
         if name.startswith("model.")
     }
-    require_same_shapes(model.state_dict(), weights, f"{checkpoint}")
+    return config, model_with(config, weights, f"{checkpoint}")
+
+
+def model_with(config: RunConfig, weights: Mapping[str, Tensor], what: str) -> EmbeddingModel:
+    """Return the network of a configuration with given weights, in evaluation mode.
+
+    Args:
+        config: Decides the network.
+        weights: Its state dictionary.
+        what: Where they come from, for messages.
+
+    Raises:
+        DataError: They are those of another network.
+    """
+    model = build_model(without_weights(config))
+    require_same_shapes(model.state_dict(), weights, what)
     model.load_state_dict(weights)
-    return config, model.eval()
+    return model.eval()
 
 
 def _sample_images(

@@ -11,6 +11,7 @@
 ``evaluations/``       results on other splits, data or options
 ``skipped.txt``        names of the training images that could not be read, if any
 ``failed-batch.pt``    the batch whose loss was not finite, if there was one
+``model/``             the trained model as it was evaluated: all that its use takes
 ``plots/``             pictures
 ``.lock``              locked by the process that trains
 =====================  ===========================================================
@@ -72,6 +73,7 @@ class RunFolder:
         self.evaluations = path / "evaluations"
         self.skipped = path / "skipped.txt"
         self.failed_batch = path / "failed-batch.pt"
+        self.model = path / "model"
         self.plots = path / "plots"
         self._lock = path / ".lock"
 
@@ -135,7 +137,7 @@ class RunFolder:
         """
         import fcntl
 
-        with self._lock.open("a+") as file:
+        with self._lock.open("a+", encoding="utf-8") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
@@ -209,6 +211,9 @@ class RunFolder:
             raise DataError(
                 f"{path} is not a checkpoint of mlcore: it has no state_dict and global_step"
             )
+        weights = state["state_dict"]
+        if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
+            raise DataError(f"{path} is not a checkpoint of mlcore: it holds no weights")
         if state["global_step"] != _step_in_name(path):
             raise DataError(
                 f"{path} holds the state after step {state['global_step']}; give it the name "
@@ -226,7 +231,7 @@ class RunFolder:
 
         Call only while no other process writes to this folder.
         """
-        for folder in (self.path, self.checkpoints, self.plots):
+        for folder in (self.path, self.checkpoints, self.model, self.plots):
             for path in folder.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
 
@@ -236,7 +241,7 @@ class RunFolder:
             return
         kept = [
             line
-            for line in self.metrics.read_text().splitlines()
+            for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
             if _step_of(line) is not None and (_step_of(line) or 0) <= last_step
         ]
         with atomic_write(self.metrics) as file:
@@ -254,11 +259,13 @@ class RunFolder:
             DataError: The file is missing or not JSON.
         """
         try:
-            return json.loads(path.read_text())
+            return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise DataError(
                 f"{self.path} has no {path.name}: the run stopped before it was written"
             ) from None
+        except RecursionError:
+            raise DataError(f"{path} cannot be read: it is nested too deeply") from None
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read: {error}") from error
 
@@ -343,5 +350,5 @@ def _step_in_name(path: Path) -> int:
 def _step_of(line: str) -> int | None:
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None  # a row truncated by a kill

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from mlcore.cli.train_run import train_and_evaluate
 from mlcore.errors import (
     ConfigError,
+    DataError,
     MlcoreError,
     NonFiniteLossError,
     WorkerError,
@@ -68,8 +69,12 @@ class Task(NamedTuple):
     @property
     def learning_rate(self) -> float:
         """The learning rate of the run on disk."""
-        text = RunFolder(self.out).config.read_text(encoding="utf-8")
-        return float(tomllib.loads(text)["training"]["learning_rate"])
+        path = RunFolder(self.out).config
+        try:
+            options = tomllib.loads(path.read_text(encoding="utf-8"))
+            return float(options["training"]["learning_rate"])
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            raise DataError(f"{path} is not the configuration of a run: {error}") from error
 
     def results(self) -> list[Evaluation] | str:
         """Return the evaluations of the run that has ended, or why it diverged."""

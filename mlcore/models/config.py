@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from mlcore.errors import ConfigError
-from mlcore.option_types import AT_LEAST_ONE, Range, check_ranges
+from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, Range, check_ranges
 
 SMALLEST_INPUT_PX = 32
 INPUT_PX = Range(at_least=SMALLEST_INPUT_PX)
@@ -55,11 +55,15 @@ class NetworkConfig(ModelConfig):
         trainable_blocks: Blocks of the backbone that are trained: all, none, or the last few.
         embedding_dim: Dimensions after a linear projection; None keeps what the pooling
             gives.
+        feature_cache_mib: With trainable_blocks none, largest size (MiB) of the features
+            that are kept in memory, so that each training image is embedded once; 0: none are
+            kept. Augmented images differ at every step, so augment is then off by default.
     """
 
     weights: str = "none"
     trainable_blocks: Annotated[int | Literal["all", "none"], AT_LEAST_ONE] = "all"
     embedding_dim: Annotated[int | None, AT_LEAST_ONE] = None
+    feature_cache_mib: Annotated[int, NOT_NEGATIVE] = 1024
 
 
 def input_size(config: ModelConfig, image_shape: tuple[int, int]) -> tuple[int, int]:

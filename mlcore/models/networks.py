@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mlcore.factories import BuildContext
 from mlcore.models.config import NetworkConfig
 from mlcore.models.embedding import EmbeddingModel, to_unit_range
+from mlcore.models.feature_cache import FeatureCache
 from mlcore.models.parts import Backbone, Pooling
 from mlcore.models.tuning import train_last
 from mlcore.protocols import Features
@@ -26,7 +27,13 @@ def compose(config: NetworkConfig, context: BuildContext) -> Network:
     assert context.backbone is not None, "the engine builds the backbone first"
     assert context.pooling is not None, "the engine builds the pooling first"
     train_last(context.backbone, config.trainable_blocks)
-    return Network(context.backbone, context.pooling, config.embedding_dim)
+    cache_mib = config.feature_cache_mib if config.trainable_blocks == "none" else 0
+    return Network(
+        context.backbone,
+        context.pooling,
+        config.embedding_dim,
+        feature_cache=FeatureCache(cache_mib) if cache_mib else None,
+    )
 
 
 class Network(EmbeddingModel):
@@ -36,10 +43,19 @@ class Network(EmbeddingModel):
         backbone: Turns images in [0, 1] into features.
         pooling: Turns these into ``(B, D')``; its ``output_dim`` is ``D'``.
         embedding_dim: ``D`` of the projection; None leaves it out.
+        feature_cache: Keeps the features of training images; for a frozen backbone.
     """
 
-    def __init__(self, backbone: Backbone, pooling: Pooling, embedding_dim: int | None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        pooling: Pooling,
+        embedding_dim: int | None,
+        *,
+        feature_cache: FeatureCache | None = None,
+    ) -> None:
         super().__init__()
+        self._feature_cache = feature_cache
         self.backbone = backbone
         self.pooling = pooling
         self.projection: nn.Module = (
@@ -73,7 +89,12 @@ class Network(EmbeddingModel):
         return self
 
     def features(self, images: Tensor) -> Features:
-        """Return the features before pooling."""
+        """Return the features before pooling, of training images from the cache."""
+        if self._feature_cache is not None and self.training:
+            return self._feature_cache.features(self.backbone, images, self._compute)
+        return self._compute(images)
+
+    def _compute(self, images: Tensor) -> Features:
         images = to_unit_range(images, self.backbone.dtype)
         found: Features = self.backbone(images.contiguous(memory_format=torch.channels_last))
         return found

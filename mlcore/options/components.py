@@ -23,10 +23,12 @@ class Command(NamedTuple):
     Attributes:
         name: As typed: "mlcore train".
         flags: Its own flags, with their dashes.
+        evaluation: The options of ``[evaluation]`` that it uses; None: all of them.
     """
 
     name: str = "mlcore train"
     flags: Sequence[str] = ()
+    evaluation: Sequence[str] | None = None
 
 
 TRAIN = Command()

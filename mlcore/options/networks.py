@@ -127,7 +127,13 @@ def settled_weights(
 def recommended_training(
     model: Chosen[ModelFactory], backbone: Chosen[BackboneFactory]
 ) -> Mapping[str, Any]:
-    """Return the values of ``[training]`` options that the weights recommend."""
+    """Return the values of ``[training]`` options that the weights recommend.
+
+    With the whole backbone frozen: those of a head from scratch, and no augmentation, so that
+    features can be kept.
+    """
+    if getattr(model.options, "trainable_blocks", "all") == "none":
+        return {"augment": False, "batch_norm": "frozen"}
     source = getattr(model.options, "weights", "none")
     if source == "none":
         return {}

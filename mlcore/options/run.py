@@ -133,7 +133,23 @@ def reopen_run(
         command: The command, to be named in messages.
 
     Raises:
-        ConfigError: As for :func:`parse_run`, or an option would need another training.
+        ConfigError: As for :func:`parse_run`, or an option would need another training or
+            does nothing in this command.
+    """
+    return reopen(read_toml(path), given, registry, command=command)
+
+
+def reopen(
+    kept: Sequence[RawOption],
+    given: Sequence[RawOption],
+    registry: Registry,
+    *,
+    command: Command = TRAIN,
+) -> RunConfig:
+    """Do as :func:`reopen_run` with options that were kept elsewhere than in a TOML file.
+
+    Raises:
+        ConfigError: As for :func:`reopen_run`.
     """
     changes = [_with_section(item) for item in given]
     for item in changes:
@@ -145,7 +161,7 @@ def reopen_run(
                 f"--dataset, --dataset.*, --evaluation.* and "
                 f"{', '.join(f'--training.{name}' for name in _CHANGEABLE_TRAINING)}"
             )
-    kept = read_toml(path)
+        _require_used(item, command)
     if any(item.section == "dataset" and item.chooses for item in changes):
         kept = [item for item in kept if item.section != "dataset"]
     config = _resolve([*kept, *changes], registry, command)
@@ -218,6 +234,19 @@ def _may_change(item: RawOption) -> bool:
     if item.section == "training":
         return item.option in _CHANGEABLE_TRAINING
     return item.section in ("dataset", "evaluation")
+
+
+def _require_used(item: RawOption, command: Command) -> None:
+    """Raise ConfigError for an option of evaluations that the command does not use."""
+    used = command.evaluation
+    known = [field.name for field in fields(EvaluationOptions)]
+    if item.section != "evaluation" or used is None or item.option not in known:
+        return
+    if item.option not in used:
+        raise ConfigError(
+            f"{item.label} has no effect in '{command.name}', which uses "
+            f"{', '.join(f'--evaluation.{name}' for name in used)}"
+        )
 
 
 def _resolve(

@@ -43,8 +43,8 @@ class Case(NamedTuple):
     batch: Tensor | Features
 
     def output(self, batch: Tensor | Features | None = None) -> Tensor:
-        """Return what comes out for a batch, as one tensor ``(B, ...)``."""
-        found: Any = self.module(self.batch if batch is None else batch)
+        """Return what comes out for a copy of a batch, as one tensor ``(B, ...)``."""
+        found: Any = self.module(_copied(self.batch if batch is None else batch))
         if not isinstance(found, Features):
             return found  # type: ignore[no-any-return]
         parts = [found.maps.flatten(1), *([] if found.token is None else [found.token])]
@@ -140,7 +140,7 @@ def inputs_unmodified(subject: Subject) -> None:
     case = case_of(subject)
     before = _copied(case.batch)
     case.module.train()
-    case.output()
+    case.module(case.batch)
     for one, other in zip(_tensors(case.batch), _tensors(before), strict=True):
         expect(torch.equal(one, other), "a batch as it was", "another")
 
@@ -151,7 +151,14 @@ def gradient(subject: Subject) -> None:
     parameters = dict(case.module.named_parameters())
     if not parameters:
         raise CheckSkipped("it has no parameters")
-    case.output().square().mean().backward()  # type: ignore[no-untyped-call]
+    found = case.output()
+    if any(parameter.requires_grad for parameter in parameters.values()):
+        expect(
+            found.requires_grad,
+            "an output that depends on what is trained",
+            "one that does not",
+        )
+        found.square().mean().backward()  # type: ignore[no-untyped-call]
     for name, parameter in parameters.items():
         if not parameter.requires_grad:
             expect(parameter.grad is None, f"no gradient at {name}, which is frozen", "one")
@@ -193,14 +200,21 @@ def in_chunks(subject: Subject) -> None:
     parts = [case.output(_rows(case.batch, row, row + 1)) for row in range(_NUM_IMAGES)]
     _expect_close(torch.cat(parts).detach(), whole.detach(), "in chunks", _EXACT)
     trained = [p for p in case.module.parameters() if p.requires_grad]
-    if not trained:
+    if not trained or not whole.requires_grad:
         return
-    at_once = torch.autograd.grad((whole * weight).sum(), trained)
-    by_part = [torch.autograd.grad((part * weight).sum(), trained) for part in parts]
-    added = [sum(gradients) for gradients in zip(*by_part, strict=True)]
-    for one, other in zip(at_once, added, strict=True):
-        assert isinstance(other, Tensor)
-        _expect_close(other, one, "in chunks, of the gradient", _EXACT)
+    at_once = _gradients(whole, weight, trained)
+    by_part = [_gradients(part, weight, trained) for part in parts]
+    for one, *rows in zip(at_once, *by_part, strict=True):
+        _expect_close(torch.stack(rows).sum(dim=0), one, "in chunks, of the gradient", _EXACT)
+
+
+def _gradients(found: Tensor, weight: Tensor, trained: list[nn.Parameter]) -> list[Tensor]:
+    """Return the gradients of the weighted sum; 0 where "gradient" finds that there is none."""
+    gradients = torch.autograd.grad((found * weight).sum(), trained, allow_unused=True)
+    return [
+        torch.zeros_like(parameter) if gradient is None else gradient
+        for parameter, gradient in zip(trained, gradients, strict=True)
+    ]
 
 
 def _with_parts(subject: Subject, context: BuildContext) -> BuildContext:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -105,7 +106,7 @@ class Metrics(pl.Callback):
             return
         assert isinstance(pl_module, EmbeddingTask)
         row = {name: float(value) for name, value in pl_module.row.items()}
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": trainer.global_step, **row}) + "\n")
 
 
@@ -133,9 +134,7 @@ class SkippedImages(pl.Callback):
 
     def __init__(self, run: RunFolder) -> None:
         self._path = run.skipped
-        self._seen = (
-            set(run.skipped.read_text().splitlines()) if run.skipped.exists() else set()
-        )
+        self._seen = set(_lines(run.skipped)) if run.skipped.exists() else set()
 
     def on_train_batch_end(
         self,
@@ -150,5 +149,10 @@ class SkippedImages(pl.Callback):
         new = [name for name in pl_module.skipped if name not in self._seen]
         if new and is_first():
             self._seen.update(new)
-            with self._path.open("a") as file:
+            with self._path.open("a", encoding="utf-8", errors="surrogateescape") as file:
                 file.writelines(f"{name}\n" for name in new)
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a list of names, also of names that are not valid UTF-8."""
+    return path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
