@@ -124,6 +124,7 @@ def report(
     argv: Sequence[str],
     method: str,
     result: str | None = None,
+    quiet: bool = False,
 ) -> None:
     """Print a result under its header and, with ``--save``, write it to the results.
 
@@ -135,13 +136,17 @@ def report(
         argv: The arguments it was called with.
         method: Warm-ups, repeats, and which spread is shown, in words.
         result: Name of the file to write; the benchmark's own by default.
+        quiet: Save without printing: more results are to come.
     """
     name = name_of(file)
     text = header(name, purpose, device=options.device, argv=argv, method=method) + body + "\n"
-    print(text)
+    if not quiet:
+        print(text)
     if options.save:
         path = RESULTS / f"{result or name}.md"
         path.write_text(text, encoding="utf-8")
+        if quiet:
+            return
         print(f"saved to {path.relative_to(ROOT)}")
 
 

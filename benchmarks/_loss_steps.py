@@ -39,11 +39,16 @@ def batch(size: int, dim: int, data: str, device: str) -> tuple[Tensor, Tensor, 
         xy = torch.stack([arc, 60.0 * torch.sin(arc / 200.0)], dim=1)
     waves = torch.randn(2, dim, generator=generator, dtype=torch.float64) / 15.0
     phases = torch.rand(dim, generator=generator, dtype=torch.float64) * 2 * math.pi
-    embeddings = torch.cos(xy @ waves + phases)
-    embeddings += 0.3 * torch.randn(size, dim, generator=generator, dtype=torch.float64)
+    # On the device, in blocks: a million images on the CPU take longer than their step.
+    noise = generator if device == "cpu" else torch.Generator(device).manual_seed(size)
+    blocks = [
+        torch.cos(block.to(device) @ waves.to(device) + phases.to(device)).float()
+        + 0.3 * torch.randn(len(block), dim, generator=noise, device=device)
+        for block in xy.split(65536)
+    ]
     labels = (xy[:, 0] // CELL_M).long() * 1000 + (xy[:, 1] // CELL_M).long()
     positions = xy + torch.tensor([619_873.4, 5_735_211.8], dtype=torch.float64)
-    return embeddings.float().to(device), positions.to(device), labels.to(device)
+    return torch.cat(blocks), positions.to(device), labels.to(device)
 
 
 def dense_autograd(embeddings: Tensor, positions_m: Tensor) -> Tensor:
@@ -62,15 +67,7 @@ def dense_autograd(embeddings: Tensor, positions_m: Tensor) -> Tensor:
 
 def steps(names: list[str], size: int, dim: int, data: str, device: str) -> dict[str, Step]:
     """Return forward and backward of each named loss on one batch."""
-    from pytorch_metric_learning import losses as pml
-
     embeddings, positions, labels = batch(size, dim, data, device)
-    classes: dict[str, Callable[[], torch.nn.Module]] = {
-        "PML MultiSimilarity": pml.MultiSimilarityLoss,
-        "PML SupCon": pml.SupConLoss,
-        "PML Contrastive": pml.ContrastiveLoss,
-        "PML Circle": pml.CircleLoss,
-    }
     ours: dict[str, dict[str, Any]] = {
         "tiled": {"implementation": "tiled", "mining": False},
         "tiled, saved": {
@@ -90,6 +87,7 @@ def steps(names: list[str], size: int, dim: int, data: str, device: str) -> dict
             "tile_precision": "bfloat16",
         },
         "tiled, mining": {"implementation": "tiled"},
+        "tiled, mining, tf32": {"implementation": "tiled", "tile_precision": "tf32"},
         "tiled, mining, saved": {"implementation": "tiled", "save_similarity": True},
         "dense": {"implementation": "dense", "mining": False},
         "dense, mining": {"implementation": "dense"},
@@ -112,8 +110,16 @@ def steps(names: list[str], size: int, dim: int, data: str, device: str) -> dict
         elif name == "dense autograd":
             loss = partial(dense_autograd, positions_m=positions)
         else:
-            loss = partial(classes[name](), labels=labels)
+            loss = partial(_pml_loss(name), labels=labels)
         made[name] = partial(run, loss)
+    return made
+
+
+def _pml_loss(name: str) -> torch.nn.Module:
+    """Return "PML MultiSimilarity" and the like; the library is imported only for these."""
+    from pytorch_metric_learning import losses
+
+    made: torch.nn.Module = getattr(losses, f"{name.removeprefix('PML ')}Loss")()
     return made
 
 
@@ -158,7 +164,12 @@ def beside(
     seconds: dict[int, dict[str, list[float]]] = {
         n: {name: [] for name in steps} for n in threads
     }
-    spin = [sys.executable, "-c", "while True: pass"]
+    # It ends with this process, however that ends.
+    spin = [
+        sys.executable,
+        "-c",
+        "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass",
+    ]
     neighbours = [subprocess.Popen(spin) for _ in range(busy)]  # noqa: S603
     try:
         for turn in range(-1, repeats):  # the first is a warm-up
@@ -173,6 +184,50 @@ def beside(
         for neighbour in neighbours:
             neighbour.kill()
             neighbour.wait()
+    return seconds
+
+
+def runnable(steps: dict[str, Step], device: str) -> tuple[dict[str, Step], dict[str, str]]:
+    """Run each step once; return those that work, and why the others do not."""
+    work: dict[str, Step] = {}
+    failed: dict[str, str] = {}
+    for name, run in steps.items():
+        try:
+            run()
+            synchronize(device)
+        except Exception as error:  # noqa: BLE001 - out of memory, a kernel that does not compile
+            failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+        else:
+            work[name] = run
+    return work, failed
+
+
+def on_gpu(
+    names: list[str], size: int, dim: int, data: str, precision: str, repeats: int
+) -> dict[str, Any]:
+    """Time steps on the GPU, with other losses' products in ``precision``, fp32 or tf32."""
+    torch.backends.cuda.matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    made, failed = runnable(steps(names, size, dim, data, "cuda"), "cuda")
+    flops, exponentials = yardstick(dim, "cuda")
+    return {
+        "seconds": measure_on_gpu(made, repeats),
+        "failed": failed,
+        "yardstick": 4 * size**2 * dim / flops + 3 * size**2 / exponentials,
+    }
+
+
+def measure_on_gpu(steps: dict[str, Step], repeats: int) -> dict[str, list[float]]:
+    """Return the seconds of each step between two CUDA events, in turns, after a warm-up."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(-1, repeats):
+        for name, run in steps.items():
+            before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            before.record()  # type: ignore[no-untyped-call]
+            run()
+            after.record()  # type: ignore[no-untyped-call]
+            torch.cuda.synchronize()
+            if turn >= 0:
+                seconds[name].append(1e-3 * before.elapsed_time(after))  # type: ignore[no-untyped-call]
     return seconds
 
 

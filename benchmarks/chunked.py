@@ -22,9 +22,8 @@ from torch import Tensor
 
 from benchmarks import _common as common
 from benchmarks._joint import run_in_processes
+from benchmarks._networks import network
 from mlcore.distributed import num_processes
-from mlcore.factories import BuildContext
-from mlcore.models.catalogue import MODELS
 from mlcore.protocols import Batch
 from mlcore.training.gradient_cache import EmbeddedImages, InChunks, WithGraph
 from mlcore.training.joint import embedding_gradient, joint_loss
@@ -76,8 +75,7 @@ def main(argv: Sequence[str]) -> int:
 
 def chunk_table(options: Any, num_images: int, sizes: Sequence[int]) -> str:
     """Return memory and time by chunk size, each measured in a process of its own."""
-    factory = next(factory for factory in MODELS if factory.name == options.model)
-    an_image = activation_bytes(factory.build(_config(factory), BuildContext()), SIZE_PX)
+    an_image = activation_bytes(network(options.model), SIZE_PX)
     rows = []
     plain = 0.0
     for chunk in sizes:
@@ -110,18 +108,10 @@ def _measured(options: Any, num_images: int, chunk: int) -> dict[str, float]:
     return found
 
 
-def _config(factory: Any) -> Any:
-    return (
-        factory.config(pretrained="none") if factory.name != "small-cnn" else factory.config()
-    )
-
-
 def one_row(model_name: str, device_name: str, num_images: int, chunk: int) -> dict[str, float]:
     """Return peak bytes and seconds of a step."""
     device = torch.device(device_name)
-    factory = next(factory for factory in MODELS if factory.name == model_name)
-    torch.manual_seed(0)
-    model: Any = factory.build(_config(factory), BuildContext()).to(device).train()
+    model: Any = network(model_name).to(device).train()
     images = torch.randint(0, 256, (num_images, 3, *SIZE_PX), dtype=torch.uint8)
     images = images if chunk else images.to(device)
     positions = (torch.rand(num_images, 2, dtype=torch.float64) * 2000).to(device)

@@ -1,15 +1,15 @@
 """Time and memory of one step of each graded loss, beside PML's multi-similarity.
 
 Forward and backward from the embeddings to their gradient, float32, images along a winding
-road of 10 km. Losses of cubic time are timed at 1,024 images only; their memory is measured
-at 4,096 as well.
+road of 10 km. Each loss is timed in turns with its rival. Losses of cubic time are timed at
+1,024 images only. Memory is measured at 4,096, where 512 MiB are allowed.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from benchmarks import _common as common
@@ -22,31 +22,63 @@ VARIANTS = {
     for variant in ("y-aware", "threshold", "exponential")
 }
 DIM = 256
+REPEATS = 3
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark."""
     parser = common.parser(__file__, __doc__ or "")
     parser.add_argument("--peak", nargs=2, metavar=("LOSS", "B"), help="measure one peak only")
+    parser.add_argument("--note", default="", help="added to the method, such as the load")
     options = parser.parse_args(argv)
     if options.peak:
         name, size = options.peak
         print(json.dumps(_peak_bytes(name, int(size), options.device)))
         return 0
     sizes = (128,) if options.quick else (1024, 4096)
-    repeats = 2 if options.quick else 5
-    tables = [_times(size, repeats, options.device) for size in sizes]
-    tables.append(_memory(sizes, options.device))
-    common.report(
-        __file__,
-        __doc__ or "",
-        "\n\n".join(tables),
-        options=options,
-        argv=argv,
-        method=f"D = {DIM}; 1 warm-up, {repeats} rounds in turns; median [smallest, largest]; "
-        "each peak of memory in a process of its own",
-    )
+    lines: list[str] = []
+    try:
+        for line in _lines(sizes, options.device):
+            print(line, flush=True)
+            lines.append(line)
+    finally:  # an interrupted run keeps what it has measured
+        common.report(
+            __file__,
+            __doc__ or "",
+            "\n".join(lines),
+            options=options,
+            argv=argv,
+            method=f"D = {DIM}; 1 warm-up, then {REPEATS} calls in turns with as many of the "
+            "rival; median [smallest, largest], ratio of the medians; each peak of memory in a "
+            f"process of its own{options.note and '; ' + options.note}",
+        )
     return 0
+
+
+def _lines(sizes: Sequence[int], device: str) -> Iterator[str]:
+    """Yield the result line by line as it is measured."""
+    smallest, *larger = sizes
+    yield from _times(smallest, _names(), device)
+    yield f"\n## Peak of memory over the inputs, B = {sizes[-1]}\n"
+    yield common.markdown_table(["loss", "peak"], [])
+    for name in [RIVAL, *_names()]:
+        yield f"| {name} | {_peak_in_own_process(name, sizes[-1], device) / 2**20:.0f} MiB |"
+    for size in larger:
+        yield ""
+        yield from _times(size, [name for name in _names() if name not in CUBIC], device)
+
+
+def _times(size: int, names: Sequence[str], device: str) -> Iterator[str]:
+    yield f"## Time, B = {size}\n"
+    yield common.markdown_table(["loss", "time", "rival", "ratio"], [])
+    rival = _step(RIVAL, size, device)
+    for name in names:
+        runs = {name: _step(name, size, device), RIVAL: rival}
+        timings = common.measure(
+            runs, repeats=REPEATS, synchronize=partial(_synchronize, device)
+        )
+        own, other = timings[name], timings[RIVAL]
+        yield f"| {name} | {own} | {other} | {own.median / other.median:.2f} |"
 
 
 def _names() -> list[str]:
@@ -56,34 +88,18 @@ def _names() -> list[str]:
     return [*plain, *VARIANTS]
 
 
-def _times(size: int, repeats: int, device: str) -> str:
-    names = [name for name in _names() if size <= 1024 or name not in CUBIC]
-    runs = {name: _step(name, size, device) for name in [RIVAL, *names]}
-    timings = common.measure(runs, repeats=repeats, synchronize=partial(_synchronize, device))
-    rival = timings[RIVAL].median
-    rows = [(name, t, f"{t.median / rival:.2f}") for name, t in timings.items()]
-    return f"## Time, B = {size}\n\n" + common.markdown_table(["loss", "time", "ratio"], rows)
-
-
-def _memory(sizes: Sequence[int], device: str) -> str:
+def _peak_in_own_process(name: str, size: int, device: str) -> int:
     import subprocess
 
-    rows = []
-    for name in [RIVAL, *_names()]:
-        peaks = []
-        for size in sizes:
-            words = [sys.executable, "-m", "benchmarks.graded", "--device", device]
-            done = subprocess.run(  # noqa: S603
-                [*words, "--peak", name, str(size)],
-                check=True,
-                capture_output=True,
-                text=True,
-                cwd=common.ROOT,
-            )
-            peaks.append(f"{json.loads(done.stdout) / 2**20:.0f} MiB")
-        rows.append([name, *peaks])
-    head = ["loss", *(f"B = {size}" for size in sizes)]
-    return "## Peak of memory over the inputs\n\n" + common.markdown_table(head, rows)
+    words = [sys.executable, "-m", "benchmarks.graded", "--device", device]
+    done = subprocess.run(  # noqa: S603
+        [*words, "--peak", name, str(size)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=common.ROOT,
+    )
+    return int(json.loads(done.stdout))
 
 
 def _step(name: str, size: int, device: str) -> Callable[[], object]:

@@ -5,35 +5,42 @@ Forward and backward from the embeddings to their gradient, float32. The yardsti
 torch's rate, both measured in the same run. pytorch-metric-learning's losses compute
 something else, with less arithmetic for each pair: they are what people use.
 
-Every time is measured under the default allocator and under one that keeps freed memory
-(``GLIBC_TUNABLES``), because beyond B = 4,096 dense losses spend most of their time having
-pages mapped. Memory: a fresh process for each figure, peak resident set over the set just
-before the step.
+Each measurement runs in a process of its own and is printed, and with ``--save`` written, when
+it ends; one that fails is listed and the rest goes on. On a GPU, times lie between CUDA events,
+and TF32 is compared with TF32.
+
+Every time on the CPU is measured under the default allocator and under one that keeps freed
+memory (``GLIBC_TUNABLES``), because beyond B = 4,096 dense losses spend most of their time
+having pages mapped. Memory: peak resident set over the set just before the step.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import _common as common
+from benchmarks import _loss_tables as tables
 
 DURATION = "about 35 minutes"
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, str]] = {
     "default allocator": {},
     "tuned allocator": {
         "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4294967296:"
         "glibc.malloc.trim_threshold=4294967296"
     },
 }
-CUDA_SETTINGS = {"fp32": {}, "tf32": {"TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1"}}
+CUDA_SETTINGS: dict[str, dict[str, str]] = {"fp32": {}, "tf32": {}}
 OURS = ["tiled", "tiled, saved", "tiled, filter 0.5", "tiled, mining", "tiled, mining, saved"]
-ON_CUDA = ["tiled, tf32", "tiled, bfloat16"]
+TF32 = ["tiled, tf32", "tiled, mining, tf32", "tiled, bfloat16"]
 DENSE = ["dense", "dense, mining", "dense autograd"]
 PML = ["PML MultiSimilarity", "PML SupCon", "PML Contrastive", "PML Circle"]
 # Where a step takes seconds, what the others are compared with stands for them.
@@ -41,7 +48,7 @@ LARGE = ["tiled", "tiled, mining"]
 LARGE_RIVALS = ["dense", "dense autograd", "PML MultiSimilarity"]
 DIM = 256
 SIZES = [256, 1024, 2048, 4096, 8192, 16384, 32768, 65536]
-CUDA_SIZES = [1024, 8192, 32768, 131072]
+CUDA_SIZES = [8192, 32768, 1024, 131072]
 LARGEST_DENSE = {"cpu": 8192, "cuda": 32768}
 REPEATS = {256: 40, 512: 15, 1024: 20, 2048: 9, 4096: 5, 8192: 4, 16384: 3, 32768: 3}
 COMPANY_THREADS, COMPANY_BUSY = [1, 2, 4, 8], [0, 1, 2]
@@ -53,6 +60,11 @@ def main(argv: Sequence[str]) -> int:
     """Run the benchmark."""
     parser = common.parser(__file__, __doc__ or "")
     parser.add_argument("--sizes", type=int, nargs="+", help="batch sizes to measure")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        help="stop after this long; what matters most comes first, without PML's losses",
+    )
     parser.add_argument("--worker", help="internal: one measurement, as JSON")
     parser.add_argument(
         "--only-company",
@@ -63,18 +75,23 @@ def main(argv: Sequence[str]) -> int:
     if options.worker:
         print(json.dumps(_work(json.loads(options.worker))))
         return 0
-    if options.only_company:
-        print(_company_table(_company([256] if options.quick else [4096], quick=options.quick)))
-        return 0
-    all_sizes = SIZES if options.device == "cpu" else CUDA_SIZES
-    sizes = options.sizes or ([256] if options.quick else all_sizes)
-    times = _times(sizes, options.device, quick=options.quick)
-    memory = _memory(sizes, options.device)
-    tables = [_time_table(times), _ratio_table(times), _memory_table(memory)]
-    if options.device == "cpu":
-        company = _company([256] if options.quick else [4096], quick=options.quick)
-        tables.append(_company_table(company))
-    body = "\n\n".join([*tables, *_gpu(options.device)])
+    rows = _run(
+        _jobs(options),
+        60.0 * options.minutes if options.minutes else math.inf,
+        lambda rows: options.save and _report(rows, options, argv, quiet=True),
+    )
+    _report(rows, options, argv, quiet=False)
+    if options.save and not options.only_company:
+        tables.plot(rows, common.RESULTS / "loss_step.png")
+    return int(any("error" in row for row in rows))
+
+
+def _report(
+    rows: list[dict[str, Any]], options: Namespace, argv: Sequence[str], *, quiet: bool
+) -> None:
+    body = tables.body(rows)
+    if options.device == "cpu" and not options.only_company:
+        body += f"\n\n## GPU\n\nnot measured: `{CUDA_COMMAND}`"
     common.report(
         __file__,
         __doc__ or "",
@@ -82,98 +99,131 @@ def main(argv: Sequence[str]) -> int:
         options=options,
         argv=argv,
         method=f"D = {DIM} unless said; 1 warm-up, then rounds in turns "
-        f"({REPEATS}, else 1), each timed step right after an untimed one of the same loss "
-        "(neither beyond 8,192), from 4,096 on again until 2 s have passed; median "
+        f"({REPEATS}, else 1), on the CPU each timed step right after an untimed one of the "
+        "same loss (neither beyond 8,192), from 4,096 on again until 2 s have passed; median "
         "[smallest, largest]",
+        quiet=quiet,
     )
-    if options.save:
-        _plot(times)
-    return 0
 
 
-def _times(sizes: list[int], device: str, *, quick: bool) -> list[dict[str, Any]]:
+def _jobs(options: Namespace) -> list[dict[str, Any]]:
+    """Return what to measure, in the order of importance."""
+    company = _company_jobs(quick=options.quick)
+    if options.only_company:
+        return company
+    all_sizes = SIZES if options.device == "cpu" else CUDA_SIZES
+    sizes = options.sizes or ([256] if options.quick else all_sizes)
+    with_pml = options.minutes is None
+    jobs = _time_jobs(sizes, options.device, quick=options.quick, with_pml=with_pml)
+    jobs += _memory_jobs(sizes, options.device, with_pml=with_pml)
+    return jobs + (company if options.device == "cpu" else [])
+
+
+def _time_jobs(
+    sizes: list[int], device: str, *, quick: bool, with_pml: bool
+) -> list[dict[str, Any]]:
     kinds = ["route"] if quick else ["dense", "route"]
     cases = [(size, DIM, data) for size in sizes for data in kinds]
     if not quick:
         cases.append((512, 32768, "route"))  # the paper's embedding
     settings = SETTINGS if device == "cpu" else CUDA_SETTINGS
+    return [
+        {
+            "what": "time",
+            "size": size,
+            "dim": dim,
+            "data": data,
+            "device": device,
+            "setting": setting,
+            "environment": environment,
+            "names": _names(size, device, setting, with_pml=with_pml),
+            "repeats": 2 if quick else REPEATS.get(size, 1),
+        }
+        for size, dim, data in cases
+        for setting, environment in settings.items()
+        # Beyond, nothing is left that allocates B x B matrices.
+        if device == "cuda" or size <= LARGEST_DENSE[device] or not environment
+    ]
+
+
+def _names(size: int, device: str, setting: str, *, with_pml: bool) -> list[str]:
+    fits = size <= LARGEST_DENSE[device]
+    if setting == "tf32":
+        names = TF32 + (["dense autograd", *PML] if fits else [])
+    elif device == "cuda" or size < LARGEST_DENSE[device]:
+        names = OURS + (DENSE + PML if fits else [])
+    else:
+        names = LARGE + (LARGE_RIVALS if fits else [])
+    return [name for name in names if with_pml or name not in PML]
+
+
+def _memory_jobs(sizes: list[int], device: str, *, with_pml: bool) -> list[dict[str, Any]]:
+    rivals = ["dense autograd", *(["PML MultiSimilarity"] if with_pml else [])]
+    return [
+        {
+            "what": "memory",
+            "size": size,
+            "dim": DIM,
+            "data": "route",
+            "device": device,
+            "names": [name],
+        }
+        for size in sizes
+        for name in LARGE + (rivals if size <= LARGEST_DENSE[device] else [])
+    ]
+
+
+def _company_jobs(*, quick: bool) -> list[dict[str, Any]]:
+    return [
+        {
+            "what": "company",
+            "size": 256 if quick else 4096,
+            "dim": DIM,
+            "data": data,
+            "device": "cpu",
+            "busy": busy,
+            "names": COMPANY_NAMES,
+            "repeats": 2 if quick else 7,
+        }
+        for data in (("route",) if quick else ("dense", "route"))
+        for busy in (COMPANY_BUSY[:2] if quick else COMPANY_BUSY)
+    ]
+
+
+def _run(
+    jobs: list[dict[str, Any]],
+    limit_s: float,
+    after_each: Callable[[list[dict[str, Any]]], object],
+) -> list[dict[str, Any]]:
+    """Return the jobs with their results; those that the time did not allow say so."""
+    end = time.monotonic() + limit_s
     rows = []
-    for size, dim, data in cases:
-        names = _names(size, device)
-        for setting, environment in settings.items():
-            if device == "cpu" and size > LARGEST_DENSE[device] and environment:
-                continue  # nothing left that allocates B x B matrices
-            job = {
-                "what": "time",
-                "size": size,
-                "dim": dim,
-                "data": data,
-                "device": device,
-                "names": names,
-                "repeats": 2 if quick else REPEATS.get(size, 1),
-            }
-            print(f"B = {size}, D = {dim}, {data}, {setting}", file=sys.stderr, flush=True)
-            rows.append(job | {"setting": setting} | _spawn(job, environment))
+    for job in jobs:
+        left_s = end - time.monotonic()
+        row = job | (_spawn(job, left_s) if left_s > 0 else {"skipped": "no time left"})
+        rows.append(row)
+        print(tables.line(row), flush=True)
+        after_each(rows)
     return rows
 
 
-def _names(size: int, device: str) -> list[str]:
-    if device == "cuda":
-        return OURS + ON_CUDA + (DENSE + PML if size <= LARGEST_DENSE[device] else [])
-    if size < LARGEST_DENSE[device]:
-        return OURS + DENSE + PML
-    return LARGE + (LARGE_RIVALS if size == LARGEST_DENSE[device] else [])
-
-
-def _memory(sizes: list[int], device: str) -> list[dict[str, Any]]:
-    rows = []
-    for size in sizes:
-        names = ["tiled", "tiled, mining"]
-        if size <= LARGEST_DENSE[device]:
-            names += ["dense autograd", "PML MultiSimilarity"]
-        for name in names:
-            job = {
-                "what": "memory",
-                "size": size,
-                "dim": DIM,
-                "data": "route",
-                "device": device,
-                "names": [name],
-            }
-            rows.append(job | _spawn(job, {}))
-    return rows
-
-
-def _company(sizes: list[int], *, quick: bool) -> list[dict[str, Any]]:
-    rows = []
-    for size in sizes:
-        for data in ("route",) if quick else ("dense", "route"):
-            for busy in COMPANY_BUSY[:1] if quick else COMPANY_BUSY:
-                job = {
-                    "what": "company",
-                    "size": size,
-                    "dim": DIM,
-                    "data": data,
-                    "device": "cpu",
-                    "busy": busy,
-                    "names": COMPANY_NAMES,
-                    "repeats": 2 if quick else 7,
-                }
-                print(f"B = {size}, {data}, {busy} busy processes", file=sys.stderr, flush=True)
-                rows.append(job | _spawn(job, {}))
-    return rows
-
-
-def _spawn(job: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
-    """Measure in a fresh process."""
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "benchmarks.loss_step", "--worker", json.dumps(job)],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=common.ROOT,
-        env={**os.environ, **environment},
-    )
+def _spawn(job: dict[str, Any], limit_s: float) -> dict[str, Any]:
+    """Measure in a fresh process; return "error" or "skipped" if there is no result."""
+    try:
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-m", "benchmarks.loss_step", "--worker", json.dumps(job)],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=common.ROOT,
+            env={**os.environ, **job.get("environment", {})},
+            timeout=None if math.isinf(limit_s) else limit_s,
+        )
+    except subprocess.TimeoutExpired:
+        return {"skipped": "stopped, no time left"}
+    if done.returncode != 0:
+        last = done.stderr.strip().splitlines()[-1:]
+        return {"error": f"exit {done.returncode}: {''.join(last)}"}
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 
@@ -184,118 +234,25 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     size, dim, data, device = job["size"], job["dim"], job["data"], job["device"]
     if job["what"] == "memory":
         return {"bytes": work.peak_bytes(job["names"][0], size, dim, data, device)}
+    if device == "cuda":
+        return work.on_gpu(job["names"], size, dim, data, job["setting"], job["repeats"])
+    steps, failed = work.runnable(work.steps(job["names"], size, dim, data, device), device)
     if job["what"] == "company":
-        steps = work.steps(job["names"], size, dim, data, device)
-        return {"seconds": work.beside(job["busy"], steps, COMPANY_THREADS, job["repeats"])}
+        seconds = work.beside(job["busy"], steps, COMPANY_THREADS, job["repeats"])
+        return {"seconds": seconds, "failed": failed}
     flops, exponentials = work.yardstick(dim, device)
     timings = common.measure(
-        work.steps(job["names"], size, dim, data, device),
+        steps,
         repeats=job["repeats"],
-        # A step of many seconds pays for its own start, and has no rivals beside it.
-        warmup=int(size <= 8192),
-        settle=size <= 8192,
+        warmup=0,  # each has run once
+        settle=size <= 8192,  # a step of many seconds has no rivals beside it
         turn_s=2.0 if size >= 4096 else 0.0,
-        synchronize=lambda: work.synchronize(device),
     )
     return {
         "seconds": {name: timing.seconds for name, timing in timings.items()},
+        "failed": failed,
         "yardstick": 4 * size**2 * dim / flops + 3 * size**2 / exponentials,
     }
-
-
-def _medians(row: dict[str, Any]) -> dict[str, float]:
-    return {name: common.Timing(tuple(s)).median for name, s in row["seconds"].items()}
-
-
-def _label(row: dict[str, Any]) -> list[object]:
-    size = row["size"] if row["dim"] == DIM else f"{row['size']} (D = {row['dim']})"
-    return [size, row["data"], row["setting"]]
-
-
-def _time_table(rows: list[dict[str, Any]]) -> str:
-    names = OURS + ON_CUDA + DENSE + PML
-    names = [name for name in names if any(name in row["seconds"] for row in rows)]
-    lines = []
-    for row in rows:
-        timings = {name: common.Timing(tuple(s)) for name, s in row["seconds"].items()}
-        cells = [str(timings.get(name, "")) for name in names]
-        lines.append([*_label(row), *cells, f"{1e3 * row['yardstick']:.1f} ms"])
-    head = ["B", "data", "setting", *names, "yardstick"]
-    return "## Time\n\n" + common.markdown_table(head, lines)
-
-
-def _ratio_table(rows: list[dict[str, Any]]) -> str:
-    head = ["B", "data", "setting", "MultiSimilarity / tiled", "dense autograd / tiled"]
-    head += ["dense / tiled", "tiled / yardstick", "mining / no mining"]
-    lines = []
-    for row in rows:
-        t = _medians(row)
-        ours = t["tiled"]
-        rivals = ("PML MultiSimilarity", "dense autograd", "dense")
-        cells = [f"{t[name] / ours:.2f}" if name in t else "" for name in rivals]
-        cells += [f"{ours / row['yardstick']:.2f}", f"{t['tiled, mining'] / ours:.2f}"]
-        lines.append([*_label(row), *cells])
-    return "## Ratios of medians\n\n" + common.markdown_table(head, lines)
-
-
-def _company_table(rows: list[dict[str, Any]]) -> str:
-    head = ["B", "data", "busy processes", "threads", *COMPANY_NAMES]
-    head += ["MultiSimilarity / tiled", "mining / no mining", "tiled / tiled with 1 thread"]
-    lines = []
-    for row in rows:
-        one = common.Timing(tuple(row["seconds"]["1"]["tiled"])).median
-        for threads, seconds in row["seconds"].items():
-            timings = {name: common.Timing(tuple(s)) for name, s in seconds.items()}
-            ours = timings["tiled"].median
-            ratios = [
-                timings["PML MultiSimilarity"].median / ours,
-                timings["tiled, mining"].median / ours,
-                ours / one,
-            ]
-            cells = [str(timings[name]) for name in COMPANY_NAMES]
-            lines.append(
-                [row["size"], row["data"], row["busy"], threads, *cells]
-                + [f"{ratio:.2f}" for ratio in ratios]
-            )
-    return "## Threads beside busy processes\n\n" + common.markdown_table(head, lines)
-
-
-def _memory_table(rows: list[dict[str, Any]]) -> str:
-    lines = [
-        [
-            row["size"],
-            row["names"][0],
-            f"{row['bytes'] / 2**20:.1f} MiB",
-            f"{row['bytes'] / (4 * row['size'] * row['dim']):.1f}",
-        ]
-        for row in rows
-    ]
-    head = ["B", "loss", "peak over the inputs", "in B x D floats"]
-    return "## Memory, route\n\n" + common.markdown_table(head, lines)
-
-
-def _gpu(device: str) -> list[str]:
-    if device == "cuda":
-        return []
-    return [f"## GPU\n\nnot measured: `{CUDA_COMMAND}`"]
-
-
-def _plot(rows: list[dict[str, Any]]) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    axes = figure.subplots()
-    shown = [r for r in rows if r["data"] == "route" and r["dim"] == DIM]
-    shown = [r for r in shown if r["setting"] in ("default allocator", "fp32")]
-    for name in OURS + ON_CUDA + DENSE + PML:
-        points = [(r["size"], _medians(r)[name]) for r in shown if name in r["seconds"]]
-        if points:
-            style = "-" if name.startswith("tiled") else "--"
-            axes.loglog(*zip(*points, strict=True), style, marker="o", ms=3, label=name)
-    axes.set(xlabel="images in the batch", ylabel="seconds a step", title="route, D = 256")
-    axes.grid(visible=True, which="both", alpha=0.2)
-    axes.legend(fontsize=8)
-    figure.savefig(common.RESULTS / "loss_step.png", dpi=150)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,7 @@ from benchmarks._joint import (
     losses,
     spawned,
 )
-from mlcore.factories import BuildContext
-from mlcore.models.catalogue import MODELS
+from benchmarks._networks import network
 from mlcore.training.gradient_cache import EmbeddedImages, InChunks, WithGraph
 from mlcore_soft_contrastive import soft_contrastive_loss
 
@@ -114,9 +113,7 @@ def cnn_gradients(
     device: torch.device, dtype: str, chunk_size: int, *, compile_: bool = False
 ) -> Gradients:
     """Return the gradients of one batch; float16 with the loss scaled by 2^10."""
-    factory = next(factory for factory in MODELS if factory.name == "small-cnn")
-    torch.manual_seed(0)
-    model: Any = factory.build(factory.config(), BuildContext()).to(device).train()
+    model: Any = network("small-cnn").to(device).train()
     images = torch.randint(0, 256, (NUM_IMAGES, 3, *SIZE_PX), dtype=torch.uint8).to(device)
     positions = torch.rand(NUM_IMAGES, 2, dtype=torch.float64) * 80
     if dtype == "float64":

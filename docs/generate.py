@@ -16,7 +16,7 @@ from typing import Any
 
 from docstring_parser import DocstringStyle, parse
 
-from mlcore import factories, hookspecs, protocols
+from mlcore import factories, hookspecs, models, protocols
 from mlcore.cli.commands.list import KINDS
 from mlcore.factories import Factory
 from mlcore.option_types import Option, options_of
@@ -40,6 +40,10 @@ FACTORIES: tuple[type[Any], ...] = (
     factories.MinerFactory,
     factories.InfluenceFactory,
     factories.DatasetFactory,
+    factories.BackboneFactory,
+    factories.PoolingFactory,
+    factories.ModelFactory,
+    factories.Weights,
     factories.BuildContext,
     factories.SamplingRadii,
     factories.Report,
@@ -57,6 +61,12 @@ PROTOCOLS: tuple[type[Any], ...] = (
     protocols.InfluenceFunction,
     protocols.DeviceInfluenceFunction,
     protocols.DeviceCode,
+    models.Backbone,
+    models.Pooling,
+    models.EmbeddingModel,
+    models.ModelConfig,
+    protocols.Features,
+    protocols.FeatureShape,
     protocols.PlaceDataset,
     protocols.SuppliesExtras,
     protocols.PlaceTable,
@@ -202,6 +212,8 @@ def _class(kind: type[Any]) -> Iterator[str]:
     for name, method in vars(kind).items():
         if inspect.isfunction(method) and method.__doc__ and _is_public(name, described):
             yield from _method(name, method)
+        if isinstance(method, property) and method.__doc__ and _is_public(name, described):
+            yield from (f"`{name}`: {_text(method.__doc__)}", "")
 
 
 def _method(name: str, method: Callable[..., Any]) -> Iterator[str]:

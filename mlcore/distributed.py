@@ -1,7 +1,7 @@
-"""The processes of one run: which of them this is, and what they exchange.
+"""The processes of one run: their ranks, and collective operations.
 
-Lightning, torchrun or SLURM starts them; each runs the same command. Importing this module
-imports no torch, and every function is trivial where there is only one process.
+Lightning, torchrun or SLURM starts them; each runs the same command. Importing this module does
+not import torch, and with one process every function is trivial.
 
 Shapes: ``B`` rows that all processes have together, ``b`` of them this one's.
 """
@@ -78,7 +78,7 @@ def deal(num_rows: int, count: int) -> list[slice]:
 
 
 def exchange(item: T) -> list[T]:
-    """Return what every process handed in, in the order of their numbers."""
+    """Return the objects of all processes, in the order of their ranks."""
     import torch.distributed as dist
 
     if num_processes() == 1:

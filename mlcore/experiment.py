@@ -1,14 +1,14 @@
-"""The one place where a run is put together.
+"""The only place where a run is assembled.
 
-In this order: data set, sampler, model, influence function, miner, loss. Importing this
-module imports no torch, so that a data set that cannot be opened is reported at once.
+In this order: data set, sampler, model, influence function, miner, loss. Importing this module
+does not import torch, so that errors in the data set are reported immediately.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,12 @@ from mlcore.errors import DataError
 from mlcore.factories import BuildContext
 from mlcore.files import user_cache_dir
 from mlcore.models.config import input_size
+from mlcore.networks import (
+    build_model,
+    load_initial_weights,
+    require_trainable,
+    without_weights,
+)
 from mlcore.options import Chosen, RunConfig, run_from_toml
 from mlcore.options.config import attribute_errors, model_input_size
 from mlcore.protocols import (
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mlcore.models.embedding import EmbeddingModel
+    from mlcore.models.weights import LoadedWeights
     from mlcore.registry.discovery import Registry
     from mlcore.run_folder import RunFolder
     from mlcore.sampling.batches import TrainingBatches
@@ -51,7 +58,7 @@ _MOST_FILES = 200_000
 """Files of one table that are looked for before training, evenly spaced: seconds on a disk."""
 
 _NUM_SHAPES = 32
-"""Training images whose shapes decide the size of the network's input."""
+"""Training images whose shapes determine the size of the network's input."""
 
 _MANY_WITH_BARS = 0.1
 """Share of letterboxed images above which the user gets a note."""
@@ -67,7 +74,8 @@ class Experiment:
         planner: What tuples are drawn.
         batches: Tuples as images and geometry, by step.
         model: The network, not yet trained.
-        untrained: A copy of it that stays as it is, to compare with.
+        untrained: A copy that is never trained, for comparison.
+        weights: The weights that training starts from; None for random ones.
         influence: The influence function, for a loss that uses one.
         miner: The miner, for a loss that takes mined tuples.
         loss: The loss.
@@ -81,6 +89,7 @@ class Experiment:
     batches: TrainingBatches
     model: EmbeddingModel
     untrained: EmbeddingModel
+    weights: LoadedWeights | None
     influence: InfluenceFunction | None
     miner: Miner | None
     loss: Loss
@@ -89,7 +98,7 @@ class Experiment:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the data set and the sampler found and left out, for the user."""
+        """Notes for the user of the data set and the sampler."""
         dataset = self.dataset.notes
         return (*dataset, *self.data_notes, *self.planner.notes, *self.input_notes)
 
@@ -106,7 +115,7 @@ def open_dataset(config: RunConfig, progress: Progress = no_progress) -> PlaceDa
 def require_usable(
     dataset: PlaceDataset, config: RunConfig, split: Literal["test", "validation"]
 ) -> None:
-    """Check before any step what training and the evaluation after it need of the data.
+    """Check before the first step that the data suffice for training and evaluation.
 
     Raises:
         DataError: The evaluated region has no reference or no query, or the file of an
@@ -116,9 +125,9 @@ def require_usable(
     for part, table in (("reference", region.references), ("query", region.queries)):
         if not len(table):
             raise DataError(
-                f"the {split} split has no {part} images, so that nothing could be evaluated "
-                f"after training; change the options of data set {config.dataset.name!r} that "
-                "choose them"
+                f"the {split} split has no {part} images, so the trained model could "
+                f"not be evaluated; change the options of data set {config.dataset.name!r} "
+                "that select them"
             )
     if config.training.skip_unreadable or not isinstance(dataset, HasImageFiles):
         return
@@ -134,17 +143,17 @@ def _require_files(dataset: HasImageFiles, table: PlaceTable) -> None:
     ]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(rows)} image files looked for are missing, the first is "
+            f"{len(missing)} of {len(rows)} image files checked are missing, the first is "
             f"{missing[0]}; restore them, or leave them out with "
             "--training.skip_unreadable true"
         )
 
 
 def check_dataset(config: RunConfig, dataset: PlaceDataset) -> tuple[str, ...]:
-    """Refuse a data set whose faults ``dataset.accept_faults`` does not list.
+    """Refuse a data set with faults that ``dataset.accept_faults`` does not list.
 
     Returns:
-        Warnings: what may distort a result and does not stop the run.
+        Warnings, which may distort results but do not stop the run.
     """
     from mlcore.data.soundness import require_sound
 
@@ -162,9 +171,9 @@ def assemble(
 
     Args:
         config: Every option.
-        dataset: The data set of ``config`` if it is open already.
-        data_notes: What :func:`check_dataset` returned if it was called already.
-        progress: Of what takes long.
+        dataset: The data set of ``config``, if it is already open.
+        data_notes: What :func:`check_dataset` returned, if it was already called.
+        progress: Progress callback for slow parts.
 
     Raises:
         DataError: The data set is missing, malformed or too small for one tuple.
@@ -178,23 +187,8 @@ def assemble(
 
     import torch
 
-    from mlcore.sampling.batches import TrainingBatches
-
-    planner = TuplePlanner(
-        dataset.train,
-        config.sampling,
-        derive_seed(config.seed, "tuples"),
-        other_far="other-far" in config.loss.factory.needs,
-    )
-    batches = TrainingBatches(
-        dataset,
-        planner,
-        input_size=model_input_size(config),
-        seed=derive_seed(config.seed, "augmentation"),
-        augment=config.training.augment,
-        skip_unreadable=config.training.skip_unreadable,
-    )
-    model = initial_model(config, dataset, progress)
+    planner, batches = _tuples(config, dataset)
+    model, weights = initialised(config, dataset, progress)
     limit_deg = config.sampling.near_heading_limit_deg
     context = BuildContext(
         seed=derive_seed(config.seed, "loss"),
@@ -212,6 +206,7 @@ def assemble(
     context = replace(context, influence=influence)
     miner = None if config.miner is None else _build(config.miner, context)
     loss: Loss = _build(config.loss, context)
+    require_trainable(config, model, loss)
     torch.manual_seed(derive_seed(config.seed, "training"))
     return Experiment(
         config=config,
@@ -220,6 +215,7 @@ def assemble(
         batches=batches,
         model=model,
         untrained=copy.deepcopy(model).eval(),
+        weights=weights,
         influence=influence,
         miner=miner,
         loss=loss,
@@ -228,8 +224,29 @@ def assemble(
     )
 
 
+def _tuples(config: RunConfig, dataset: PlaceDataset) -> tuple[TuplePlanner, TrainingBatches]:
+    """Return the tuples of the run, as images of the table and as batches to train on."""
+    from mlcore.sampling.batches import TrainingBatches
+
+    planner = TuplePlanner(
+        dataset.train,
+        config.sampling,
+        derive_seed(config.seed, "tuples"),
+        other_far="other-far" in config.loss.factory.needs,
+    )
+    batches = TrainingBatches(
+        dataset,
+        planner,
+        input_size=model_input_size(config),
+        seed=derive_seed(config.seed, "augmentation"),
+        augment=config.training.augment,
+        skip_unreadable=config.training.skip_unreadable,
+    )
+    return planner, batches
+
+
 def _with_possible_precision(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:
-    """Return the configuration with the precision that the device computes in, and a note.
+    """Return the configuration with a precision that the device supports, and a note.
 
     float16 is for GPUs: Lightning would silently compute in bfloat16 on a CPU.
     """
@@ -243,31 +260,34 @@ def _with_possible_precision(config: RunConfig) -> tuple[RunConfig, tuple[str, .
     return replace(config, training=replace(training, precision="bf16-mixed")), (note,)
 
 
-def build_model(config: RunConfig) -> EmbeddingModel:
-    """Build the network with the weights that the run's seed gives it."""
-    import torch
-
-    seed = derive_seed(config.seed, "model")
-    torch.manual_seed(seed)
-    model: EmbeddingModel = _build(config.model, BuildContext(seed=seed))
-    model.normalize = config.loss.factory.normalize
-    return model
-
-
 def initial_model(
     config: RunConfig, dataset: PlaceDataset, progress: Progress = no_progress
 ) -> EmbeddingModel:
     """Build the network as training starts from it, fitted to images where it needs that."""
+    return initialised(config, dataset, progress)[0]
+
+
+def initialised(
+    config: RunConfig, dataset: PlaceDataset, progress: Progress = no_progress
+) -> tuple[EmbeddingModel, LoadedWeights | None]:
+    """Return the network as training starts from it, and what became of its weights.
+
+    Raises:
+        DataError: The weights cannot be had, or are those of another network.
+        ConfigError: There are no such weights.
+    """
     model = build_model(config)
-    if model.needs_initialisation:
+    weights = load_initial_weights(model, config)
+    fitted = weights is not None and any(name.startswith("pooling.") for name in weights.fit)
+    if model.needs_initialisation and not fitted:
         model.initialise(_sample_images(config, dataset, progress))
-    return model
+    return model, weights
 
 
 def with_input_size(
     config: RunConfig, dataset: PlaceDataset
 ) -> tuple[RunConfig, tuple[str, ...]]:
-    """Return the configuration with the model's input size as numbers, and what to say of it.
+    """Return the configuration with the model's input size as numbers, and notes on it.
 
     Where the options leave it open, the size follows from the typical training image: of the
     shapes of a few evenly spaced ones, that whose input needs bars for the fewest of them.
@@ -275,7 +295,7 @@ def with_input_size(
     """
     from mlcore.data.images import fits
 
-    # Of each image a view of one number in its shape, for only the shape counts.
+    # One-element views with the shape of each image, because only the shape matters.
     images = [
         image[:1, :1, :1].clone().expand(image.shape)
         for image in _readable(config, dataset, _NUM_SHAPES)
@@ -292,7 +312,7 @@ def with_input_size(
     notes: tuple[str, ...] = ()
     if with_bars[size] > _MANY_WITH_BARS * len(images):
         note = (
-            f"{with_bars[size]} of {len(images)} training images looked at have another aspect "
+            f"{with_bars[size]} of {len(images)} training images checked have another aspect "
             f"ratio than the model's input of {height} x {width} px (height x width) and are "
             "letterboxed: bars in their mean colour fill the rest. Set --model.input_height_px "
             "and --model.input_width_px to choose another input"
@@ -305,30 +325,36 @@ def restore(run: RunFolder, registry: Registry) -> tuple[RunConfig, EmbeddingMod
     """Return a run's configuration and its network with the trained weights.
 
     Raises:
-        DataError: The run holds no whole checkpoint, or one of another network.
+        DataError: The run has no intact checkpoint, or one of another network.
     """
     config = run_from_toml(run.config, registry)
     checkpoint = run.newest_checkpoint()
     if checkpoint is None:
         raise DataError(f"{run.path} has no checkpoint; train it with 'mlcore train --resume'")
     state = run.load_checkpoint(checkpoint)["state_dict"]
-    model = build_model(_from_scratch(config))
     weights = {
         name.removeprefix("model."): value
         for name, value in state.items()
         if name.startswith("model.")
     }
-    require_same_shapes(model.state_dict(), weights, f"{checkpoint}")
+    return config, model_with(config, weights, f"{checkpoint}")
+
+
+def model_with(config: RunConfig, weights: Mapping[str, Tensor], what: str) -> EmbeddingModel:
+    """Return the network of a configuration with given weights, in evaluation mode.
+
+    Args:
+        config: Decides the network.
+        weights: Its state dictionary.
+        what: Where they come from, for messages.
+
+    Raises:
+        DataError: They are those of another network.
+    """
+    model = build_model(without_weights(config))
+    require_same_shapes(model.state_dict(), weights, what)
     model.load_state_dict(weights)
-    return config, model.eval()
-
-
-def _from_scratch(config: RunConfig) -> RunConfig:
-    """Return the configuration without pretrained weights, where a checkpoint has them all."""
-    if not hasattr(config.model.options, "pretrained"):
-        return config
-    options = replace(config.model.options, pretrained="none")
-    return replace(config, model=replace(config.model, options=options))
+    return model.eval()
 
 
 def _sample_images(
@@ -369,7 +395,8 @@ def _readable(
         yield image
     if failure is not None and not num_read:
         raise DataError(
-            f"none of {len(rows)} training images looked at can be read; the last: {failure}"
+            f"none of {len(rows)} training images checked can be read; the last error: "
+            f"{failure}"
         )
 
 

@@ -7,12 +7,13 @@ dataclass, what it needs, and a ``build`` function that does the importing and t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mlcore.errors import require_library
 from mlcore.protocols import (
+    FeatureShape,
     InfluenceFunction,
     Loss,
     Miner,
@@ -23,6 +24,9 @@ from mlcore.protocols import (
     no_progress,
 )
 
+if TYPE_CHECKING:
+    from mlcore.models import Backbone, EmbeddingModel, Pooling
+
 Need = Literal["tuples", "labels", "positions", "other-far"]
 
 
@@ -30,14 +34,18 @@ Need = Literal["tuples", "labels", "positions", "other-far"]
 class BuildContext:
     """What only a run knows, handed to ``build`` beside the component's own options.
 
-    Built in order data set, model, influence function, miner, loss: a field is set as
-    soon as it is known and keeps its default before.
+    Built in order data set, backbone, pooling, model, influence function, miner, loss: a
+    field is set as soon as it is known and keeps its default before.
 
     Attributes:
         seed: Seed of the run; components derive their own generators from it.
         cache_dir: Folder for what can be made again (rendered or prepared data); None for
             the user's, :func:`mlcore.files.user_cache_dir`.
         progress: Told how far long work has come.
+        input_size_px: Height and width of the images the model gets; None before it is known.
+        features: What the backbone gives, for a pooling.
+        backbone: The built backbone, for a model that is put together from parts.
+        pooling: The built pooling, likewise.
         embedding_dim: ``D`` of the embeddings a loss gets.
         num_places: Number of classes of ``Batch.place_id``.
         near_radius_m: Sampling: images within this distance may be near.
@@ -51,6 +59,10 @@ class BuildContext:
     seed: int = 0
     cache_dir: Path | None = None
     progress: Progress = no_progress
+    input_size_px: tuple[int, int] | None = None
+    features: FeatureShape = field(default_factory=FeatureShape)
+    backbone: Backbone | None = None
+    pooling: Pooling | None = None
     embedding_dim: int = 0
     num_places: int = 0
     near_radius_m: float = 15.0
@@ -158,16 +170,94 @@ class InfluenceFactory(Factory):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelFactory(Factory):
-    """Describes an embedding model. The engine's own; not a hook.
+class Weights:
+    """Published weights that a backbone can start from, chosen by ``--model.weights NAME``.
+
+    They lie in an installed package, or are downloaded once into mlcore's cache folder.
 
     Attributes:
+        name: Kebab-case name; "imagenet" for what is usual.
+        file: Name of the file; within ``package``, if that is set, its path there.
+        package: Import name of a package that holds the file.
+        install: What to give pip if the package is missing.
+        address: Where the file is downloaded from, or a function that returns it.
+        sha256: SHA-256 of the file in hexadecimal digits, or how it begins; "" checks nothing.
+        licence: Licence of the weights.
+        training: Recommended values of ``[training]`` options, such as
+            ``{"learning_rate": 1e-4}``; what the user gives wins.
+    """
+
+    name: str
+    file: str
+    package: str = ""
+    install: str = ""
+    address: str | Callable[[], str] = ""
+    sha256: str = ""
+    licence: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+def no_weights(_: Any) -> tuple[Weights, ...]:
+    """Offer no published weights."""
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneFactory(Factory):
+    """Describes a backbone, built with random weights.
+
+    Attributes:
+        weights: ``weights(config)`` returns the published weights that fit a backbone with
+            these options; the first is the default. Called when a command starts, so it
+            imports nothing heavy.
+        pooling: Name of the pooling that suits the features, if none is chosen.
+        training: Recommended values of ``[training]`` options with weights of one's own (a
+            file or a run), as in :class:`Weights`.
+    """
+
+    kind: ClassVar[str] = "backbone"
+
+    build: Callable[[Any, BuildContext], Backbone]
+    weights: Callable[[Any], Sequence[Weights]] = no_weights
+    pooling: str = "average"
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolingFactory(Factory):
+    """Describes a pooling.
+
+    Attributes:
+        needs: What it needs beside maps of features: "token", a class token; "size", maps of
+            one known size, which ``context.features`` then has.
+    """
+
+    kind: ClassVar[str] = "pooling"
+
+    build: Callable[[Any, BuildContext], Pooling]
+    needs: frozenset[Literal["token", "size"]] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFactory(Factory):
+    """Describes a whole embedding model, or a named pair of a backbone and a pooling.
+
+    Attributes:
+        config: As of every factory, and derived from ``mlcore.models.ModelConfig``.
         trainable: False for a fixed baseline such as the pixels of the image.
+        backbone: Name of the backbone of a named pair; "" for a whole network. The engine
+            builds it first, with those options of ``config`` that it has by the same name,
+            and hands it over as ``context.backbone``.
+        pooling: Name of its pooling, unless the options have one as ``pooling``; handed over
+            as ``context.pooling``.
     """
 
     kind: ClassVar[str] = "model"
 
+    build: Callable[[Any, BuildContext], EmbeddingModel]
     trainable: bool = True
+    backbone: str = ""
+    pooling: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,3 +343,14 @@ class DatasetFactory(Factory):
     write: Callable[[Any, PlaceDataset, Path, Progress], Report] | None = None
     write_config: type[Any] | None = None
     radii: SamplingRadii = SamplingRadii()
+
+
+def shared_options(config: type[Any], options: Any) -> Any:
+    """Return options of a part of a named pair: the pair's values of the names both have.
+
+    Args:
+        config: Dataclass of the part's options.
+        options: The pair's options.
+    """
+    names = {field.name for field in fields(config)} & {f.name for f in fields(options)}
+    return config(**{name: getattr(options, name) for name in names})

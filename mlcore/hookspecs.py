@@ -19,7 +19,15 @@ from collections.abc import Sequence
 
 import pluggy
 
-from mlcore.factories import DatasetFactory, InfluenceFactory, LossFactory, MinerFactory
+from mlcore.factories import (
+    BackboneFactory,
+    DatasetFactory,
+    InfluenceFactory,
+    LossFactory,
+    MinerFactory,
+    ModelFactory,
+    PoolingFactory,
+)
 
 PROJECT = "mlcore"
 ENTRY_POINT_GROUP = "mlcore.plugins"
@@ -51,10 +59,28 @@ def mlcore_datasets() -> Sequence[DatasetFactory]:  # type: ignore[empty-body]
     """Return the data sets that the plugin provides."""
 
 
+@hookspec
+def mlcore_backbones() -> Sequence[BackboneFactory]:  # type: ignore[empty-body]
+    """Return the backbones that the plugin provides."""
+
+
+@hookspec
+def mlcore_poolings() -> Sequence[PoolingFactory]:  # type: ignore[empty-body]
+    """Return the poolings that the plugin provides."""
+
+
+@hookspec
+def mlcore_models() -> Sequence[ModelFactory]:  # type: ignore[empty-body]
+    """Return the whole networks and named pairs that the plugin provides."""
+
+
 HOOKS = {
     "mlcore_losses": LossFactory,
     "mlcore_miners": MinerFactory,
     "mlcore_influence_functions": InfluenceFactory,
     "mlcore_datasets": DatasetFactory,
+    "mlcore_backbones": BackboneFactory,
+    "mlcore_poolings": PoolingFactory,
+    "mlcore_models": ModelFactory,
 }
 """Each hook and the kind of factory it returns."""

@@ -119,6 +119,35 @@ class LossOutput(NamedTuple):
     stats: Mapping[str, Tensor | float | str] = {}
 
 
+class Features(NamedTuple):
+    """What a backbone makes of a batch of images.
+
+    Attributes:
+        maps: ``(B, C, h, w)``, local features.
+        token: ``(B, C)``, the class token of a transformer; None where there is none.
+    """
+
+    maps: Tensor
+    token: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureShape:
+    """The shape of a backbone's features, for a pooling to be built.
+
+    Attributes:
+        num_channels: ``C``.
+        has_token: Whether there is a class token.
+        height: ``h``; 0 unless the pooling's factory needs the size.
+        width: ``w``; 0 likewise.
+    """
+
+    num_channels: int = 0
+    has_token: bool = False
+    height: int = 0
+    width: int = 0
+
+
 @runtime_checkable
 class Loss(Protocol):
     """A loss: in practice a ``torch.nn.Module``, whose parameters are trained too.

@@ -1,4 +1,4 @@
-"""The folder of a comparison: which rows it holds, with which options, and their runs."""
+"""The folder of a comparison: its rows, their options and their runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ComparisonFolder:
     ``search/ROW-rate-R`` those that chose learning rates.
 
     Args:
-        path: The folder; made by :meth:`lock`.
+        path: The folder; created by :meth:`lock`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +40,7 @@ class ComparisonFolder:
         """Keep other commands out of the folder; the lock ends with this process.
 
         Raises:
-            ConfigError: Another command uses the folder, or it cannot be made.
+            ConfigError: Another command uses the folder, or it cannot be created.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -66,8 +66,8 @@ class ComparisonFolder:
         """Record the options of rows, and return the names of all rows in the folder.
 
         Raises:
-            ConfigError: The folder holds something else, or rows that cannot stand in one
-                table with these.
+            ConfigError: The folder holds something else, or rows that cannot be compared with
+                these.
         """
         if not self.plan.exists() and any(p.name != _LOCK for p in self.path.iterdir()):
             raise ConfigError(f"--out {self.path} is not empty and does not hold a comparison")
@@ -110,7 +110,7 @@ class ComparisonFolder:
         return dict(plan)
 
     def tasks(self, row: str) -> dict[int, Task]:
-        """Return the runs of a row that have ended, by seed."""
+        """Return the finished runs of a row, by seed."""
         found: dict[int, Task] = {}
         prefix = f"{run_name(row)}-seed-"
         for path in self.runs.glob("*"):

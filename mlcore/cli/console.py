@@ -1,8 +1,8 @@
 r"""Output of every command: results to stdout, everything else to stderr.
 
-So ``mlcore ... --json | jq`` works while a progress bar runs. Names come from files of
-strangers: control characters in them are shown as ``\x1b``, never sent to the terminal.
-rich is imported when a table or a bar is drawn, not before.
+So ``mlcore ... --json | jq`` works while a progress bar runs. Names come from files that may be
+malicious: control characters in them are shown as ``\x1b`` and never sent to the terminal. rich
+is imported only when a table or a bar is drawn.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlcore.protocols import Progress
 
 _PIPE_WIDTH = 300
-"""Columns where there is no terminal: a table in a file must not be cut at 80."""
+"""Width without a terminal: a table written to a file must not be cut at 80 columns."""
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -61,25 +61,26 @@ def as_text(result: RenderableType) -> str:
 
 
 def say(message: str) -> None:
-    """Write something that is not the result to stderr."""
+    """Write a message, which is not part of the result, to stderr."""
     sys.stderr.write(printable(message) + "\n")
 
 
 def notes(messages: Sequence[str]) -> None:
-    """Write what a data set found or left out to stderr."""
+    """Write the notes of a data set to stderr."""
     for message in messages:
         say(f"note: {message}")
 
 
 def is_wide() -> bool:
-    """Return whether there is room for details in a table."""
+    """Return whether the terminal is wide enough for details in a table."""
     return not sys.stdout.isatty() or shutil.get_terminal_size().columns >= 100
 
 
 def printable(text: str) -> str:
-    """Return the text with control characters escaped: they would command the terminal.
+    """Return the text with control characters escaped, which could control the terminal.
 
-    So are the marks that reverse the direction of writing: they hide a file's real suffix.
+    Marks that reverse the direction of writing are escaped too: they can hide a file's real
+    suffix.
     """
     return "".join(
         repr(char)[1:-1] if _is_control(char) and char not in "\n\t" else char for char in text
@@ -105,7 +106,7 @@ def table(*columns: str, title: str | None = None) -> Table:
     from rich.table import Table
 
     class EscapedTable(Table):
-        """A table whose cells hold no control character."""
+        """A table that escapes control characters in its cells."""
 
         def add_row(self, *cells: Any, **settings: Any) -> None:
             shown = [printable(cell) if isinstance(cell, str) else cell for cell in cells]
@@ -127,7 +128,7 @@ def table(*columns: str, title: str | None = None) -> Table:
 def progress() -> Iterator[Progress]:
     """Yield a :class:`mlcore.protocols.Progress` to call from the block.
 
-    On a terminal it draws a bar for each description; elsewhere it writes a line now and then.
+    On a terminal it draws a bar for each description; elsewhere it occasionally writes a line.
     """
     if not sys.stderr.isatty():
         yield _Lines()
@@ -157,7 +158,7 @@ def progress() -> Iterator[Progress]:
 
 
 class _Lines:
-    """Progress without a terminal: a line at the start, now and then, and at the end."""
+    """Progress without a terminal: a line at the start, at intervals, and at the end."""
 
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
@@ -171,7 +172,7 @@ class _Lines:
 
 
 def _drawn(result: RenderableType, console: Console) -> str:
-    with console.capture() as drawn:  # rich would exit by itself where the pipe is closed
+    with console.capture() as drawn:  # rich exits by itself if the pipe is closed
         console.print(result)
     return drawn.get()
 

@@ -1,7 +1,7 @@
-"""Many training runs: one after another, several at once, or as jobs of a cluster.
+"""Run many training runs: sequentially, in parallel, or as cluster jobs.
 
-A run is described by its configuration as TOML and its folder, so that a process which shares
-only the disk can do it; what is in the folder afterwards says how it ended.
+A run is described by its configuration as TOML and its folder, so any process with access to
+the disk can execute it. Afterwards the folder records how the run ended.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 Ending = Literal["finished", "diverged", "interrupted", "terminated"]
 Attempt = tuple[Ending, MlcoreError | None]
 Launch = Callable[[Sequence["Task"]], Iterator[tuple["Task", Ending]]]
-"""Performs tasks and yields each as it ends."""
+"""Runs tasks and yields each when it ends."""
 
 _FAILURE = "failure.json"
 
@@ -87,7 +87,7 @@ class Task(NamedTuple):
 
 
 def perform(task: Task) -> Ending:
-    """Do one run in this process, from its newest checkpoint if it has one."""
+    """Execute one run in this process, from its newest checkpoint if it has one."""
     folder = RunFolder(task.out)
     new = not folder.config.exists()
     if new and task.out.exists():
@@ -104,7 +104,7 @@ def perform(task: Task) -> Ending:
 
 @contextmanager
 def one_by_one() -> Iterator[Launch]:
-    """Do the runs in this process, with their progress bars."""
+    """Execute the runs in this process, with progress bars."""
 
     def launch(tasks: Sequence[Task]) -> Iterator[tuple[Task, Ending]]:
         for task in tasks:
@@ -115,10 +115,10 @@ def one_by_one() -> Iterator[Launch]:
 
 @contextmanager
 def several_at_once(num: int, logs: Path) -> Iterator[Launch]:
-    """Do the runs in ``num`` processes that share the cores, and the GPUs if there are any.
+    """Execute the runs in ``num`` processes that share the cores, and the GPUs if any.
 
-    What a run says goes to a file in ``logs``. Leaving by an exception stops the runs at
-    their next step, with a checkpoint.
+    The output of each run goes to a file in ``logs``. An exception stops the runs at their next
+    step, with a checkpoint.
     """
     logs.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
@@ -158,7 +158,7 @@ def several_at_once(num: int, logs: Path) -> Iterator[Launch]:
 def on_slurm(
     num: int | None, folder: Path, options: Mapping[str, int | str]
 ) -> Iterator[Launch]:
-    """Do each run as a job of a job array, ``num`` at once; submitit's files go to ``folder``.
+    """Submit the runs as a job array, ``num`` at once; submitit's files go to ``folder``.
 
     A job that reaches its time limit is queued again and continues.
 
@@ -188,7 +188,7 @@ def on_slurm(
         yield launch
     except BaseException:
         for job in jobs:
-            with suppress(OSError):  # what stopped us matters more than a missing scancel
+            with suppress(OSError):  # the original error matters more than a failing scancel
                 job.cancel(check=False)
         raise
 
@@ -209,7 +209,7 @@ def _slurm(num: int | None, folder: Path, options: Mapping[str, int | str]) -> A
 
 
 class _Requeued:
-    """What a job runs; submitit calls ``checkpoint`` when its time is up."""
+    """The function of a job; submitit calls ``checkpoint`` at the time limit."""
 
     def __call__(self, task: Task) -> Attempt:
         return _attempt(task)
@@ -221,7 +221,7 @@ class _Requeued:
 
 
 _stop: Event
-"""In a worker: set when no further run may begin."""
+"""In a worker: set when no further run may start."""
 
 
 def _start_worker(threads: int, gpus: Queue[str], stop: Event) -> None:
@@ -237,7 +237,7 @@ def _start_worker(threads: int, gpus: Queue[str], stop: Event) -> None:
 
 
 def _end_with_parent() -> None:
-    """End at once if the command is killed: another may write into the same folders."""
+    """Exit immediately if the command is killed, because another may use the same folders."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -262,11 +262,11 @@ def _perform_in_worker(task: Task, logs: Path) -> Attempt:
 
 
 def _attempt(task: Task) -> Attempt:
-    """Do one run; return an error to the process that launched it."""
+    """Execute one run; return an error to the process that launched it."""
     try:
         return perform(task), None
     except MlcoreError as error:
-        # Not the error itself: some constructors take more than a message, which pickle cannot.
+        # Not the error itself: pickle fails if its constructor takes more than a message.
         return "interrupted", MlcoreError(f"{task.out}: {error}")
 
 

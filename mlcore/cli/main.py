@@ -1,7 +1,6 @@
 """The ``mlcore`` command: finds the command's module, runs it, turns errors into messages.
 
-Only the module of the command that is called is imported, so that ``mlcore --help`` is
-instant.
+Only the module of the chosen command is imported, so that ``mlcore --help`` is fast.
 """
 
 from __future__ import annotations
@@ -30,8 +29,10 @@ COMMANDS = {
     "tsne": "draw query embeddings in 2D, coloured by place",
     "explain": "draw what makes a query similar to its match (Grad-CAM)",
     "movie": "film the queries of a traversal beside their matches",
+    "index": "make a map of references, to localize in anywhere",
     "localize": "find where images were taken",
     "embed": "write embeddings and an index of images",
+    "export": "write a model or a map for other programs",
     "report": "write the report of a run as one HTML file",
     "reproduce": "replay the batch whose loss was not finite",
     "data": "check, prepare or write a data set",
@@ -53,7 +54,7 @@ _EXPECTED = (MlcoreError, OSError, UnicodeEncodeError)
 
 
 class HelpShown(BaseException):
-    """``--help`` was printed, and there is nothing else to do."""
+    """``--help`` was printed; nothing else needs to be done."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HelpShown:
         return 0
     except BrokenPipeError:
-        # The reader of the pipe has what it wanted; Python would complain at exit.
+        # The reader closed the pipe, as head does; Python would report it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except BaseException as error:
@@ -117,7 +118,7 @@ def help_text() -> str:
 
 
 def dispatch(words: Sequence[str]) -> int:
-    """Run the command that the words name and return its exit code."""
+    """Run the command given by the words and return its exit code."""
     command = words[0] if words else "--help"
     if command in ("-h", "--help"):
         _print(help_text())
@@ -141,7 +142,7 @@ def module_of(command: str) -> str:
 
 
 def _prepare_streams() -> None:
-    """Make sure that everything printed arrives, in whatever encoding."""
+    """Flush all output; characters that the encoding lacks are escaped."""
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
     if sys.stdout is None:

@@ -1,4 +1,4 @@
-"""The parser of a command's own flags: argparse with errors that help."""
+"""The parser of a command's own flags: argparse with helpful errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands on trained runs share: their arguments, and the models they open."""
+"""Arguments shared by commands on trained runs, and opening their models."""
 
 from __future__ import annotations
 
@@ -138,10 +138,10 @@ def out_file(options: Namespace, name: str) -> Path:
 
 
 def out_folder(options: Namespace) -> Path:
-    """Return the folder that pictures go to: ``--out``, made if need be, or the only run's.
+    """Return the folder that pictures go to: ``--out``, created if missing, or the only run's.
 
     Raises:
-        ConfigError: There are several runs and no ``--out``, or the folder cannot be made.
+        ConfigError: There are several runs and no ``--out``, or the folder cannot be created.
     """
     if options.out is None:
         return _plots_of_only_run(options, "FOLDER")
@@ -241,7 +241,7 @@ class NamedModel:
     def evaluate(
         self, split: Split, split_name: str, progress: Progress
     ) -> tuple[Embedder, Evaluation]:
-        """Return what embeds the model's images, and the results on a split."""
+        """Return the model's embedder and its results on a split."""
         from mlcore.evaluation.evaluate import embedder_of, evaluate_model
 
         embedder = embedder_of(self.model, self.config, progress)
@@ -259,10 +259,9 @@ class NamedModel:
 def models_of_runs(
     options: Namespace, changes: Sequence[RawOption], command: Command, progress: Progress
 ) -> Iterator[NamedModel]:
-    """Yield the network the first run started from, then each run's trained one.
+    """Yield the network that the first run started from, then each run's trained one.
 
-    One at a time, so that no two have to be in memory. The first is left out without
-    ``evaluation.baselines``.
+    Only one is in memory at a time. The first is left out without ``evaluation.baselines``.
 
     Raises:
         DataError: There is no run, or the runs are of different data sets.

@@ -1,4 +1,4 @@
-"""One run from assembly to its evaluation, as ``train`` and ``compare`` do it."""
+"""One run from assembly to evaluation, for ``train`` and ``compare``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mlcore.run_folder import Kind, RunFolder, describe_environment
 if TYPE_CHECKING:
     from mlcore.evaluation.results import Evaluation
     from mlcore.experiment import Experiment
+    from mlcore.retrieval.whitening import Whitening
     from mlcore.training.strategy import Processes
 
 
@@ -56,16 +57,16 @@ def train_and_evaluate(
     trains this run and no other (``may_launch``).
 
     Args:
-        config: Every option; of a run that goes on, those to go on with.
+        config: Every option; for a resumed run, those to continue with.
         registry: Where its components come from.
         out: The run folder.
-        new: Whether the folder is made now.
-        split: Region that is evaluated.
+        new: Whether to create the folder.
+        split: Split that is evaluated.
         may_launch: Whether Lightning may start further processes.
-        accepted: What may have changed since the run began (``--accept-changes``).
+        accepted: Changes since the run started that the user accepts (``--accept-changes``).
 
     Raises:
-        MlcoreError: The configuration, the data or the loss does not allow it.
+        MlcoreError: The configuration, the data or the loss is invalid.
     """
     from mlcore.experiment import check_dataset, open_dataset, require_usable
 
@@ -101,7 +102,8 @@ def _train_and_evaluate(
     may_launch: bool,
     accepted: Sequence[Kind],
 ) -> Outcome:
-    """Do the same with torch imported: the data set is open by now."""
+    """Do the same after importing torch, when the data set is open."""
+    from mlcore.deployment.model_folder import save_model
     from mlcore.evaluation.evaluate import evaluate_models, with_baselines
     from mlcore.evaluation.recording import record
     from mlcore.experiment import assemble
@@ -142,13 +144,28 @@ def _train_and_evaluate(
     models = {"trained": experiment.model}
     if config.evaluation.baselines:
         models = with_baselines(experiment.model, experiment.untrained)
+    whitenings: dict[str, Whitening | None] = {}
     with _progress() as progress:
         results = evaluate_models(
-            models, experiment.dataset, experiment.config, split=split, progress=progress
+            models,
+            experiment.dataset,
+            experiment.config,
+            split=split,
+            progress=progress,
+            keep_whitening=whitenings.__setitem__,
         )
     if first:
         console.notes(skipped_notes(results))
         record(folder, results, own=True)
+        save_model(
+            folder.model,
+            experiment.model,
+            experiment.config,
+            whitenings["trained"],
+            run=folder.path.resolve().name,
+            step=folder.newest_step(),
+            data_fingerprint=experiment.dataset.fingerprint,
+        )
         save_curves(results, folder.plots / "metres.png")
     return Outcome(ending, results, tuple(warnings))
 
@@ -166,12 +183,14 @@ def _require_one_process(processes: Processes) -> None:
 def _describe(
     experiment: Experiment, registry: Registry, folder: RunFolder, accepted: Sequence[Kind]
 ) -> None:
-    """Write ``environment.json``, or add to its history that the run goes on.
+    """Write ``environment.json``, or record in its history that the run continues.
 
     Raises:
-        ConfigError: Something else than the run began with is not accepted.
+        ConfigError: Something has changed since the run started, and the user does not accept
+            it.
     """
     from mlcore.evaluation.evaluate import device_of
+    from mlcore.reporting.tables import weights_table
     from mlcore.training.provenance import began_with, provenance_of, went_on
 
     now = provenance_of(experiment, registry)
@@ -185,11 +204,15 @@ def _describe(
             step=folder.newest_step(),
         )
     else:  # new, or killed before it was written
+        if (weights := experiment.weights) is not None:
+            console.say(f"Weights from {weights.path} (SHA-256 {weights.sha256[:12]}...)")
+            console.say(console.as_text(weights_table(weights)).rstrip())
         environment = describe_environment(
             registry.plugins,
             device=str(device_of(experiment.config.training.accelerator)),
             fingerprint=experiment.dataset.fingerprint,
             notes=experiment.notes,
+            weights=None if weights is None else weights.origin,
         )
         environment = {**environment, **began_with(now)}
     folder.write_json(folder.environment, environment)

@@ -30,7 +30,7 @@ _NOT_VARIED = {
 
 
 class Variation(NamedTuple):
-    """Options that take the same value, and their values, one for each row."""
+    """Options that take the same value, and their values, one per row."""
 
     options: tuple[str, ...]
     values: tuple[str, ...]
@@ -79,7 +79,7 @@ class Row:
 
     @property
     def options(self) -> list[RawOption]:
-        """The options that make it."""
+        """The options that define it."""
         loss, _, influence = self.loss.partition("+")
         chosen = [command_line_option("--loss", loss)]
         if influence:
@@ -87,7 +87,7 @@ class Row:
         return [*chosen, *(option for s in self.settings for option in s.options)]
 
     def without(self, options: Collection[RawOption]) -> Row:
-        """Return the row without the settings whose options are all among these."""
+        """Return the row without the settings that only concern these options."""
         kept = [s for s in self.settings if any(o not in options for o in s.options)]
         return Row(self.loss, tuple(kept))
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from scipy.spatial import cKDTree
 
 LOCAL_BLOCK = 100_000
-"""Points that are looked up at once, so that memory does not grow with their number."""
+"""Points looked up at once, which bounds the memory."""
 
 
 def wrap_rad(angle_rad: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -33,8 +33,8 @@ def heading_difference_rad(
 class PositionIndex:
     """Finds the images near a point, exactly, on raw UTM coordinates as well.
 
-    The tree is built on first use, and again in a process that gets the index pickled; it
-    holds about 50 bytes an image besides the positions, which it does not copy.
+    The tree is built on first use, and again in a process that gets the index pickled; it holds
+    about 50 bytes per image, without the positions, which are not copied.
 
     Args:
         positions_m: ``(N, 2)`` or ``(N, 3)`` float64, metres; kept, not copied.

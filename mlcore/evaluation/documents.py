@@ -48,12 +48,19 @@ def from_document(content: Any) -> list[Evaluation]:
 
 
 def protocol_from_json(content: Mapping[str, Any]) -> EvaluationProtocol:
-    """Read a protocol."""
+    """Read a protocol.
+
+    Raises:
+        DataError: A field is missing or unknown.
+    """
     values = {name: _tuple(value) for name, value in content.items()}
     if values.get("graded") is not None:
         graded = {name: _tuple(value) for name, value in values["graded"].items()}
         values["graded"] = GradedProtocol(**graded)
-    return EvaluationProtocol(**values)
+    try:
+        return EvaluationProtocol(**values)
+    except TypeError as error:
+        raise DataError(f"the protocol of an evaluation is damaged: {error}") from error
 
 
 def _to_json(evaluation: Evaluation) -> dict[str, Any]:

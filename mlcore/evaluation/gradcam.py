@@ -79,12 +79,12 @@ def explain_matches(model: nn.Module, queries: Tensor, references: Tensor) -> Ex
 
 
 def last_convolution(model: nn.Module) -> nn.Module:
-    """Return the layer that Grad-CAM explains: ``last_conv``, or the last convolution.
+    """Return the layer that Grad-CAM explains: the model's choice, or the last convolution.
 
     Raises:
         DataError: The model has no convolutional layer.
     """
-    named = getattr(model, "last_conv", None)
+    named = getattr(model, "explained", None)
     if isinstance(named, nn.Module):
         return named
     found = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
@@ -132,7 +132,7 @@ def explain_results(
         embedder: The model with its input.
         dataset: Where images are read from.
         results: Of the model.
-        rows: Which queries of ``results``, in the order wanted.
+        rows: Rows of queries in ``results``, in the order of the output.
         name: Name of the model in progress.
 
     Raises:
@@ -140,7 +140,7 @@ def explain_results(
     """
     found: list[GradCamMatch] = []
     model = embedder.model.to(embedder.device).eval()
-    last_convolution(model)  # fails before images are read
+    last_convolution(model)  # check before images are read
     for start in range(0, len(rows), _PAIRS_AT_ONCE):
         part = np.asarray(rows[start : start + _PAIRS_AT_ONCE])
         queries = results.query_index[part].tolist()

@@ -1,4 +1,4 @@
-"""Options of the embedding models and the input size they lead to; imports no torch."""
+"""Options that embedding models share, and the input size they lead to; no torch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from mlcore.errors import ConfigError
-from mlcore.option_types import AT_LEAST_ONE, Range, check_ranges
+from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, Range, check_ranges
 
 SMALLEST_INPUT_PX = 32
-_SIDE = Range(at_least=SMALLEST_INPUT_PX)
+INPUT_PX = Range(at_least=SMALLEST_INPUT_PX)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +24,9 @@ class ModelConfig:
             given; smaller images keep their size.
     """
 
-    input_height_px: Annotated[int | None, _SIDE] = None
-    input_width_px: Annotated[int | None, _SIDE] = None
-    longest_side_px: Annotated[int, _SIDE] = 240
+    input_height_px: Annotated[int | None, INPUT_PX] = None
+    input_width_px: Annotated[int | None, INPUT_PX] = None
+    longest_side_px: Annotated[int, INPUT_PX] = 240
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -46,50 +46,24 @@ class PixelConfig(ModelConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmallCnnConfig(ModelConfig):
-    """Options of the small network.
+class NetworkConfig(ModelConfig):
+    """What a network of a backbone and a pooling takes.
 
     Attributes:
-        pooling: How local features become one vector: their average, their generalised
-            mean (gem), or their residuals to clustered words (netvlad).
-        num_clusters: Words of netvlad.
+        weights: Weights to start from: "none" (random), the name of published weights such
+            as "imagenet", a file (.pth, .pt, .safetensors), or the folder of a trained run.
+        trainable_blocks: Blocks of the backbone that are trained: all, none, or the last few.
         embedding_dim: Dimensions after a linear projection; None keeps what the pooling
             gives.
-        width: Channels of the first layer, a multiple of 8; the last has four times as
-            many.
+        feature_cache_mib: With trainable_blocks none, largest size (MiB) of the features
+            that are kept in memory, so that each training image is embedded once; 0: none are
+            kept. Augmented images differ at every step, so augment is then off by default.
     """
 
-    pooling: Literal["average", "gem", "netvlad"] = "gem"
-    num_clusters: Annotated[int, AT_LEAST_ONE] = 16
-    embedding_dim: Annotated[int | None, AT_LEAST_ONE] = 256
-    width: Annotated[int, Range(at_least=8)] = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResNetConfig(ModelConfig):
-    """Options of the networks that start from ImageNet weights.
-
-    Attributes:
-        pretrained: Weights to start from: "imagenet" (torchvision's, downloaded once),
-            "none" (random), or the path of a torchvision state dictionary.
-        pooling: How local features become one vector: their average, their generalised
-            mean (gem), or their residuals to clustered words (netvlad).
-        num_clusters: Words of netvlad.
-        embedding_dim: Dimensions after a linear projection; None keeps what the pooling
-            gives.
-    """
-
-    pretrained: str = "imagenet"
-    pooling: Literal["average", "gem", "netvlad"] = "gem"
-    num_clusters: Annotated[int, AT_LEAST_ONE] = 64
+    weights: str = "none"
+    trainable_blocks: Annotated[int | Literal["all", "none"], AT_LEAST_ONE] = "all"
     embedding_dim: Annotated[int | None, AT_LEAST_ONE] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class VggConfig(ResNetConfig):
-    """Options of VGG16; pooled by NetVLAD as in the paper unless told otherwise."""
-
-    pooling: Literal["average", "gem", "netvlad"] = "netvlad"
+    feature_cache_mib: Annotated[int, NOT_NEGATIVE] = 1024
 
 
 def input_size(config: ModelConfig, image_shape: tuple[int, int]) -> tuple[int, int]:

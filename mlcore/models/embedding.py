@@ -11,10 +11,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, normalize
-
-from mlcore.models.backbones import Backbone
-from mlcore.models.pooling import NetVlad
+from torch.nn.functional import normalize
 
 
 class EmbeddingModel(nn.Module, ABC):
@@ -26,6 +23,8 @@ class EmbeddingModel(nn.Module, ABC):
             retrieval. The engine sets it from the loss; True until then.
         allows_whitening: Whether PCA whitening may follow; not for the pixel baseline.
         needs_initialisation: Whether :meth:`initialise` does anything.
+        explained: The layer whose output ``(B, C, h, w)`` Grad-CAM explains; None for the
+            last convolution.
     """
 
     embedding_dim: int
@@ -49,6 +48,11 @@ class EmbeddingModel(nn.Module, ABC):
     def embed(self, images: Tensor) -> Tensor:
         """Return embeddings ``(B, D)`` of any length; arguments as for ``forward``."""
 
+    @property
+    def explained(self) -> nn.Module | None:
+        """The layer that Grad-CAM explains."""
+        return None
+
     def initialise(self, images: Iterable[Tensor]) -> None:
         """Fit what is fitted to data before training; does nothing for most models.
 
@@ -57,98 +61,7 @@ class EmbeddingModel(nn.Module, ABC):
         """
 
 
-class ConvolutionalModel(EmbeddingModel):
-    """A backbone, a pooling and an optional linear projection.
-
-    Args:
-        backbone: Turns images in [0, 1] into local features ``(B, C, h, w)``.
-        pooling: Turns these into ``(B, D')``; its ``output_dim`` is ``D'``.
-        embedding_dim: ``D`` of the projection; None leaves it out.
-
-    Attributes:
-        last_conv: The layer whose output is explained by Grad-CAM.
-    """
-
-    def __init__(
-        self, backbone: Backbone, pooling: nn.Module, embedding_dim: int | None
-    ) -> None:
-        super().__init__()
-        pooled_dim = int(pooling.output_dim)  # type: ignore[arg-type]
-        self.backbone = backbone
-        self.pooling = pooling
-        self.projection: nn.Module = (
-            nn.Identity() if embedding_dim is None else nn.Linear(pooled_dim, embedding_dim)
-        )
-        self.embedding_dim = embedding_dim or pooled_dim
-        self.needs_initialisation = isinstance(pooling, NetVlad)
-        self.to(memory_format=torch.channels_last)
-
-    @property
-    def last_conv(self) -> nn.Module:
-        """The last convolutional layer (ResNet: block), whose output is pooled."""
-        return self.backbone.last_conv
-
-    def local_features(self, images: Tensor) -> Tensor:
-        """Return the features before pooling, ``(B, C, h, w)``."""
-        images = _to_unit_range(images, self.backbone.dtype)
-        features: Tensor = self.backbone(images.contiguous(memory_format=torch.channels_last))
-        return features
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Return embeddings ``(B, D)`` of any length."""
-        features = self.local_features(images)
-        with torch.autocast(features.device.type, enabled=False):
-            # Powers and norms lose too much in 16 bits.
-            embeddings: Tensor = self.projection(self.pooling(features.to(self.backbone.dtype)))
-        return embeddings
-
-    def initialise(self, images: Iterable[Tensor]) -> None:
-        """Cluster local features of ``images`` into the words of NetVLAD.
-
-        Raises:
-            DataError: There are fewer local features than words.
-        """
-        if not isinstance(self.pooling, NetVlad):
-            return
-        device = next(self.parameters()).device
-        was_training = self.training
-        self.eval()
-        with torch.inference_mode():
-            self.pooling.initialise(self.local_features(batch.to(device)) for batch in images)
-        self.train(was_training)
-
-
-class PixelModel(EmbeddingModel):
-    """The baseline without learning: a small grey image of zero mean and unit norm.
-
-    The inner product of two embeddings is the normalised correlation of the images, and
-    their Euclidean distance orders references alike. Never whitened.
-
-    Args:
-        rows: Height of the grey image in pixels.
-        columns: Width of the grey image in pixels.
-    """
-
-    allows_whitening = False
-    luma: Tensor
-
-    def __init__(self, *, rows: int = 24, columns: int = 64) -> None:
-        super().__init__()
-        self._size = (rows, columns)
-        self.embedding_dim = rows * columns
-        luma = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
-        self.register_buffer("luma", luma.view(1, 3, 1, 1), persistent=False)
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Return ``(B, rows * columns)``, zero mean and unit norm; 0 for a flat image."""
-        grey = (_to_unit_range(images, self.luma.dtype) * self.luma).sum(1, keepdim=True)
-        small = interpolate(grey, self._size, mode="bilinear", antialias=True).flatten(1)
-        centred = small - small.mean(1, keepdim=True)
-        length = centred.norm(dim=1, keepdim=True)
-        # Rounding gives a flat image a length of 1e-6; one grey level somewhere gives 4e-3.
-        return torch.where(length > 1e-3, centred / length, 0.0)
-
-
-def _to_unit_range(images: Tensor, dtype: torch.dtype) -> Tensor:
+def to_unit_range(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return images as ``dtype`` in [0, 1]."""
     scale = 1.0 if images.is_floating_point() else 1.0 / 255.0
     return images.to(dtype) * scale

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -90,6 +91,8 @@ class Option:
         for number in _numbers(value):
             if number not in self.range:
                 accepted = str(self.range) or ("a number" if self.range.infinite else "finite")
+                if number in replace(self.range, infinite=True):
+                    accepted = "finite"
                 raise ValueError(f"must be {accepted}, got {plain_text(value)}")
 
 
@@ -104,11 +107,19 @@ def check_ranges(options: Any) -> None:
 
     For the ``__post_init__`` of options that are also built without a command line.
     """
-    for option in _options(type(options), get_type_hints(type(options), include_extras=True)):
+    config: Any = type(options)
+    for option in _without_help(config):
         try:
             option.check(getattr(options, option.name))
         except ValueError as error:
             raise ValueError(f"{option.name} {error}") from None
+
+
+@functools.cache
+def _without_help(config: type[Any]) -> tuple[Option, ...]:
+    # Resolving annotations takes longer than a small batch's loss, whose options are checked
+    # on each call.
+    return tuple(_options(config, get_type_hints(config, include_extras=True)))
 
 
 def check_options(config: type[Any]) -> None:
@@ -126,9 +137,9 @@ def check_options(config: type[Any]) -> None:
         field = f"field {option.name!r}"
         if not _is_supported(option.hint):
             raise TypeError(
-                f"{field} has type {type_name(option.hint)}, which cannot be shown on a "
-                "command line; use bool, int, float, str, Path, Literal, a tuple of these, "
-                "a number | Literal, or one of them | None"
+                f"{field} has type {type_name(option.hint)}, which is not "
+                "supported on the command line; use bool, int, float, str, Path, Literal, "
+                "a tuple of these, a number | Literal, or one of them | None"
             )
         try:
             kept = from_plain(to_plain(option.default), option.hint) == option.default
@@ -144,7 +155,9 @@ def check_options(config: type[Any]) -> None:
         except ValueError as error:
             raise TypeError(f"the default of {field} {error}") from error
         if option.relative_to and option.relative_to not in names:
-            raise TypeError(f"{field} is relative to {option.relative_to!r}, which is no field")
+            raise TypeError(
+                f"{field} is relative to {option.relative_to!r}, which is not a field"
+            )
 
 
 def _options(

@@ -1,4 +1,4 @@
-"""Which components are chosen, and whether they suit each other and the options given."""
+"""Resolve the chosen components, and check that they and the given options fit together."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from mlcore.errors import ConfigError, UnknownNameError, did_you_mean
 from mlcore.factories import Factory, LossFactory, MinerFactory
 from mlcore.options.config import COMPONENTS
+from mlcore.options.networks import part_defaults
 from mlcore.options.raw import RawOption
 from mlcore.options.sections import Section
 from mlcore.options.suggestions import unknown_option
@@ -39,13 +40,13 @@ def choose(given: Sequence[RawOption], registry: Registry) -> dict[str, Factory]
     """Return the chosen factory of each section; ``given`` is in rising precedence.
 
     Raises:
-        ConfigError: A name does not exist or is ambiguous, a section does not apply to
-            the loss, or the miner does not suit it.
+        ConfigError: A name does not exist or is ambiguous, a section does not apply to the
+            loss, or the miner does not fit it.
     """
     names = {item.section: item for item in given if item.chooses}
     loss = _resolve("loss", names.get("loss"), DEFAULT_NAMES["loss"], registry)
     assert isinstance(loss, LossFactory)
-    defaults = {**DEFAULT_NAMES, **_defaults_by_loss(loss)}
+    defaults = {**DEFAULT_NAMES, **_defaults_by_loss(loss), **part_defaults(given, registry)}
     for item in given:
         _require_applicable(item, loss, defaults)
     chosen = {
@@ -61,7 +62,7 @@ def choose(given: Sequence[RawOption], registry: Registry) -> dict[str, Factory]
 def applicable(
     given: Sequence[RawOption], registry: Registry
 ) -> tuple[list[RawOption], list[RawOption]]:
-    """Return the options that the chosen loss, influence function and miner have; the rest.
+    """Split options into those that the chosen loss, influence and miner have, and others.
 
     For a comparison, whose options hold for the losses that have them. A name that does not
     exist is kept, so that reading the options reports it.

@@ -9,12 +9,14 @@ from typing import Any, Generic, TypeVar
 
 from mlcore.errors import STOPS, MlcoreError, PluginError
 from mlcore.factories import (
+    BackboneFactory,
     DatasetFactory,
     Factory,
     InfluenceFactory,
     LossFactory,
     MinerFactory,
     ModelFactory,
+    PoolingFactory,
 )
 from mlcore.options.engine import EvaluationOptions, SamplingOptions, TrainingOptions
 
@@ -23,6 +25,8 @@ F_co = TypeVar("F_co", bound=Factory, covariant=True)
 COMPONENTS: dict[str, type[Factory]] = {
     "dataset": DatasetFactory,
     "model": ModelFactory,
+    "backbone": BackboneFactory,
+    "pooling": PoolingFactory,
     "loss": LossFactory,
     "influence": InfluenceFactory,
     "miner": MinerFactory,
@@ -55,12 +59,14 @@ class Chosen(Generic[F_co]):
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides a run; equal configurations give equal runs.
+    """Everything that determines a run; equal configurations give equal runs.
 
     Attributes:
         seed: Seed from which all others are derived.
         dataset: The data set.
         model: The embedding model.
+        backbone: Its backbone; None for a whole network.
+        pooling: Its pooling; likewise.
         loss: The loss.
         influence: The influence function; None for a loss that uses none.
         miner: The miner; None for a loss that takes no mined tuples.
@@ -72,6 +78,8 @@ class RunConfig:
     seed: int
     dataset: Chosen[DatasetFactory]
     model: Chosen[ModelFactory]
+    backbone: Chosen[BackboneFactory] | None = None
+    pooling: Chosen[PoolingFactory] | None = None
     loss: Chosen[LossFactory]
     influence: Chosen[InfluenceFactory] | None
     miner: Chosen[MinerFactory] | None

@@ -66,9 +66,13 @@ class TrainingOptions:
 
     Attributes:
         max_steps: Optimizer steps of the run.
-        learning_rate: Peak learning rate of Adam. The default suits a small network trained
-            from scratch; for pretrained weights use 1e-5 or less.
-        weight_decay: Decoupled weight decay; 0: plain Adam.
+        optimizer: AdamW, or SGD with a momentum of 0.9.
+        learning_rate: Peak learning rate. The default suits a small network trained from
+            scratch; weights to start from bring a recommended one, which then is the default.
+        backbone_rate: Factor on the learning rate of the backbone.
+        layer_decay: Factor on the learning rate from each block of the backbone to the one
+            before it; 1: the same for all.
+        weight_decay: Weight decay, decoupled with AdamW; 0: none.
         schedule: Learning rate over the run: constant, cosine (decays to zero) or
             halve-each-epoch (as in the paper).
         warmup_steps: Steps over which the learning rate rises linearly from 0.
@@ -84,7 +88,7 @@ class TrainingOptions:
         chunk_size: Images whose activations are in memory at once (gradient caching): the
             same gradient in less memory, for a third more computation. 0: the whole batch.
         batch_norm: Statistics that batch norm uses: live (of the batch) or frozen (those
-            that come with the weights).
+            that come with the weights; the default where a run starts from some).
         compile: Whether to compile the backbone with torch.compile; compiling takes about a
             minute.
         check_memory: Whether to refuse a run that is estimated to need more memory than
@@ -95,7 +99,10 @@ class TrainingOptions:
     """
 
     max_steps: Annotated[int, AT_LEAST_ONE] = 3000
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Annotated[float, POSITIVE] = 3e-3
+    backbone_rate: Annotated[float, POSITIVE] = 1.0
+    layer_decay: Annotated[float, Range(above=0, at_most=1)] = 1.0
     weight_decay: Annotated[float, NOT_NEGATIVE] = 0.0
     schedule: Literal["constant", "cosine", "halve-each-epoch"] = "cosine"
     warmup_steps: Annotated[int, NOT_NEGATIVE] = 0
@@ -137,7 +144,7 @@ class EvaluationOptions:
             Recall@N.
         order_limits_m: Distances (metres) within which references are compared by order
             accuracy.
-        ndcg_at: Numbers k of NDCG@k.
+        ndcg_at: Values of k for NDCG@k.
         gain_cutoff_m: Distance (metres) at which the gain of NDCG, a sigmoid, is 1/2.
         gain_steepness_per_m: Steepness (1/metre) of that gain.
         batch_size: Images embedded at once.

@@ -16,6 +16,12 @@ from mlcore.factories import DatasetFactory, Factory
 from mlcore.options.components import DEFAULT_NAMES, TRAIN, Command, choose, require_known
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
 from mlcore.options.engine import EvaluationOptions
+from mlcore.options.networks import (
+    parts_of_pair,
+    recommended_training,
+    renamed,
+    settled_weights,
+)
 from mlcore.options.raw import (
     CONFIG,
     SECTIONS,
@@ -36,7 +42,7 @@ from mlcore.options.sections import (
 from mlcore.registry.discovery import Registry
 
 _CHANGEABLE_TRAINING = ("accelerator", "num_workers", "skip_unreadable")
-"""Options of ``[training]`` that embedding images takes too."""
+"""Options of ``[training]`` that also apply when images are embedded."""
 
 _COMPONENTS_HELP = f"""components:
   --config FILE     TOML file with options; the command line overrides it
@@ -45,7 +51,10 @@ _COMPONENTS_HELP = f"""components:
                     (default: sigmoid; 'mlcore list influence-functions')
   --miner NAME      miner, for losses that take pairs or triplets ('mlcore list miners')
   --dataset NAME    data set (default: {DEFAULT_NAMES["dataset"]}; 'mlcore list datasets')
-  --model NAME      embedding model (default: {DEFAULT_NAMES["model"]}; 'mlcore list models')
+  --model NAME      whole network, or a named pair of backbone and pooling
+                    (default: {DEFAULT_NAMES["model"]}; 'mlcore list models')
+  --backbone NAME   backbone of a network of chosen parts ('mlcore list backbones')
+  --pooling NAME    its pooling ('mlcore list poolings')
 
 The options below are those of the components chosen here; add --loss NAME to see the options
 of another loss.
@@ -63,10 +72,9 @@ def parse_run(
         command: The command, to be named in messages; its flags are suggested too.
 
     Raises:
-        ConfigError: An option, key or name does not exist (the nearest is named), belongs
-            to a component that is not chosen, has a value of the wrong type or outside its
-            range, or chooses components that do not suit each other or whose libraries are
-            not installed.
+        ConfigError: An option, key or name does not exist (the nearest is named), belongs to a
+            component that is not chosen, has a value of the wrong type or outside its range, or
+            chooses components that do not fit together or whose libraries are not installed.
     """
     return resolve_run(read_argv(argv), registry, command=command)
 
@@ -88,7 +96,7 @@ def resolve_run(
 
 
 def run_from_toml(path: Path, registry: Registry) -> RunConfig:
-    """Return the configuration that a file alone describes, as a run folder keeps it.
+    """Return the configuration that a single file describes, such as that of a run folder.
 
     Raises:
         ConfigError: As for :func:`parse_run`.
@@ -128,6 +136,21 @@ def reopen_run(
         ConfigError: As for :func:`parse_run`, or an option would need another training or
             does nothing in this command.
     """
+    return reopen(read_toml(path), given, registry, command=command)
+
+
+def reopen(
+    kept: Sequence[RawOption],
+    given: Sequence[RawOption],
+    registry: Registry,
+    *,
+    command: Command = TRAIN,
+) -> RunConfig:
+    """Do as :func:`reopen_run` with options that were kept elsewhere than in a TOML file.
+
+    Raises:
+        ConfigError: As for :func:`reopen_run`.
+    """
     changes = [_with_section(item) for item in given]
     for item in changes:
         if item.key == CONFIG:
@@ -139,12 +162,13 @@ def reopen_run(
                 f"{', '.join(f'--training.{name}' for name in _CHANGEABLE_TRAINING)}"
             )
         _require_used(item, command)
-    kept = read_toml(path)
     if any(item.section == "dataset" and item.chooses for item in changes):
         kept = [item for item in kept if item.section != "dataset"]
     config = _resolve([*kept, *changes], registry, command)
-    for needed in (config.dataset, config.model):  # a trained network needs no loss
-        needed.factory.require_libraries()
+    # A trained network needs no loss.
+    for needed in (config.dataset, config.model, config.backbone, config.pooling):
+        if needed is not None:
+            needed.factory.require_libraries()
     return config
 
 
@@ -155,7 +179,8 @@ def run_to_toml(config: RunConfig) -> str:
     document: dict[str, Any] = {"seed": config.seed}
     for section in COMPONENTS:
         chosen: Chosen[Factory] | None = getattr(config, section)
-        if chosen is not None:
+        is_of_pair = section in ("backbone", "pooling") and config.model.factory.backbone
+        if chosen is not None and not is_of_pair:
             document[section] = {"name": chosen.name, **to_document(chosen.options)}
     for section in ENGINE:
         document[section] = to_document(getattr(config, section))
@@ -184,7 +209,7 @@ def run_sections(given: Sequence[RawOption], registry: Registry) -> list[Section
 def parse_options(
     given: Sequence[RawOption], config: type[Any], title: str
 ) -> tuple[Any, Section, list[RawOption]]:
-    """Return a dataclass of options that are in no run, its section, and the other options.
+    """Return a dataclass of options that no run has, its section, and the other options.
 
     Args:
         given: Options of the command line; ``--NAME VALUE`` sets the field NAME.
@@ -228,12 +253,13 @@ def _resolve(
     given: Sequence[RawOption], registry: Registry, command: Command = TRAIN
 ) -> RunConfig:
     factories = choose(given, registry)
+    given = renamed(given, factories["model"])
     sections = sections_of(factories)
     options = [item for item in given if not item.chooses]
     for item in options:
         require_known(item, sections, registry, command)
     values = values_of(sections, options)
-    chosen = {
+    chosen: dict[str, Any] = {
         section: Chosen(
             name=registry.qualified_name(factory),
             factory=factory,
@@ -241,6 +267,12 @@ def _resolve(
         )
         for section, factory in factories.items()
     }
+    chosen |= parts_of_pair(chosen["model"], registry)
+    if "backbone" in chosen:
+        chosen["model"] = settled_weights(chosen["model"], chosen["backbone"], options)
+        recommended = recommended_training(chosen["model"], chosen["backbone"])
+        explicit = {item.option for item in options if item.section == "training"}
+        values["training"] |= {k: v for k, v in recommended.items() if k not in explicit}
     engine = {
         section: construct(config, values[section], section)
         for section, config in ENGINE.items()

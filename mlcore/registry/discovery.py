@@ -78,7 +78,7 @@ class Registry:
 
     Args:
         plugins: What :func:`load` made of each plugin.
-        builtin: Components of the engine itself (its models).
+        builtin: Components of the engine itself: the pixel baseline, composed networks.
     """
 
     def __init__(self, plugins: Sequence[Plugin], builtin: Sequence[Factory] = ()) -> None:
@@ -103,33 +103,44 @@ class Registry:
             PluginError: ``MLCORE_STRICT_PLUGINS=1`` is set and a plugin is faulty.
             UnknownNameError: A name in ``block`` or ``only`` is no installed plugin.
         """
-        from mlcore.models.catalogue import MODELS
+        from mlcore.models.catalogue import BUILTIN
 
         if only is None and os.environ.get("MLCORE_PLUGINS"):
             only = [n.strip() for n in os.environ["MLCORE_PLUGINS"].split(",") if n.strip()]
         strict = os.environ.get("MLCORE_STRICT_PLUGINS", "") not in ("", "0")
         found = entry_points(group=hookspecs.ENTRY_POINT_GROUP)
-        return cls(load(found, block=block, only=only, strict=strict), MODELS)
+        return cls(load(found, block=block, only=only, strict=strict), BUILTIN)
 
     def factories(self, kind: type[F]) -> list[tuple[str, F]]:
         """Return (plugin name, factory) for every component of a kind, by name."""
         found = [(p, f) for p, f in self._provided if isinstance(f, kind)]
         return sorted(found, key=lambda item: (item[1].name, item[0]))
 
+    def owner(self, factory: Factory) -> str:
+        """Return the name of the plugin that provides a factory."""
+        return next(plugin for plugin, known in self._provided if known is factory)
+
     def qualified_name(self, factory: Factory) -> str:
         """Return ``plugin:name``, or the bare name where that is enough."""
-        owner = next(p for p, f in self._provided if f is factory)
+        owner = self.owner(factory)
         clash = len(self._matches(type(factory), factory.name)) > 1
         return f"{owner}:{factory.name}" if clash else factory.name
 
-    def resolve(self, kind: type[F], name: str) -> F:
+    def resolve(self, kind: type[F], name: str, *, prefer: str = "") -> F:
         """Return the factory of that name or alias; ``plugin:name`` picks one plugin's.
+
+        Args:
+            kind: What kind of component.
+            name: Its name.
+            prefer: The plugin whose component is meant where several provide the name.
 
         Raises:
             UnknownNameError: There is none; names the nearest, and faulty plugins.
             ConfigError: Several plugins provide the name.
         """
         matches = self._matches(kind, name)
+        if len(matches) > 1:
+            matches = [match for match in matches if match[0] == prefer] or matches
         if len(matches) > 1:
             choices = " or ".join(sorted(repr(f"{plugin}:{f.name}") for plugin, f in matches))
             raise ConfigError(

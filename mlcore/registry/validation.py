@@ -11,7 +11,8 @@ import pluggy
 
 from mlcore import hookspecs
 from mlcore.errors import PluginError
-from mlcore.factories import Factory, LossFactory
+from mlcore.factories import Factory, LossFactory, ModelFactory
+from mlcore.models.config import ModelConfig
 from mlcore.option_types import check_options
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -65,6 +66,11 @@ def _check_factory(factory: Any, kind: type[Factory], hook: str) -> None:
         _check_config(factory.config)
     except TypeError as error:
         raise PluginError(f"{hook}: config of {factory.name!r}: {error}") from error
+    if isinstance(factory, ModelFactory) and not issubclass(factory.config, ModelConfig):
+        raise PluginError(
+            f"{hook}: config of {factory.name!r} must derive from mlcore.models.ModelConfig, "
+            "which has the size of the input"
+        )
     if isinstance(factory, LossFactory) and (factory.mining == "external") != (
         factory.accepts is not None
     ):

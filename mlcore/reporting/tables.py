@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
+    from mlcore.models.weights import LoadedWeights
+
 UPPER_BOUND = "upper bound"
 GRADED_TITLE = "Graded measures (%): does the order of embeddings follow the distances?"
 
@@ -121,4 +123,18 @@ def _table(evaluations: Sequence[Evaluation], shown: Sequence[Column], title: st
             end_section=row.model == UPPER_BOUND,
             style="dim" if row.model == UPPER_BOUND else None,
         )
+    return table
+
+
+def weights_table(weights: LoadedWeights) -> Table:
+    """Return how many tensors of a file of weights fit the model, by part."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("part")
+    for what in ("fit", "missing in the file", "left over"):
+        table.add_column(what, justify="right")
+    for part, *counts in weights.by_part:
+        table.add_row(part, *map(str, counts))
     return table

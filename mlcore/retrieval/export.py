@@ -1,4 +1,4 @@
-"""Embeddings and what belongs to them, as files for other programs."""
+"""Writes embeddings and their index as files for other programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 def split_columns(split: Split, image_name: Callable[[int], str]) -> dict[str, NDArray[Any]]:
-    """Return what is known of the images of a split, references first.
+    """Return the index of the images of a split, references first.
 
     ``image``, ``role`` ("reference" or "query"), ``easting_m``, ``northing_m``,
     ``altitude_m`` and ``heading_rad`` where the data set has them, ``traversal``,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,20 @@ class ShardedEmbeddings:
         Raises:
             DataError: There is none, or one is damaged or of another dimension.
         """
-        parts = []
-        for path in sorted(folder.glob("embeddings-*.npy")):
+        paths = sorted(folder.glob("embeddings-*.npy"))
+        if not paths:
+            raise DataError(f"no shards of embeddings in {folder}")
+        return cls.of_files(paths)
+
+    @classmethod
+    def of_files(cls, paths: Sequence[Path]) -> ShardedEmbeddings:
+        """Map shards, in the order given.
+
+        Raises:
+            DataError: One is torn or of another dimension.
+        """
+        parts: list[NDArray[np.float32]] = []
+        for path in paths:
             try:
                 parts.append(np.load(path, mmap_mode="r"))
             except (OSError, ValueError, EOFError) as error:
@@ -106,8 +118,6 @@ class ShardedEmbeddings:
                     f"shard {path} has rows of shape {parts[-1].shape[1:]}, the first has "
                     f"{parts[0].shape[1:]}"
                 )
-        if not parts:
-            raise DataError(f"no shards of embeddings in {folder}")
         return cls(parts)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The conformance kit: what a loss, miner, influence function or data set must be able to.
+"""The conformance kit: what each kind of component must be able to.
 
 In a plugin's own tests, the whole kit is::
 

@@ -24,6 +24,9 @@ _MODULES = {
     "miner": "mlcore.testing.miners",
     "influence": "mlcore.testing.influence",
     "dataset": "mlcore.testing.datasets",
+    "backbone": "mlcore.testing.networks",
+    "pooling": "mlcore.testing.networks",
+    "model": "mlcore.testing.networks",
 }
 
 

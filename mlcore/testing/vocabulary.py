@@ -94,12 +94,28 @@ DATASET = (
     Rule("picklable", "a copy in another process gives the same images"),
 )
 
+NETWORK = (
+    *FACTORY,
+    Rule("shapes", "what comes out is finite and of the declared shape"),
+    Rule("one-image", "an image alone gives what it gives in a batch", declarable=True),
+    Rule("odd-sizes", "images of any size are taken, or refused in one error"),
+    Rule("half-precision", "16 bits give finite numbers", declarable=True),
+    Rule("inputs-unmodified", "the batch is left as it was"),
+    Rule("gradient", "a gradient reaches what is trained, and nothing else"),
+    Rule("state-dict", "the state_dict decides every number"),
+    Rule("picklable", "a copy in another process gives the same numbers"),
+    Rule("in-chunks", "a batch in chunks gives the same numbers", declarable=True),
+)
+
 RULES: dict[str, tuple[Rule, ...]] = {
     "plugin": PLUGIN,
     "loss": LOSS,
     "miner": MINER,
     "influence": INFLUENCE,
     "dataset": DATASET,
+    "backbone": NETWORK,
+    "pooling": NETWORK,
+    "model": NETWORK,
 }
 """The checks of each kind of component, and of a plugin as a whole."""
 

@@ -23,12 +23,12 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Checkpoints(pl.Callback):
     """Saves the training state every so many steps, at the end, and when asked to stop.
 
-    SIGINT and SIGTERM are answered at the end of the step in hand, so that what is saved
-    is the state between two steps; a second SIGINT interrupts at once.
+    SIGINT and SIGTERM take effect at the end of the current step, so that the state between two
+    steps is saved; a second SIGINT interrupts at once.
 
     Args:
         run: Where to save.
-        files: What writes there for the trainer.
+        files: Writes files for the trainer.
         every: Steps between two checkpoints.
     """
 
@@ -51,10 +51,10 @@ class Checkpoints(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
     ) -> None:
-        """Save if it is time, and stop if that was asked for.
+        """Save if it is time, and stop if requested.
 
         Raises:
-            OSError: The checkpoint cannot be written; the one before is as it was.
+            OSError: The checkpoint cannot be written; the previous one is unchanged.
         """
         step = trainer.global_step
         self._agree(pl_module)
@@ -74,7 +74,7 @@ class Checkpoints(pl.Callback):
             self._run.prune_checkpoints()
 
     def _agree(self, pl_module: pl.LightningModule) -> None:
-        """Stop all processes at the same step, whichever of them was asked to."""
+        """Stop all processes at the same step, whichever of them received the signal."""
         if num_processes() == 1:
             return
         number = torch.tensor([self.stopped_by or 0], device=pl_module.device)
@@ -111,7 +111,7 @@ class Metrics(pl.Callback):
 
 
 class TrainingProgress(pl.Callback):
-    """Shows steps and loss on the program's own progress bar."""
+    """Shows steps and loss on mlcore's own progress bar."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

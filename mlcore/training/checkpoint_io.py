@@ -20,8 +20,8 @@ class DurableCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint all or nothing, and loads tensors and plain values only.
 
     Attributes:
-        failure: Why the last checkpoint could not be written; for whoever asked for it to
-            raise once all processes know.
+        failure: Why the last checkpoint could not be written; the caller raises it once all
+            processes know.
     """
 
     failure: OSError | None = None

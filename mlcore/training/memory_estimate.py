@@ -38,7 +38,7 @@ _KEPT_AND_NEW = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes that one process of a run takes at least, by what for.
+    """Least number of bytes that one process of a run needs, by purpose.
 
     Attributes:
         weights: Parameters, their gradients and Adam's two moments.
@@ -74,7 +74,7 @@ class Estimate:
 
 
 def estimate(experiment: Experiment) -> Estimate:
-    """Estimate a run; nothing but the graph of one image is allocated."""
+    """Estimate a run; only the graph of one image is allocated."""
     config = experiment.config
     options, sampling = config.training, config.sampling
     number = 8 if options.precision == "64-true" else 4
@@ -122,7 +122,7 @@ def activation_bytes(model: nn.Module, size: tuple[int, int]) -> int:
         with kept_generators(cpu), hooks:
             embedded = tried(image)
     except (RuntimeError, ValueError):
-        return 0  # a batch norm over a single number, say
+        return 0  # for example a batch norm over a single number
     del embedded
     return sum(size for storage, size in held.items() if storage not in own)
 
@@ -140,10 +140,10 @@ def _loss_bytes(growth: Literal["linear", "quadratic", "cubic"], size: int, dim:
 
 
 def check_budget(experiment: Experiment, folder: Path) -> Sequence[str]:
-    """Return notes on memory for the user, or refuse a run that cannot fit.
+    """Return notes on memory for the user, or refuse a run that does not fit.
 
     Raises:
-        ConfigError: Training takes more memory than the device has.
+        ConfigError: Training needs more memory than the device has.
         DataError: The disk has too little space for the checkpoints.
     """
     needed = estimate(experiment)
@@ -162,18 +162,18 @@ def check_budget(experiment: Experiment, folder: Path) -> Sequence[str]:
     )
     if take > total:
         raise ConfigError(
-            f"training takes at least {need}, and {where} has {_size(total)}: {remedy}; "
-            "to try anyway, give --training.check_memory false"
+            f"training needs at least {need}, but {where} has {_size(total)}: {remedy}; "
+            "to try anyway, use --training.check_memory false"
         )
     notes = []
     if take > free:
         notes.append(
-            f"training takes at least {need}, and {where} has {_size(free)} free: {remedy}"
+            f"training needs at least {need}, but {where} has {_size(free)} free: {remedy}"
         )
     host_free = host_memory().free
     if needed.retrieval > host_free:
         notes.append(
-            f"the evaluation holds embeddings of {_size(needed.retrieval)}, and this machine "
+            f"evaluation needs {_size(needed.retrieval)} for embeddings, but this machine "
             f"has {_size(host_free)} free: use --evaluation.spacing_m or a smaller "
             "--model.embedding_dim"
         )
@@ -188,7 +188,7 @@ def _require_disk(needed: Estimate, folder: Path) -> None:
     )
     if free < wanted:
         raise DataError(
-            f"the disk of {folder} has {_size(free)} free, and the run needs {_size(wanted)}: "
+            f"the disk of {folder} has {_size(free)} free, but the run needs {_size(wanted)}: "
             f"two checkpoints of {_size(needed.checkpoint)} are kept while the next is "
             "written; free some space or choose another --out"
         )

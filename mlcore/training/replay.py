@@ -1,4 +1,4 @@
-"""A batch that made a loss not finite: kept with the weights it met, and tried again.
+"""Save a batch whose loss was not finite, with the weights, and replay it.
 
 Shapes: ``B`` images in the batch, ``D`` embedding dimensions.
 """
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Replay:
-    """What a kept batch does now.
+    """The result of replaying a batch.
 
     Attributes:
         step: The optimizer step it was drawn for, from 0.
-        told: What the run said.
+        message: Error message of the run.
         bad_images: Names of images whose embedding is not finite.
         loss: Value of the loss.
-        stats: The loss's own numbers.
-        bad_gradients: Names of images at whose embedding the loss's gradient is not finite.
+        stats: Statistics of the loss.
+        bad_gradients: Names of images for whose embeddings the gradient is not finite.
         bad_parameters: Names of parameters whose gradient is not finite.
     """
 
     step: int
-    told: str
+    message: str
     bad_images: tuple[str, ...]
     loss: float
     stats: dict[str, float | str]
@@ -48,13 +48,13 @@ class Replay:
     bad_parameters: tuple[str, ...]
 
     @property
-    def happened_again(self) -> bool:
+    def reproduced(self) -> bool:
         """Whether something was not finite."""
         finite = torch.isfinite(torch.tensor(self.loss)).item()
         return bool(not finite or self.bad_images or self.bad_gradients or self.bad_parameters)
 
 
-def keep_batch(path: Path, experiment: Experiment, item: TrainingBatch, told: str) -> None:
+def keep_batch(path: Path, experiment: Experiment, item: TrainingBatch, message: str) -> None:
     """Write the batch of a failed step, and the weights before it, to ``path``.
 
     Raises:
@@ -63,7 +63,7 @@ def keep_batch(path: Path, experiment: Experiment, item: TrainingBatch, told: st
     columns = {field.name: getattr(item.batch, field.name) for field in fields(Batch)}
     kept = {
         "step": item.step,
-        "told": told,
+        "message": message,
         "images": item.images.cpu(),
         "batch": _on_cpu(columns),
         "model": _on_cpu(experiment.model.state_dict()),
@@ -74,12 +74,12 @@ def keep_batch(path: Path, experiment: Experiment, item: TrainingBatch, told: st
 
 
 def replay(experiment: Experiment, path: Path, device: torch.device) -> Replay:
-    """Run the kept batch through the model and the loss it met, and differentiate.
+    """Run the saved batch through the saved model and loss, and differentiate.
 
-    In one process and at once, whatever the run did; in the run's precision.
+    In one process and without chunks, but in the run's precision.
 
     Raises:
-        DataError: The file is missing, torn, or of another model or loss.
+        DataError: The file is missing, damaged, or of another model or loss.
     """
     kept = _load(path)
     _load_weights(experiment, kept, path)
@@ -104,7 +104,7 @@ def replay(experiment: Experiment, path: Path, device: torch.device) -> Replay:
     parameters = [*model.named_parameters("model"), *loss.named_parameters("loss")]
     return Replay(
         step=kept["step"],
-        told=kept["told"],
+        message=kept["message"],
         bad_images=_of_bad_rows(embeddings, names),
         loss=float(output.loss.detach()),
         stats={k: v if isinstance(v, str) else float(v) for k, v in output.stats.items()},
@@ -130,8 +130,8 @@ def _precision(precision: str, device: torch.device) -> AbstractContextManager[A
 def _load(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise DataError(
-            f"there is no {path}: no step of this run met a loss that is not finite, or the "
-            "disk was full when it did"
+            f"{path} does not exist: the loss of this run was finite at every step, or the "
+            "disk was full when it was not"
         )
     try:
         kept: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

@@ -39,6 +39,7 @@ from mlcore.training.joint import (
     joint_loss,
 )
 from mlcore.training.mining import mined
+from mlcore.training.optimizers import build_optimizer
 from mlcore.training.replay import keep_batch
 from mlcore.training.schedule import learning_rate_factor
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 
 class _Step(NamedTuple):
-    """What the backward pass of a step needs from its forward pass.
+    """State that the backward pass of a step needs from its forward pass.
 
     Attributes:
         item: This process's share of the batch.
@@ -73,7 +74,7 @@ class EmbeddingTask(pl.LightningModule):
     Args:
         experiment: The assembled run.
         start_step: Optimizer steps already taken.
-        failed_batch: Where to keep a batch whose loss is not finite; None for nowhere.
+        failed_batch: Where to save a batch whose loss is not finite; None: nowhere.
 
     Attributes:
         row: Numbers of the last step: loss, learning rate, the loss's own.
@@ -168,7 +169,7 @@ class EmbeddingTask(pl.LightningModule):
         add_up_gradients(self.model, self.loss, step.in_shares)  # type: ignore[arg-type]
 
     def _agree(self, item: TrainingBatch) -> tuple[TrainingBatch, list[int]]:
-        """Return the batch without what any process could not read, and the shares' sizes."""
+        """Return the batch without unreadable images, and the sizes of the shares."""
         if num_processes() == 1:
             return item, [len(item.slots)]
         troubled = bool(item.failure) or len(item.unreadable) > 0
@@ -272,24 +273,17 @@ class EmbeddingTask(pl.LightningModule):
             whole = item if num_processes() == 1 else self._experiment.batches[item.step]
             keep_batch(path, self._experiment, whole, message)
         except OSError as error:
-            return f". The batch could not be kept for reproduction: {error}"
+            return f". The batch could not be saved for reproduction: {error}"
         return f", or look at the batch: mlcore reproduce {path.parent}"
 
     def _fail(self, error: MlcoreError) -> NoReturn:
-        """Stop for a reason that every process knows of."""
+        """Stop for a reason known to every process."""
         raise error if self.global_rank == 0 else FailedElsewhereError(str(error))
 
     def configure_optimizers(self) -> Any:
-        """Adam over the model's parameters and the loss's own."""
+        """Return the optimizer of the model and the loss, and its schedule."""
         options = self._options
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        optimizer: Optimizer
-        if options.weight_decay:
-            optimizer = torch.optim.AdamW(
-                parameters, lr=options.learning_rate, weight_decay=options.weight_decay
-            )
-        else:
-            optimizer = torch.optim.Adam(parameters, lr=options.learning_rate)
+        optimizer = build_optimizer(self.model, self.loss, options)  # type: ignore[arg-type]
         factor = learning_rate_factor(options, self._experiment.planner.steps_per_epoch)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {

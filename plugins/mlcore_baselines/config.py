@@ -71,8 +71,8 @@ class TripletOptions(BaselineOptions):
     """Options of ``triplet``, ``lazy-triplet`` and ``hard-positive-triplet``.
 
     Attributes:
-        margin: How much farther (squared embedding distance) than near images far ones
-            should be.
+        margin: How much farther from the anchor far images should be than near images, in
+            squared embedding distance.
     """
 
     margin: Annotated[float, NOT_NEGATIVE] = 0.1
@@ -83,10 +83,10 @@ class QuadrupletOptions(BaselineOptions):
     """Options of ``quadruplet`` and ``lazy-quadruplet``.
 
     Attributes:
-        margin: How much farther (squared embedding distance) from the anchor than near
-            images far ones should be.
-        second_margin: How much farther (squared embedding distance) from the tuple's
-            other-far image than near images are from the anchor far ones should be.
+        margin: How much farther from the anchor far images should be than near images, in
+            squared embedding distance.
+        second_margin: How much farther far images should be from the tuple's other-far image
+            than near images are from the anchor, in squared embedding distance.
     """
 
     margin: Annotated[float, NOT_NEGATIVE] = 0.1
@@ -98,8 +98,8 @@ class TripletHuberOptions(BaselineOptions):
     """Options of ``triplet-huber``.
 
     Attributes:
-        margin: How much farther (squared embedding distance) than near images far ones
-            should be.
+        margin: How much farther from the anchor far images should be than near images, in
+            squared embedding distance.
         huber_weight: Weight of the term that ties embedding to geometric distance.
         near_radius_m: Geometric distance (metres) that corresponds to a squared embedding
             distance of ``embedding_scale``; none: the sampler's near radius.

@@ -25,15 +25,15 @@ class ImagesConfig:
         table: CSV or Parquet file with one row per image; looked for in root, then in the
             working folder. none: positions.csv or positions.parquet in root, if there is one.
         layout: Where positions come from: a table, file names such as
-            @easting@northing@.jpg, or the EXIF GPS of the images. auto takes the first of
-            these that is there.
+            @easting@northing@.jpg, or the EXIF GPS of the images. auto: the first of
+            these that is found.
         train: Selection of the training images. If none of train, validation and test is
             given, the column split decides, or the folders train, val and test.
         validation: Selection of the validation images.
         test: Selection of the test images.
         references: Selection of the reference images of every split. If neither references nor
-            queries is given, the column role says it, or the folders database and queries;
-            if one is given, the other is the rest.
+            queries is given, the column role decides, or the folders database and queries;
+            if only one is given, the other is the rest.
         queries: Selection of the query images of every split.
         heading_convention: Zero and direction of the column heading_rad or heading_deg.
         swap_axes: Whether to exchange the two position columns (or the first two fields of a

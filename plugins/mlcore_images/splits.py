@@ -1,6 +1,6 @@
 """Which image belongs to which split, and whether it is searched or looked for.
 
-An option decides before a column, and a column before nothing: no image is drawn by lot.
+Options take precedence over columns; images are never assigned at random.
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ def _splits(listing: Listing, config: ImagesConfig) -> Codes:
     if "split" in listing:
         return _words(listing, "split", _SPLIT_WORDS)
     raise DataError(
-        f"nothing says which images of {listing.source} train and which test: set "
-        "dataset.train and dataset.test, for example to 'frame=0..59' and 'frame=60..100' "
-        "(* selects all), add a column split with train, validation or test, or use folders "
-        f"of these names (columns: {', '.join((*listing.names, 'folder'))})"
+        f"{listing.source} does not say which images are for training and which for the "
+        "test: set dataset.train and dataset.test, for example to 'frame=0..59' and "
+        "'frame=60..100' (* selects all), add a column split with train, validation or test, "
+        f"or use folders of these names (columns: {', '.join((*listing.names, 'folder'))})"
     )
 
 

@@ -19,8 +19,8 @@ class PittsburghConfig:
     """Options of Pittsburgh in the form that NetVLAD introduced.
 
     Attributes:
-        root: Folder of the data. The images lie in it as 000 to 010 and queries_real, or as
-            images and queries, or as raw/Pittsburgh/images and raw/Pittsburgh/queries.
+        root: Folder of the data, with the images in 000 to 010 and queries_real, in images and
+            queries, or in raw/Pittsburgh/images and raw/Pittsburgh/queries.
         protocol: 30k and 250k are the splits of the spec files of that name. paper is for
             evaluation only: all images of the three 250k specs (or of pitts250k_all, if
             there is one) with pitch 1, and of the references those within 100 m of a query.

@@ -1,4 +1,4 @@
-"""The data set ``pittsburgh``: columns of positions, and images read when asked for."""
+"""The data set ``pittsburgh``: columns of positions, and images read on demand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _FINGERPRINTED = 256
-"""Images at most whose size in bytes is part of the fingerprint, evenly spaced."""
+"""Largest number of evenly spaced images whose size in bytes is in the fingerprint."""
 _VIEW = re.compile(r"_(pitch\d+_yaw\d+)\.")
 
 
@@ -94,7 +94,8 @@ class PittsburghDataset:
             self.splits[name] = Split(references=references, queries=queries)
         read = ", ".join(str(spec.path) for spec in self.specs.values())
         taken = [
-            f"{role} are named below {prefix}, which is not a folder of the images: taken off"
+            f"the names of {role} begin with {prefix}, which is not a folder of the "
+            "images: removed"
             for role, prefix in zip(("references", "queries"), roots.stripped, strict=True)
             if prefix
         ]
@@ -131,9 +132,9 @@ class PittsburghDataset:
             return split
         if self._protocol == "paper":
             raise DataError(
-                "protocol paper only evaluates, all of it is the test: train with another "
-                "protocol or data set, then 'mlcore evaluate RUN --dataset pittsburgh "
-                "--dataset.protocol paper'"
+                "protocol paper is for evaluation only: all of it is the test; train with "
+                "another protocol or data set, then 'mlcore evaluate RUN --dataset "
+                "pittsburgh --dataset.protocol paper'"
             )
         raise DataError(
             f"split {name} needs pitts{self._protocol}_{PARTS[name]}.mat or .npz; found only "

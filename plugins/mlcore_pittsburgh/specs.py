@@ -87,7 +87,9 @@ def read_spec(path: Path) -> Spec:
     for field, images in (("numImages", references), ("numQueries", queries)):
         declared = values.get(field)
         if isinstance(declared, np.ndarray) and declared.tolist() not in _scalars(len(images)):
-            warnings.append(f"{path}: {field} is {declared.tolist()}, {len(images)} are listed")
+            warnings.append(
+                f"{path}: {field} is {declared.tolist()}, but {len(images)} are listed"
+            )
     return Spec(path=path, references=references, queries=queries, warnings=tuple(warnings))
 
 
@@ -171,8 +173,8 @@ def _list_beside(path: Path, field: str, count: int) -> list[str]:
             return names
     found = ", ".join(f"{file} with {len(names)}" for file, names in lists.items())
     raise DataError(
-        f"{path} has {count} positions and no {field}: put a text file with {count} names, a "
-        f"line for each, beside it, such as {candidates[0].name}; found: {found or 'none'}"
+        f"{path} has {count} positions and no {field}: put a text file with {count} names, "
+        f"one per line, next to it, such as {candidates[0].name}; found: {found or 'none'}"
     )
 
 

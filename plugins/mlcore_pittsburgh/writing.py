@@ -52,7 +52,7 @@ def write_pittsburgh(
         name: split for name, split in zip(PARTS, parts, strict=True) if len(split.references)
     }
     if not splits:
-        raise DataError("the data set has no reference image: there is nothing to write")
+        raise DataError("the data set has no reference images, so there is nothing to write")
     tables = {
         (name, role): table
         for name, split in splits.items()
@@ -157,8 +157,8 @@ def _findings(splits: dict[str, Split]) -> tuple[Finding, ...]:
     findings = [
         Finding(
             "info",
-            "each image is a panorama of its own; its yaw is its heading to the nearest 30 "
-            "degrees, 1 where it has none; conditions and traversals are not kept",
+            "each image is a panorama of its own; its yaw is its heading, rounded to 30 "
+            "degrees (1 without a heading); conditions and traversals are lost",
         )
     ]
     without = [name for name, split in splits.items() if not len(split.references)]

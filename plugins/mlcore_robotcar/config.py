@@ -46,27 +46,29 @@ class RobotCarConfig:
             images RUN/stereo/left/images/TIMESTAMP.png, whose splits hold unless other
             traversals, regions or another protocol are given.
         camera: Camera whose images are used. Raw tree only.
-        poses: ins: gps/ins.csv, rows INS_SOLUTION_GOOD. rtk: rtk.csv. Never both: their
-            yaws have different zeros. Raw tree.
-        rtk_root: Folder below which DATE/rtk.csv is looked for. none: root. Raw tree.
+        poses: File of poses. ins: the rows of gps/ins.csv that are INS_SOLUTION_GOOD; rtk:
+            rtk.csv. The two are never mixed, because the zeros of their yaws differ. Raw tree
+            only.
+        rtk_root: Folder with DATE/rtk.csv. none: root. Raw tree only.
         max_gap_s: Largest time (seconds) between the two pose rows around an image; images in
             longer gaps are left out. Raw tree only.
-        distortion_table: The camera's *_distortion_lut.bin of the data set's authors, or the
-            folder that holds it, to undistort with. none: images stay distorted. Raw tree.
+        distortion_table: Table to undistort with, the camera's *_distortion_lut.bin of the
+            data set's SDK, or its folder. none: images stay distorted. Raw tree only.
         longest_side_px: Images are scaled down to at most this many pixels. Raw tree only.
         image_format: Format of the images that 'prepare' writes.
         jpeg_quality: JPEG quality of the images that 'prepare' writes, 1 to 100.
         num_processes: Number of processes of 'prepare'. none: one per core.
         exposure_percentiles: 'prepare' drops the images of a traversal whose sum of pixel
-            values is below the first or above the second percentile. 0,100: none.
+            values is below the first or above the second percentile. 0,100: drop
+            none.
         max_offset_m: 'prepare' drops images farther (metres) from the median position of
-            their 1 m bin along the reference traversal. none: none.
+            their 1 m bin along the reference traversal. none: drop none.
         leave_out: Traversals to exclude; the default is the paper's list.
-        regions: Text file of polygons in UTM metres that train, validation and test are cut
-            by. none: regions.txt in root, or else our own for Oxford.
+        regions: Text file with the polygons (UTM metres) of the regions train, validation and
+            test. none: regions.txt in root, or mlcore's own regions of Oxford.
         protocol: paper: the reference and the four query dates of the paper, and its
             validation dates. all: the first traversal is the reference, all others are
-            queries, in every region. The next four override it.
+            queries, in every region. The next four options override it.
         reference: Reference traversal of the test and of training.
         queries: Query traversals of the test; never used in training.
         validation_reference: Reference traversal of the validation.

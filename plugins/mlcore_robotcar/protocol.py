@@ -76,7 +76,7 @@ def resolve(config: RobotCarConfig, dates: Sequence[str]) -> Roles:
         validation_reference=validation_reference,
         validation_queries=tuple(date for date in validation_queries if date in dates),
         never_train=frozenset(held_out),
-        notes=(f"not there, of the protocol: {', '.join(missing)}",) if missing else (),
+        notes=(f"missing traversals of the protocol: {', '.join(missing)}",) if missing else (),
     )
 
 

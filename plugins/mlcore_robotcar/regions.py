@@ -89,7 +89,7 @@ def find_regions(given: Path | None, root: Path) -> tuple[Cut, str]:
     """
     path = given if given is not None else root / "regions.txt"
     if given is None and not path.is_file():
-        return read_polygons(OURS), "regions: mlcore's own, not the paper's, whose are lost"
+        return read_polygons(OURS), "regions: mlcore's own, because the paper's are lost"
     cut = read_lists(path) if path.is_dir() else read_polygons(path)
     return cut, f"regions: {path}"
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from mlcore.errors import ConfigError
+from mlcore.option_types import FRACTION, POSITIVE, Range, check_ranges
 
 Aggregation = Literal["log-sum-exp", "plain"]
 Implementation = Literal["auto", "dense", "tiled", "cupy"]
@@ -45,16 +45,18 @@ class SoftContrastiveConfig:
             exponent by beta times that. Ignored by the other implementations.
     """
 
-    alpha: float = 2.0
-    beta: float = 50.0
+    alpha: Annotated[float, POSITIVE] = 2.0
+    beta: Annotated[float, POSITIVE] = 50.0
     base: float = 1.0
     mining: bool = True
     epsilon: float = 0.1
     aggregation: Aggregation = "log-sum-exp"
-    heading_limit_deg: float | Literal["auto", "none"] = "auto"
+    heading_limit_deg: Annotated[
+        float | Literal["auto", "none"], Range(at_least=0, at_most=180)
+    ] = "auto"
     implementation: Implementation = "auto"
     save_similarity: bool = False
-    gradient_filter: float = 0.0
+    gradient_filter: Annotated[float, FRACTION] = 0.0
     tile_precision: TilePrecision = "float32"
 
     def __post_init__(self) -> None:
@@ -67,27 +69,14 @@ class SoftContrastiveConfig:
             if value not in get_args(choices):
                 known = ", ".join(get_args(choices))
                 raise ConfigError(f"loss: {name} must be one of {known}, got {value!r}")
-        for name in ("alpha", "beta"):
-            value = getattr(self, name)
-            if not 0.0 < value < math.inf:
-                raise ConfigError(f"loss: {name} must be positive and finite, got {value}")
-        for name in ("base", "epsilon"):
-            value = getattr(self, name)
-            if not math.isfinite(value):
-                raise ConfigError(f"loss: {name} must be finite, got {value}")
-        if not 0.0 <= self.gradient_filter <= 1.0:
-            raise ConfigError(
-                f"loss: gradient_filter must be between 0 and 1, got {self.gradient_filter}"
-            )
+        try:
+            check_ranges(self)
+        except ValueError as error:
+            raise ConfigError(f"loss: {error}") from error
         if self.gradient_filter > 0.0 and self.aggregation == "plain":
             raise ConfigError(
                 "loss: gradient_filter needs aggregation log-sum-exp, because no similarity is "
                 "negligible in a plain sum; set gradient_filter to 0"
-            )
-        limit = self.heading_limit_deg
-        if not isinstance(limit, str) and not 0.0 <= limit <= 180.0:
-            raise ConfigError(
-                f"loss: heading_limit_deg must be auto, none or between 0 and 180, got {limit}"
             )
 
     @property

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from mlcore.errors import ConfigError
+from mlcore.option_types import POSITIVE, Range, check_ranges
 from mlcore.protocols import DeviceCode
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 LOG_LARGEST_FLOAT32 = 88.7228391
 """``exp`` of more than this overflows in float32: where a float32 sigmoid becomes 0."""
+
+SUPPORT_LIMIT = Range(above=0, infinite=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +39,12 @@ class Sigmoid:
             ``cutoff_m + 88.7228391 / steepness_per_m``.
     """
 
-    steepness_per_m: float = 0.8
-    cutoff_m: float = 15.0
-    support_limit_m: float | None = None
+    steepness_per_m: Annotated[float, POSITIVE] = 0.8
+    cutoff_m: Annotated[float, POSITIVE] = 15.0
+    support_limit_m: Annotated[float | None, SUPPORT_LIMIT] = None
 
     def __post_init__(self) -> None:
-        _require_positive("steepness_per_m", self.steepness_per_m)
-        _check_cutoff_and_limit(self.cutoff_m, self.support_limit_m)
+        _check_ranges(self)
 
     @property
     def support_m(self) -> float:
@@ -76,11 +78,11 @@ class Linear:
             ``cutoff_m``.
     """
 
-    cutoff_m: float = 15.0
-    support_limit_m: float | None = None
+    cutoff_m: Annotated[float, POSITIVE] = 15.0
+    support_limit_m: Annotated[float | None, SUPPORT_LIMIT] = None
 
     def __post_init__(self) -> None:
-        _check_cutoff_and_limit(self.cutoff_m, self.support_limit_m)
+        _check_ranges(self)
 
     @property
     def support_m(self) -> float:
@@ -109,11 +111,11 @@ class Tanh:
             ``13 ln(2) cutoff_m``, beyond which a float32 tanh is 1.
     """
 
-    cutoff_m: float = 15.0
-    support_limit_m: float | None = None
+    cutoff_m: Annotated[float, POSITIVE] = 15.0
+    support_limit_m: Annotated[float | None, SUPPORT_LIMIT] = None
 
     def __post_init__(self) -> None:
-        _check_cutoff_and_limit(self.cutoff_m, self.support_limit_m)
+        _check_ranges(self)
 
     @property
     def support_m(self) -> float:
@@ -143,11 +145,11 @@ class Step:
             ``cutoff_m``.
     """
 
-    cutoff_m: float = 15.0
-    support_limit_m: float | None = None
+    cutoff_m: Annotated[float, POSITIVE] = 15.0
+    support_limit_m: Annotated[float | None, SUPPORT_LIMIT] = None
 
     def __post_init__(self) -> None:
-        _check_cutoff_and_limit(self.cutoff_m, self.support_limit_m)
+        _check_ranges(self)
 
     @property
     def support_m(self) -> float:
@@ -167,14 +169,8 @@ class Step:
         return DeviceCode("d < cutoff_m ? 1.0f : 0.0f", {"cutoff_m": self.cutoff_m})
 
 
-def _require_positive(name: str, value: float) -> None:
-    if not 0.0 < value < math.inf:
-        raise ConfigError(f"influence: {name} must be positive and finite, got {value}")
-
-
-def _check_cutoff_and_limit(cutoff_m: float, support_limit_m: float | None) -> None:
-    _require_positive("cutoff_m", cutoff_m)
-    if support_limit_m is not None and not support_limit_m > 0.0:
-        raise ConfigError(
-            f"influence: support_limit_m must be positive (inf allowed), got {support_limit_m}"
-        )
+def _check_ranges(options: object) -> None:
+    try:
+        check_ranges(options)
+    except ValueError as error:
+        raise ConfigError(f"influence: {error}") from error

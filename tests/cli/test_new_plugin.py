@@ -28,6 +28,8 @@ def test_the_package_conforms_as_written(tmp_path, monkeypatch, capsys):
         ("miner", "mlcore train --loss pml-triplet-margin --miner all-kinds"),
         ("influence,dataset", "mlcore train --influence all-kinds --dataset all-kinds"),
         ("dataset, loss,influence,miner", "mlcore train --loss all-kinds --dataset all-kinds"),
+        ("backbone,pooling", "mlcore train --backbone all-kinds --pooling all-kinds"),
+        ("model", "mlcore train --model all-kinds"),
     ],
 )
 def test_other_kinds_conform_as_well(tmp_path, monkeypatch, capsys, kinds, use):
@@ -92,9 +94,9 @@ def test_names_that_would_not_do(tmp_path, capsys, name, message):
 
 def test_a_kind_that_is_none(tmp_path, capsys):
     out = str(tmp_path / "new")
-    assert main(["new-plugin", "mine", "--provides", "loss,model", "--out", out]) == 2
-    known = "known: dataset, influence, loss, miner"
-    assert f"unknown kind 'model'; {known}" in capsys.readouterr().err
+    assert main(["new-plugin", "mine", "--provides", "loss,thing", "--out", out]) == 2
+    known = "known: backbone, dataset, influence, loss, miner, model, pooling"
+    assert f"unknown kind 'thing'; {known}" in capsys.readouterr().err
 
 
 def test_nothing_is_written_over(tmp_path, capsys):

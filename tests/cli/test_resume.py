@@ -165,9 +165,9 @@ def test_a_run_from_before_the_history_goes_on(run):
     ("content", "message"),
     [
         ("{", "environment.json cannot be read"),
-        ("[]", "environment.json is not as mlcore wrote it"),
-        ('{"data_fingerprint": "synthetic", "history": [1]}', "is not as mlcore wrote it"),
-        ('{"data_fingerprint": "synthetic", "code": 3}', "is not as mlcore wrote it"),
+        ("[]", "environment.json is damaged"),
+        ('{"data_fingerprint": "synthetic", "history": [1]}', "environment.json is damaged"),
+        ('{"data_fingerprint": "synthetic", "code": 3}', "environment.json is damaged"),
     ],
 )
 def test_an_edited_environment_is_one_sentence(capsys, run, content, message):
@@ -180,7 +180,7 @@ def test_words_that_do_not_belong_to_resume(capsys, run, tmp_path):
     assert "is for --resume" in refused(capsys, *TINY, "--accept-changes", "data")
     for kinds in ("seed", "data,all", ""):
         words = ["--resume", run, "--accept-changes", kinds]
-        assert "expected some of data, code, config" in refused(capsys, *words)
+        assert "expected one or more of data, code, config" in refused(capsys, *words)
 
 
 def test_a_checkpoint_of_another_network_is_one_sentence(capsys, run, tmp_path):

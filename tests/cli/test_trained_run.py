@@ -92,7 +92,7 @@ def test_protocols_lie_side_by_side(run, capsys):
 def test_an_evaluation_replaces_no_file(run, tmp_path, capsys):
     (tmp_path / "other.json").write_text("kept")
     assert mlcore("evaluate", run, "--out", tmp_path / "other.json") == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert (tmp_path / "other.json").read_text() == "kept"
 
 
@@ -180,8 +180,8 @@ def test_shards_of_something_else_are_never_added(run, tmp_path, capsys):
     out = tmp_path / "shards"
     assert mlcore("embed", run, "--out", out, "--shard_size", "100") == 0
     for words, message in (
-        (["--shard_size", "50"], "made with shard_size 100, not 50"),
-        (["--shard_size", "100", "--split", "train"], "made with images test, not train"),
+        (["--shard_size", "50"], "shard_size 100, this command has 50"),
+        (["--shard_size", "100", "--split", "train"], "images test, this command has train"),
         (["--shard_size", "0"], "--shard_size must be at least 1, got 0"),
         ([], "must end in .parquet or .npy, or be a folder with --shard_size"),
     ):
@@ -231,7 +231,7 @@ BAD_INPUT = {
     "never trained": ("evaluate fresh", "fresh has no checkpoint"),
     "never evaluated": ("report fresh", "fresh has no evaluation.json"),
     "torn results": ("report torn", "torn/evaluation.json cannot be read"),
-    "old results": ("report old", "old/evaluation.json: an evaluation of format 1 is expected"),
+    "old results": ("report old", "old/evaluation.json: expected an evaluation of format 1"),
     "two runs, one default": ("report run run", "several runs need --out"),
     "misspelt option": ("evaluate run --whitenin none", "unknown option '--whitenin'"),
     "misspelt flag": ("localize run x.png --pictur y.png", "unknown option '--pictur'"),
@@ -242,7 +242,10 @@ BAD_INPUT = {
     "wrong value": ("evaluate run --dimensions many", "--evaluation.dimensions: expected int"),
     "unknown split": ("evaluate run --split train", "mlcore evaluate: argument --split"),
     "no place to write": ("evaluate run --out none/x.json", "--out none/x.json: the folder"),
-    "no image": ("localize run none.jpg", "no image at none.jpg, and the data set has none"),
+    "no image": (
+        "localize run none.jpg",
+        "no image file at none.jpg, and the data set has no image of that name",
+    ),
     "no picture": ("localize run text.jpg", "text.jpg is not an image"),
     "no match wanted": ("localize run text.jpg --top 0", "--top must be at least 1, got 0"),
     "no image named": ("localize run", "mlcore localize: the following arguments"),

@@ -15,10 +15,11 @@ from broken_datasets import DATASETS, NoData, dataset_factory
 from broken_influence import INFLUENCE, influence_factory
 from broken_losses import LOSSES, OwnNormalisation, loss_factory
 from broken_miners import MINERS, miner_factory
+from broken_networks import NETWORKS, backbone_factory, model_factory, pooling_factory
 
 sys.path.pop(0)
 
-BROKEN = {**LOSSES, **INFLUENCE, **MINERS, **DATASETS}
+BROKEN = {**LOSSES, **INFLUENCE, **MINERS, **DATASETS, **NETWORKS}
 
 MODULE = """
 import mlcore
@@ -100,7 +101,11 @@ def install(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "make", [loss_factory, influence_factory, miner_factory, dataset_factory]
+    "make",
+    [
+        *(loss_factory, influence_factory, miner_factory, dataset_factory),
+        *(backbone_factory, pooling_factory, model_factory),
+    ],
 )
 def test_what_is_right_passes(make):
     found = outcomes([make()])

@@ -35,6 +35,9 @@ def test_the_surface_is_version_one():
         "mlcore_miners": "MinerFactory",
         "mlcore_influence_functions": "InfluenceFactory",
         "mlcore_datasets": "DatasetFactory",
+        "mlcore_backbones": "BackboneFactory",
+        "mlcore_poolings": "PoolingFactory",
+        "mlcore_models": "ModelFactory",
     }
     assert [name for name in mlcore.__all__ if not hasattr(mlcore, name)] == []
 

@@ -368,7 +368,9 @@ def test_lists_with_leading_folders_open_as_they_are_published(
     assert dataset.names.equals(plain.names)
     assert dataset.load_image(0).equal(plain.load_image(0))
     if "Pitts" in before:
-        assert any("references are named below Pittsburgh250k/" in n for n in dataset.notes)
+        assert any(
+            "the names of references begin with Pittsburgh250k/" in n for n in dataset.notes
+        )
 
 
 def test_an_image_of_the_train_and_the_test_spec_is_a_fault(tree):

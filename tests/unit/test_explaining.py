@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks._networks import network
+from mlcore import Features
 from mlcore.errors import DataError
 from mlcore.evaluation.evaluate import evaluate_model
 from mlcore.evaluation.gradcam import (
@@ -17,16 +19,12 @@ from mlcore.evaluation.gradcam import (
     last_convolution,
     worst_and_best,
 )
-from mlcore.factories import BuildContext
-from mlcore.models.catalogue import MODELS
 from mlcore.options.engine import EvaluationOptions
 from mlcore.retrieval.embedder import Embedder
 
 
 def build(name, **options):
-    factory = next(factory for factory in MODELS if factory.name == name)
-    torch.manual_seed(0)
-    return factory.build(factory.config(**options), BuildContext(embedding_dim=8)).eval()
+    return network(name, **options).eval()
 
 
 def slow_maps(model, query, reference):
@@ -34,11 +32,11 @@ def slow_maps(model, query, reference):
     layers = model.backbone.layers
     images = model.backbone.normalisation(torch.stack([query, reference]))
     features = layers[:-1](images)  # up to the last convolution
-    assert layers[-2] is model.last_conv
+    assert layers[-2] is model.explained
 
     def likeness(features):
         """Return y of each of (M, 2, C, h, w), from the rest of the network."""
-        vectors = model.projection(model.pooling(layers[-1](features.flatten(0, 1))))
+        vectors = model.projection(model.pooling(Features(layers[-1](features.flatten(0, 1)))))
         if model.normalize:
             vectors = vectors / vectors.norm(dim=1, keepdim=True)
         first, second = vectors.view(len(features), 2, -1).unbind(1)
@@ -80,14 +78,14 @@ class OneColour(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.last_conv = nn.Conv2d(3, 2, 1, bias=False)
+        self.explained = nn.Conv2d(3, 2, 1, bias=False)
         with torch.no_grad():
-            self.last_conv.weight.copy_(
+            self.explained.weight.copy_(
                 torch.tensor([[1.0, 0, 0], [0, 0, 1.0]]).view(2, 3, 1, 1)
             )
 
     def forward(self, images):
-        return self.last_conv(images).mean((2, 3))
+        return self.explained(images).mean((2, 3))
 
 
 def test_a_network_whose_answer_is_known():
@@ -135,8 +133,7 @@ def test_pairs_do_not_depend_on_each_other():
     ],
 )
 def test_every_backbone_and_pooling(name, pooling):
-    options = {} if name == "small-cnn" else {"pretrained": "none"}
-    model = build(name, pooling=pooling, num_clusters=4, embedding_dim=None, **options)
+    model = build(name, pooling=pooling, num_clusters=4, embedding_dim=None)
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     before = [parameter.requires_grad for parameter in model.parameters()]
     found = explain_matches(model, images[:1], images[1:])

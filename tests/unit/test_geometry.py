@@ -84,5 +84,5 @@ def test_what_is_given_takes_the_place_of_the_samplers() -> None:
 
 @pytest.mark.parametrize("radii", [(-1.0, 5.0), (6.0, 5.0), (math.nan, 5.0)])
 def test_radii_that_contradict_each_other(radii: tuple[float, float]) -> None:
-    with pytest.raises(ConfigError, match="near_radius_m is"):
+    with pytest.raises(ConfigError, match="near_radius_m must be at least 0"):
         NearFar(near_radius_m=radii[0], far_radius_m=radii[1])

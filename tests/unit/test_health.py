@@ -55,7 +55,7 @@ def test_collapsed_embeddings_are_reported():
     learning = [1 / step for step in range(1, 60)]
     spreads = [0.3] * 10 + [1e-5] * 49
     first, last = warnings_of(learning, spreads)
-    assert first.startswith(f"step {10 + COLLAPSED_STEPS}: all images of a batch")
+    assert first.startswith(f"step {10 + COLLAPSED_STEPS}: all embeddings of a batch")
     assert "collapsed" in last
     assert warnings_of(learning, [1e-5, 0.3] * 29 + [0.3]) == []
 

@@ -138,7 +138,7 @@ def test_no_ffmpeg_is_one_sentence(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("exit 0", "ffmpeg stopped before it had all frames"),
+        ("exit 0", "ffmpeg stopped before it had received all frames"),
         ("cat > /dev/null; echo 'No space left' >&2; exit 1", "movie.mp4: No space left"),
         ("exit 1", "movie.mp4: it stopped early"),
     ],
@@ -155,5 +155,5 @@ def test_an_encoder_that_fails_is_an_error(tmp_path, monkeypatch, script, messag
 
 
 def test_no_frame(tmp_path):
-    with pytest.raises(DataError, match="without a frame"):
+    with pytest.raises(DataError, match="at least one frame"):
         save_movie(iter(()), tmp_path / "movie.mp4", frames_per_second=5)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mlcore.errors import ConfigError, DataError
-from mlcore.models.embedding import PixelModel
+from mlcore.models.pixels import PixelModel
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable
 from mlcore.retrieval.embedder import Embedder, evenly_spaced

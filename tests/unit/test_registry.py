@@ -164,7 +164,7 @@ BROKEN = {
     ),
     "option type that cannot be shown": (
         good("x").replace("beta: float = 1.0", "beta: dict[str, int] | None = None"),
-        r"'beta' has type dict\[str, int\] or none, which cannot be shown on a command line",
+        r"'beta' has type dict\[str, int\] or none, which is not supported on the command line",
     ),
     "option type that is not there": (
         good("x").replace("beta: float", "beta: 'Tensor'"),
@@ -172,7 +172,7 @@ BROKEN = {
     ),
     "default of another type": (
         good("x").replace("= 1.0", "= 'a'"),
-        "field 'beta' has the default 'a', which is no float",
+        "field 'beta' has the default 'a', which is not of type float",
     ),
 }
 

@@ -7,8 +7,9 @@ import random
 import pytest
 import torch
 
-from mlcore.errors import DataError
-from mlcore.run_folder import RunFolder
+from mlcore.errors import ConfigError, DataError
+from mlcore.registry.discovery import Plugin
+from mlcore.run_folder import RunFolder, describe_environment, require_same_shapes
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_a_checkpoint_cut_short_is_noticed(run, cut):
 def test_no_checkpoint_is_whole(run):
     for step in (5, 10):
         run.checkpoint_path(step).write_bytes(b"not a zip archive")
-    with pytest.raises(DataError, match="is whole"):
+    with pytest.raises(DataError, match="are damaged"):
         run.newest_checkpoint()
 
 
@@ -84,3 +85,97 @@ def test_rows_after_the_checkpoint_and_torn_rows_are_cut(run):
 def test_metrics_are_left_alone_where_there_are_none(run):
     run.cut_metrics(10)
     assert not run.metrics.exists()
+
+
+def test_a_folder_with_something_in_it_is_not_written_over(run, tmp_path):
+    empty, file = tmp_path / "empty", tmp_path / "file"
+    empty.mkdir()
+    file.write_text("mine")
+    RunFolder.require_free(empty)
+    RunFolder.require_free(tmp_path / "absent")
+    for taken in (run.path, file):
+        with pytest.raises(ConfigError, match=r"exists already.*--resume"):
+            RunFolder.require_free(taken)
+
+
+def test_what_is_no_run_folder_is_not_opened(run, tmp_path):
+    assert RunFolder.open(run.path).config == run.config
+    with pytest.raises(DataError, match="no run folder at"):
+        RunFolder.open(tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"has no config\.toml"):
+        RunFolder.open(tmp_path / "empty")
+
+
+def test_checkpoints_behind_a_link_are_not_used(run, tmp_path):
+    run.checkpoints.rename(tmp_path / "elsewhere")
+    run.checkpoints.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="symbolic link"):
+        RunFolder.open(run.path)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"global_step": 10}, "no state_dict and global_step"),
+        ({"state_dict": {}}, "no state_dict and global_step"),
+        ([10], "no state_dict and global_step"),
+        ({"global_step": 9, "state_dict": {}}, "the state after step 9.*step-000000009.ckpt"),
+    ],
+)
+def test_a_file_that_is_not_the_checkpoint_of_its_name(run, state, message):
+    path = run.checkpoint_path(10)
+    torch.save(state, path)
+    with pytest.raises(DataError, match=message):
+        run.load_checkpoint(path)
+
+
+def test_a_checkpoint_brings_back_its_state(run):
+    path = run.checkpoint_path(10)
+    for extra in ({}, {"optimizer": 3}):
+        state = {"global_step": 10, "state_dict": {"a": 1}} | extra
+        torch.save(state, path)
+        assert run.load_checkpoint(path) == state
+
+
+def test_the_newest_step_counts_damaged_checkpoints_too(run):
+    run.checkpoint_path(10).write_bytes(b"")
+    assert run.newest_step() == 10
+    for step in (5, 10):
+        run.checkpoint_path(step).unlink()
+    assert run.newest_step() == 0
+    (run.checkpoints / "step-last.ckpt").write_bytes(b"")
+    assert run.newest_step() == -1
+
+
+def test_weights_of_another_shape_are_named():
+    expected = {"a.weight": torch.zeros(2, 3), "a.bias": torch.zeros(2)}
+    require_same_shapes(expected, expected, "x.ckpt")
+    with pytest.raises(DataError, match=r"1 of 2 differ, the first is 'a\.bias' of shape none"):
+        require_same_shapes(expected, {"a.weight": torch.zeros(2, 3)}, "x.ckpt")
+    found = expected | {"a.weight": torch.zeros(3, 2)}
+    with pytest.raises(DataError, match=r"'a\.weight' of shape \(3, 2\) where \(2, 3\)"):
+        require_same_shapes(expected, found, "x.ckpt")
+
+
+def test_only_temporary_files_are_removed(run):
+    kept = run.path / "notes.tmp"
+    for path in (kept, run.path / ".a.tmp", run.checkpoints / ".b.tmp", run.plots / ".c.tmp"):
+        path.write_text("")
+    run.remove_leftovers()
+    assert [path.name for path in run.path.rglob("*.tmp")] == ["notes.tmp"]
+
+
+def test_numbers_that_json_does_not_have_are_refused(run):
+    with pytest.raises(ValueError, match="JSON"):
+        run.write_json(run.evaluation, {"accuracy": float("nan")})
+    assert not run.evaluation.exists()
+
+
+def test_the_environment_lists_the_plugins_that_work():
+    working, blocked = (
+        Plugin(name=status, distribution="pkg", version="1.2", status=status)
+        for status in ("ok", "blocked")
+    )
+    described = describe_environment([working, blocked], device="", fingerprint="", notes=[])
+    assert described["plugins"] == {"ok": "pkg 1.2"}

@@ -66,7 +66,7 @@ def test_headings_are_compared_across_the_wrap():
     anchors, near = rows_of(plan, Role.ANCHOR, 0), rows_of(plan, Role.NEAR, 0)
     assert set(near.tolist()) <= {anchors[0] - 1, anchors[0] + 1}
     narrow = replace(options, near_heading_limit_deg=1.9)
-    with pytest.raises(DataError, match="100 training images do not make one tuple"):
+    with pytest.raises(DataError, match="no tuple can be formed from the 100 training images"):
         TuplePlanner(split, narrow, 0)
 
 
@@ -156,8 +156,8 @@ def test_small_tuples_are_told():
     plan = planner.plan(0)
     assert Counter(plan.role.tolist()) == {Role.ANCHOR: 3, Role.NEAR: 6, Role.FAR: 3}
     assert planner.notes[1] == (
-        "of the first 6 tuples, 6 have fewer near images than asked for, 6 fewer far ones, "
-        "6 no other far one"
+        "of the first 6 tuples, 6 have fewer near images than requested, 6 fewer far images, "
+        "6 no other-far image"
     )
 
 
@@ -201,7 +201,7 @@ def test_headings_of_one_part_only_are_told():
 @pytest.mark.parametrize("num", [1, 2, 3])
 def test_fewer_images_than_one_tuple_needs(num):
     split = Split(references=make_table(street(num)), queries=NOTHING)
-    message = rf"{num} training images do not make one tuple: .* --sampling.near_radius_m"
+    message = rf"from the {num} training images: .* --sampling.near_radius_m"
     with pytest.raises(DataError, match=message):
         TuplePlanner(split, OPTIONS, 0)
 
@@ -220,7 +220,7 @@ def test_radii_that_make_no_sense(radii):
 
 @pytest.mark.parametrize("limit_deg", [-1.0, 181.0, math.nan])
 def test_a_heading_limit_that_is_no_angle(limit_deg):
-    with pytest.raises(ValueError, match="near_heading_limit_deg must be from 0 to 180"):
+    with pytest.raises(ValueError, match="near_heading_limit_deg must be between 0 and 180"):
         SamplingOptions(near_heading_limit_deg=limit_deg)
 
 

@@ -6,13 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
+from benchmarks._networks import network
 from mlcore.errors import ConfigError
 from mlcore.evaluation.evaluate import evaluate_model
 from mlcore.evaluation.sweeps import embed_split, mean_accuracy, sweep
-from mlcore.factories import BuildContext
-from mlcore.models.catalogue import MODELS
 from mlcore.options.engine import EvaluationOptions
 from mlcore.reporting.figures.sweeps import (
     save_dimensions,
@@ -26,9 +24,7 @@ OPTIONS = EvaluationOptions(dimensions=24, thresholds_m=(5.0,))
 
 
 def embedder_of(name, **options):
-    factory = next(factory for factory in MODELS if factory.name == name)
-    torch.manual_seed(0)
-    model = factory.build(factory.config(**options), BuildContext())
+    model = network(name, **options)
     return Embedder(model=model.eval(), input_size=(32, 64))
 
 
@@ -75,6 +71,20 @@ def test_images_are_embedded_once(small_cnn, synthetic_dataset):
     assert len(embedded_images) == before
 
 
+def test_progress_counts_settings(small_cnn, synthetic_dataset):
+    embedded = embed_split(small_cnn, synthetic_dataset, synthetic_dataset.test, OPTIONS)
+    seen = []
+    sweep(
+        embedded,
+        OPTIONS,
+        dimensions=(2, 8),
+        spacings_m=(0.0, 3.0, 9.0),
+        name="m",
+        progress=lambda *report: seen.append(report),
+    )
+    assert seen == [("m: sweep", done, 6) for done in range(1, 7)]
+
+
 def test_dimensions_that_whitening_does_not_have_are_judged_once(small_cnn, synthetic_dataset):
     embedded = embed_split(
         small_cnn, synthetic_dataset, synthetic_dataset.test, replace(OPTIONS, dimensions=256)
@@ -89,6 +99,7 @@ def test_pixels_have_no_order_of_dimensions(synthetic_dataset):
     )
     (only,) = sweep(embedded, OPTIONS, dimensions=(8, 16), spacings_m=(0.0,), name="m")
     assert only.dimensions == 64 * 24
+    assert (only.whitening, only.whitening_images) == ("none", 0)
 
 
 def test_the_mean_weighs_conditions_alike(small_cnn, synthetic_dataset):

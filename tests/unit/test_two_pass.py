@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks._joint import Network, Setting, difference, losses
-from mlcore.models.catalogue import MODELS
+from benchmarks._networks import network
 from mlcore.training.gradient_cache import (
     InChunks,
     NoImages,
@@ -126,10 +126,7 @@ def test_live_batch_norms_are_found_and_can_be_frozen():
 
 
 def test_our_own_small_model_has_none():
-    factory = next(factory for factory in MODELS if factory.name == "small-cnn")
-    from mlcore.factories import BuildContext
-
-    assert live_batch_norms(factory.build(factory.config(), BuildContext()).train()) == []
+    assert live_batch_norms(network("small-cnn").train()) == []
 
 
 def test_a_share_without_images_has_rows_of_the_right_kind():

@@ -1,1 +1,1 @@
-"""One module for each command: reads its options, calls the engine, prints."""
+"""One module per command, which reads the options, calls the engine and prints."""

@@ -1,8 +1,8 @@
 """``mlcore compare``: train losses on the same tuples with the same budget, and rank them.
 
-Each run is a run folder of its own, so that a comparison that was stopped or killed continues
-with the same command, and more losses and seeds add to it. For one seed, every loss sees the
-same tuples in the same order: they depend on seed and sampling alone.
+Each run has its own run folder, so that the same command continues a comparison that was
+stopped or killed, and losses and seeds can be added later. With the same seed, every loss sees
+the same tuples in the same order, because they depend only on seed and sampling options.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _launcher(own: Namespace) -> AbstractContextManager[Launch]:
 
 
 def _do(tasks: Sequence[Task], launch: Launch, what: str) -> None:
-    """Perform the tasks that have not ended.
+    """Run the tasks that have not finished.
 
     Raises:
         _Stopped: The user stopped one.
@@ -232,7 +232,7 @@ def _tasks(
     for seed in own.seeds:
         for place, (row, config) in enumerate(configs.items()):
             training = replace(config.training, learning_rate=rates[row])
-            # The runs of one row evaluate the baselines, which are the same for all rows.
+            # Only one row evaluates the baselines, which are the same for all rows.
             evaluation = replace(config.evaluation, baselines=place == 0)
             one = replace(config, seed=seed, training=training, evaluation=evaluation)
             task = Task(
@@ -320,8 +320,8 @@ def _report(
         for config in configs.values()
     ):
         console.say(
-            "Each row trained on its own hard images (--sampling.hard_features live); the rows "
-            "share the anchors and the images that hard ones were chosen from"
+            "Each row trained on its own hard images (--sampling.hard_features live); anchors "
+            "and candidate images are the same in all rows"
         )
     if any(option.startswith("sampling.") for one in own.vary for option in one.options):
         console.say("Rows with different --sampling.* did not see the same tuples")

@@ -1,7 +1,7 @@
-"""``mlcore completion SHELL``: a script with which a shell completes mlcore's words.
+"""``mlcore completion SHELL``: the shell's completion script.
 
-The script asks ``mlcore completion --for WORD...``, so that the losses, models and data sets
-that are installed are completed, and the options of those chosen. No torch is imported.
+The script asks ``mlcore completion --for WORD...``, which completes installed losses, models
+and data sets and the options of those chosen. It does not import torch.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def candidates(words: Sequence[str]) -> list[str]:
-    """Return what the last word of a command line, after "mlcore", can become."""
+    """Return the completions of the last word of a command line (without "mlcore")."""
     *before, word = words
     try:
         found = _candidates(before, word)

@@ -72,7 +72,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _as_dataset_option(item: RawOption) -> RawOption:
-    """Return the option, as one of the data set if it is none of the run's."""
+    """Return the option, in section ``dataset`` if the run has no section of its name."""
     is_bare = not item.section and item.option not in {*ENGINE, "config", "seed"}
     return replace(item, section="dataset") if is_bare else item
 
@@ -99,7 +99,7 @@ def _prepare(dataset: Chosen[DatasetFactory], registry: Registry, out: Path | No
     if prepare is None:
         raise ConfigError(
             f"data set {dataset.name!r} needs no preparation; these do: "
-            f"{_having(dataset, registry, 'prepare')}"
+            f"{_names_with(dataset, registry, 'prepare')}"
         )
     if out is None:
         raise ConfigError("--out is missing; give the folder to write to")
@@ -107,13 +107,13 @@ def _prepare(dataset: Chosen[DatasetFactory], registry: Registry, out: Path | No
         return prepare(dataset.options, out, progress)
 
 
-def _having(dataset: Chosen[DatasetFactory], registry: Registry, part: str) -> str:
+def _names_with(dataset: Chosen[DatasetFactory], registry: Registry, part: str) -> str:
     factories = [f for _, f in registry.factories(type(dataset.factory))]
     return ", ".join(f.name for f in factories if getattr(f, part) is not None)
 
 
 def _with_map(report: Report, dataset: Chosen[DatasetFactory], path: Path) -> Report:
-    """Draw the positions; a data set that does not open has a report and no map."""
+    """Draw the positions; if the data set cannot be opened, add a fault instead."""
     from mlcore.reporting.figures.positions import save_positions
 
     try:

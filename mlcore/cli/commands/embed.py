@@ -183,7 +183,7 @@ def _in_words(whitening: Whitening | None) -> str:
 
 
 def _require_target(out: Path, shard_size: int | None) -> None:
-    """Raise ConfigError unless embeddings can be written to ``out`` in the form asked for."""
+    """Raise ConfigError unless embeddings can be written to ``out`` in the requested format."""
     if shard_size is None:
         if out.suffix not in (".parquet", ".npy"):
             raise ConfigError(
@@ -215,7 +215,7 @@ class _Images:
 
 
 def _made_from(trained: TrainedRun, options: Namespace) -> dict[str, Any]:
-    """Return what the embeddings depend on, to compare a resumed command with."""
+    """Return what the embeddings depend on, to detect changes when a command is resumed."""
     checkpoint = trained.folder.newest_checkpoint()
     assert checkpoint is not None  # its weights are in use
     of_images = options.split if options.images is None else str(options.images.absolute())

@@ -8,12 +8,14 @@ from mlcore.cli import console
 from mlcore.cli.parser import Parser
 from mlcore.errors import UnknownNameError
 from mlcore.factories import (
+    BackboneFactory,
     DatasetFactory,
     Factory,
     InfluenceFactory,
     LossFactory,
     MinerFactory,
     ModelFactory,
+    PoolingFactory,
 )
 from mlcore.registry.discovery import Registry
 
@@ -23,6 +25,8 @@ KINDS: dict[str, type[Factory]] = {
     "influence-functions": InfluenceFactory,
     "datasets": DatasetFactory,
     "models": ModelFactory,
+    "backbones": BackboneFactory,
+    "poolings": PoolingFactory,
 }
 
 

@@ -75,7 +75,7 @@ def run(argv: Sequence[str]) -> int:
 
     from mlcore.reporting.figures.movie import find_ffmpeg, save_movie
 
-    find_ffmpeg()  # fails before long work if it is missing
+    find_ffmpeg()  # if it is missing, fail before the long work
     with console.progress() as progress:
         frames = _frames(options, changes, parser.command, progress)
         count = save_movie(frames, out, frames_per_second=options.fps)

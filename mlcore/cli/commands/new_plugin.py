@@ -24,8 +24,11 @@ KINDS = {
     "miner": "a miner",
     "influence": "an influence function",
     "dataset": "a data set",
+    "backbone": "a backbone",
+    "pooling": "a pooling",
+    "model": "a model",
 }
-"""What a package can provide, as its README says it."""
+"""What a package can provide, in the words of its README."""
 
 _FILES = {
     "pyproject.toml": "pyproject.toml.txt",
@@ -33,7 +36,7 @@ _FILES = {
     "src/$package/__init__.py": "init.py.txt",
     "tests/test_conformance.py": "test_conformance.py.txt",
 }
-"""Files of every package and the templates they are made of."""
+"""Files of every package and their templates."""
 
 
 def make_parser() -> Parser:
@@ -106,12 +109,14 @@ def _substitutions(name: str, kinds: Sequence[str]) -> dict[str, str]:
 
 
 def _imports(package: str, class_name: str, kinds: Sequence[str]) -> Iterator[str]:
-    """Yield the import lines of ``plugin.py``, in the order that linters want."""
-    # An influence function is its own options, imported at once: it needs no torch.
-    lazy = [kind for kind in ("dataset", "loss", "miner") if kind in kinds]
+    """Yield the import lines of ``plugin.py``, in the order that linters expect."""
+    # An influence function is its own options class and needs no torch.
+    lazy = [kind for kind in sorted(kinds) if kind != "influence"]
     if lazy:
         yield from ("from dataclasses import dataclass", "from typing import TYPE_CHECKING", "")
     yield "import mlcore"
+    if "model" in kinds:
+        yield "from mlcore.models import ModelConfig"
     if "influence" in kinds:
         yield f"from {package}.influence import {class_name}Influence"
     if lazy:
@@ -128,7 +133,9 @@ def _use(name: str, kinds: Sequence[str]) -> str:
         words = ["--loss pml-triplet-margin", f"--miner {name}"]
     else:
         words = [f"--influence {name}"] if "influence" in kinds else []
-    words += [f"--dataset {name}"] if "dataset" in kinds else []
+    words += [f"--{kind} {name}" for kind in ("dataset", "model") if kind in kinds]
+    if "model" not in kinds:
+        words += [f"--{kind} {name}" for kind in ("backbone", "pooling") if kind in kinds]
     return " ".join(["mlcore train", *words])
 
 

@@ -1,4 +1,4 @@
-"""``mlcore report RUN``: everything about a run in one HTML file; or curves of several."""
+"""``mlcore report RUN``: a run's report as one HTML file, or the curves of several runs."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _save_report(
 def _on_these_data(
     trained: TrainedRun,
 ) -> tuple[Sequence[Evaluation], Sequence[Sequence[Evaluation]]]:
-    """Return the run's first results on the data set at hand, and all its others."""
+    """Return the run's first results on this data set, and all other results."""
     from mlcore.evaluation.recording import recorded
 
     files = recorded(trained.folder)

@@ -37,9 +37,9 @@ def run(argv: Sequence[str]) -> int:
     found = replay(experiment, folder.failed_batch, device_of(config.training.accelerator))
     if options.json:
         # JSON has no NaN: numbers that are not finite become text.
-        console.write_json(_plain({**asdict(found), "happened_again": found.happened_again}))
-        return int(found.happened_again)
-    console.say(f"The run stopped with: {found.told}")
+        console.write_json(_plain({**asdict(found), "reproduced": found.reproduced}))
+        return int(found.reproduced)
+    console.say(f"The run stopped with: {found.message}")
     table = console.table("batch of step", str(found.step))
     table.add_row("images with non-finite embeddings", _listed(found.bad_images))
     table.add_row("loss", f"{found.loss:g}")
@@ -49,9 +49,9 @@ def run(argv: Sequence[str]) -> int:
     table.add_row("parameters with non-finite gradient", _listed(found.bad_parameters))
     console.show(table)
     console.write(
-        "Reproduced." if found.happened_again else "Not reproduced: everything is finite."
+        "Reproduced." if found.reproduced else "Not reproduced: everything is finite."
     )
-    return int(found.happened_again)
+    return int(found.reproduced)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -58,7 +58,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 class _Settings:
-    """The lists of numbers on the command line."""
+    """The numbers given on the command line."""
 
     def __init__(self, options: Namespace) -> None:
         self.dimensions = [

@@ -1,7 +1,7 @@
 """``mlcore train``: train a model with a loss, then evaluate it.
 
-Everything that is not a flag of its own is an option of the run: see
-:mod:`mlcore.options` for how the chosen components give the command its options.
+Apart from the command's own flags, all arguments are options of the run; see
+:mod:`mlcore.options`.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def run(argv: Sequence[str]) -> int:
 def _resume(
     own: Namespace, options: Sequence[RawOption], registry: Registry, command: Command
 ) -> int:
-    """Continue a run; options that change no number may be given, others must be accepted."""
+    """Continue a run; options that change results must be accepted with a flag."""
     if own.out is not None:
         raise ConfigError("--resume continues in the run's own folder; remove --out")
     folder = RunFolder.open(own.resume)
@@ -106,10 +106,10 @@ def _resume(
 
 
 def _kinds(text: str) -> tuple[Kind, ...]:
-    """Return the kinds of changes that a user accepts."""
+    """Return the kinds of changes that the user accepts."""
     kinds = tuple(kind for kind in KINDS if kind in text.split(","))
     if not kinds or set(text.split(",")) != set(kinds):
-        raise ArgumentTypeError(f"expected some of {', '.join(KINDS)}, got {text!r}")
+        raise ArgumentTypeError(f"expected one or more of {', '.join(KINDS)}, got {text!r}")
     return kinds
 
 

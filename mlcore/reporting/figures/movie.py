@@ -53,7 +53,7 @@ def save_movie(
     program = find_ffmpeg()
     first = next(frames, None)
     if first is None:
-        raise DataError("a movie without a frame cannot be written")
+        raise DataError("a movie needs at least one frame")
     with atomic_write(path) as file, tempfile.TemporaryFile() as said:
         command = _command(program, first.shape, frames_per_second, file.name)
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said) as encoder:  # noqa: S603
@@ -101,5 +101,5 @@ def _send(
             encoder.stdin.close()
         encoder.wait()  # it died, and says why
         if encoder.returncode == 0:
-            raise MlcoreError("ffmpeg stopped before it had all frames") from None
+            raise MlcoreError("ffmpeg stopped before it had received all frames") from None
     return count

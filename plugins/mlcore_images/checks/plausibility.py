@@ -24,7 +24,7 @@ _LARGEST_HEADING_DEG = 900.0
 
 
 def check_metres(listing: Listing, columns: Mapping[str, Floats], *, swap_axes: bool) -> None:
-    """Refuse degrees in columns of metres, and easting and northing in each other's place.
+    """Refuse degrees in columns of metres, and swapped easting and northing.
 
     Args:
         listing: Where the columns come from.
@@ -32,7 +32,7 @@ def check_metres(listing: Listing, columns: Mapping[str, Floats], *, swap_axes: 
         swap_axes: Whether they were already exchanged.
 
     Raises:
-        DataError: The values cannot be metres, or are in each other's place.
+        DataError: The values cannot be metres, or the columns are swapped.
     """
     for name, values in columns.items():
         listing.refuse(
@@ -47,9 +47,9 @@ def check_metres(listing: Listing, columns: Mapping[str, Floats], *, swap_axes: 
     easting, northing = columns.values()
     if _is_utm_easting(northing) and np.median(easting) > 1_000_000.0:
         raise DataError(
-            f"{listing.source}: easting is {np.median(easting):.0f} m and northing "
-            f"{np.median(northing):.0f} m in the middle: in UTM these are in each other's "
-            f"place; set dataset.swap_axes = {'false' if swap_axes else 'true'}"
+            f"{listing.source}: the median easting is {np.median(easting):.0f} m and the "
+            f"median northing {np.median(northing):.0f} m, which for UTM means that they are "
+            f"swapped; set dataset.swap_axes = {'false' if swap_axes else 'true'}"
         )
 
 
@@ -116,7 +116,7 @@ def check_degrees(listing: Listing, longitude: Floats, latitude: Floats) -> None
     remedy = "correct the row, or set dataset.swap_axes if the columns are exchanged"
     bad_latitude = np.abs(latitude) > 90.0
     if bad_latitude.all() and (np.abs(longitude) <= 90.0).all() and latitude.max() <= 180.0:
-        remedy = "latitude and longitude are in each other's place: set dataset.swap_axes"
+        remedy = "latitude and longitude are swapped: set dataset.swap_axes"
     elif np.abs(latitude).max() > 1e3 and bad_latitude.mean() > 0.5:
         remedy = "if these are metres, name the columns easting_m and northing_m"
     listing.refuse(bad_latitude, "latitude", "is not within -90 to 90 degrees", remedy)

@@ -93,7 +93,7 @@ def project(
         unprojected,
         "longitude",
         f"is too far from UTM zone {zone} of most images to be projected to it",
-        "correct the row, or make one data set of each city",
+        "correct the row, or make one data set per city",
     )
     name = f"{zone}{'S' if south else 'N'}"
     note = f"latitude and longitude are projected to UTM zone {name}"
@@ -101,8 +101,8 @@ def project(
     wide = offset_deg > _WIDEST_ZONE_DEG
     if wide.any():
         message = (
-            f"images lie up to {offset_deg.max():.1f} degrees from the middle of UTM zone "
-            f"{name}, where its metres are too long; make one data set of each city"
+            f"images lie up to {offset_deg.max():.1f} degrees from the central meridian of UTM "
+            f"zone {name}, where its metres are too long; make one data set per city"
         )
         findings.append(Finding("warning", message, int(wide.sum())))
     return positions_m, tuple(findings)
@@ -122,7 +122,7 @@ def read_headings(
     treat images without heading as looking north.
 
     Raises:
-        DataError: Values are no numbers, or of another unit than the column's name says.
+        DataError: Values are not numbers, or not in the unit of the column's name.
     """
     names = [name for name in ("heading_rad", "heading_deg") if name in listing]
     if not names:

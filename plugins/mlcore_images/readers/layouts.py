@@ -57,7 +57,8 @@ def _table(config: ImagesConfig, root: Path) -> Path | None:
     if config.table is not None:
         if config.layout not in ("auto", "table"):
             raise ConfigError(
-                f"dataset.table is given and dataset.layout is {config.layout!r}; leave one out"
+                f"dataset.table is given and dataset.layout is {config.layout!r}; remove "
+                "one of them"
             )
         given = config.table.expanduser()
         return root / given if (root / given).is_file() else given

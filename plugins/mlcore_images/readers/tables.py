@@ -93,7 +93,7 @@ def _refuse_duplicates(listing: Listing) -> None:
 def _wanted(source: Path, names: Sequence[str], also: Sequence[str]) -> list[str]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise DataError(f"{source}: column {twice[0]!r} is there twice; rename or drop one")
+        raise DataError(f"{source}: column {twice[0]!r} appears twice; rename or remove one")
     known = {*NUMBERS, *LABELS, *TEXTS, *also}
     return [name for name in names if name in known]
 

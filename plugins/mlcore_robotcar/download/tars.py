@@ -1,9 +1,9 @@
 """Images and tables in tars: found once, remembered by offset and size, read by seeking.
 
-A tar is walked header by header, which reads 512 bytes an image and none of its pixels. What
-was found is kept in a cache, by the tar's path, size and time of change, so that no tar is
-walked twice. Nothing is ever extracted; a tar with links, absolute paths or ``..`` is none of
-the data set's and is refused.
+A tar is walked header by header, which reads 512 bytes per image and no pixels. The index is
+cached, by the tar's path, size and time of change, so that no tar is walked twice. Nothing is
+ever extracted; a tar with links, absolute paths or ``..`` is none of the data set's and is
+refused.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class PosedFrames:
         track: The rows of positions; None if there are none.
         turned: Quarter turns that were added to the yaw, clockwise.
         notes: What was found odd, and how it was taken.
-        faults: What would spoil a result.
+        faults: Problems that make results wrong.
     """
 
     date: str
@@ -85,8 +85,8 @@ def read_traversal(
         turned = _turns(track, config, notes)
         if turned is None:
             faults.append(
-                f"{track.source}: its yaw has another zero, and the car does not move enough "
-                f"to tell which; {traversal.date} is left out"
+                f"{track.source}: its yaw has an unknown zero, and the car does not move "
+                f"enough to find it; {traversal.date} is left out"
             )
             track, turned = None, 0
     rows, positions_m, headings_rad, without = _posed(track, frames, config.max_gap_s)
@@ -161,13 +161,11 @@ def _of_frames(date: str, frames: Frames) -> tuple[list[str], list[str]]:
         named = ", ".join(f"{chunk} ({n})" for chunk, n in frames.absent_chunks.items())
         notes.append(f"{date}: chunks listed without any image (frames): {named}")
     if frames.num_absent:
-        notes.append(
-            f"{date}: {frames.num_absent} frames of chunks that are there have no image"
-        )
+        notes.append(f"{date}: {frames.num_absent} frames of existing chunks have no image")
     if frames.num_unlisted and frames.num_listed:
-        notes.append(f"{date}: {frames.num_unlisted} images are in no line of the timestamps")
+        notes.append(f"{date}: {frames.num_unlisted} images are not listed in the timestamps")
     if len(frames) and not frames.num_listed:
-        notes.append(f"{date}: no file of timestamps; images are taken by their names")
+        notes.append(f"{date}: no file of timestamps; images are found by their names")
     return notes, faults
 
 
@@ -183,7 +181,7 @@ def _of_track(track: Track, max_gap_s: float) -> list[str]:
         notes.append(f"{track.source}: northing and easting were swapped; exchanged by range")
     if len(track.zones) > 1:
         zones = ", ".join(track.zones)
-        notes.append(f"{track.source}: rows in UTM zones {zones}: distances mean nothing")
+        notes.append(f"{track.source}: rows in UTM zones {zones}: distances are meaningless")
     gaps = int((np.diff(track.timestamps) > max_gap_s * MICROSECONDS).sum())
     if gaps:
         notes.append(f"{track.source}: {gaps} gaps of more than {max_gap_s:g} s")
@@ -199,13 +197,16 @@ def _turns(track: Track, config: RobotCarConfig, notes: list[str]) -> int | None
     if turns is None and config.poses == "rtk":
         return None
     if turns is None:
-        notes.append(f"{track.source}: yaw and direction of travel do not tell each other")
+        notes.append(f"{track.source}: yaw cannot be checked against the direction of travel")
         return 0
     if not turns:
         return 0
     degrees = {1: "90", 2: "180", 3: "-90"}[turns]
     if config.poses == "rtk":
-        notes.append(f"{track.source}: {degrees} degrees are added to its yaw, by the motion")
+        notes.append(
+            f"{track.source}: {degrees} degrees are added to its yaw, as the direction of "
+            "travel shows"
+        )
         return turns
     notes.append(f"{track.source}: its yaw is {degrees} degrees off the direction of travel")
     return 0

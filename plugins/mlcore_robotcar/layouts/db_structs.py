@@ -1,4 +1,4 @@
-"""RobotCar in dbStruct files: MATLAB v5, one a split, beside folders of colour images."""
+"""RobotCar in dbStruct files: MATLAB v5, one per split, next to folders of colour images."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _split(path: Path, fields: Mapping[str, MatArray], notes: list[str]) -> str:
         for word in words:
             if word.lower() in _SPLITS:
                 return _SPLITS[word.lower()]
-    notes.append(f"{path.name} does not say which split it is: taken as test")
+    notes.append(f"{path.name} does not name its split: used as test")
     return "test"
 
 

@@ -48,15 +48,18 @@ class PreparedSource:
         self.root = root
         if not (root / SUMMARY).is_file():
             raise DataError(
-                f"{root} is not wholly prepared; run 'mlcore data prepare robotcar' again, it "
-                "does what is missing"
+                f"{root} is not completely prepared; run 'mlcore data prepare robotcar' again "
+                "to finish"
             )
         every = indexed_dates(root)
         dates = [date for date in every if date not in leave_out]
         footers = {date: read_footer(index_path(root, date)) for date in dates}
         self.dates = [date for date in dates if footers[date].num_rows]
         if not self.dates:
-            raise DataError(f"{root} has no image: its index is empty; see what prepare said")
+            raise DataError(
+                f"{root} has no image: its index is empty; see the output of 'mlcore data "
+                "prepare'"
+            )
         self.conditions = [footers[date].condition for date in self.dates]
         self.sizes = [footers[date].num_rows for date in self.dates]
         self._suffixes = [footers[date].suffix for date in self.dates]
@@ -123,7 +126,7 @@ class PreparedSource:
         return image_path(self.dates[number], stamp, self._suffixes[number])
 
     def timestamps(self, number: int) -> NDArray[np.int64]:
-        """Return the timestamps of a traversal, kept once read: 8 bytes an image."""
+        """Return the timestamps of a traversal, cached after reading: 8 bytes per image."""
         if number not in self._stamps:
             table = read_rows(self.index(number), ("timestamp",))
             self._stamps[number] = table["timestamp"].to_numpy()

@@ -156,7 +156,7 @@ def read_lookup(path: Path, camera: Camera, height: int, width: int) -> Lookup:
         if size != due:
             raise DataError(
                 f"distortion table {path} has {size:,} bytes; images of {camera} are "
-                f"{width} x {height}, which needs {due:,}: it is another camera's"
+                f"{width} x {height}, which needs {due:,}: it belongs to another camera"
             )
         table = np.fromfile(path, "<f8").reshape(2, height, width)
     except OSError as error:

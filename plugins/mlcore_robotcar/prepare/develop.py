@@ -50,7 +50,7 @@ class Survey:
         num_posed: Those with a pose.
         without_pose: The others, by reason.
         notes: What was found odd.
-        faults: What would spoil a result.
+        faults: Problems that make results wrong.
         is_indexed: Whether it has an index.
     """
 
@@ -146,8 +146,8 @@ def develop_part(job: Job, stamps: NDArray[np.int64]) -> tuple[int, list[str]]:
         _note(job.out, date, stamps, exposures)
     except OSError as error:
         raise DataError(
-            f"cannot write to {error.filename or job.out}: {error.strerror or error}; make "
-            "room and run the command again: what is done stays"
+            f"cannot write to {error.filename or job.out}: {error.strerror or error}; free "
+            "some space and run the command again to continue"
         ) from error
     return len(stamps) - len(unreadable), unreadable
 

@@ -174,8 +174,8 @@ def read_footer(path: Path) -> Footer:
         about = json.loads((metadata.metadata or {})[_KEY])
         if about["version"] != _VERSION:
             raise DataError(
-                f"{path} is of version {about['version']} of the index, this is {_VERSION}; "
-                "prepare into a new folder"
+                f"{path} has version {about['version']} of the index, this mlcore needs "
+                f"{_VERSION}; prepare into a new folder"
             )
         return Footer(
             int(metadata.num_rows),

@@ -65,8 +65,8 @@ def prepare_robotcar(config: RobotCarConfig, out: Path, progress: Progress) -> R
     kept = [traversal for date, traversal in found.items() if date not in config.leave_out]
     if not kept:
         raise DataError(
-            f"no traversal to prepare in {root}: folders named like 2014-12-02-15-30-08 or "
-            f"tars such as 2014-12-02-15-30-08_stereo_centre_01.tar are due"
+            f"no traversal to prepare in {root}: expected folders named like "
+            f"2014-12-02-15-30-08 or tars such as 2014-12-02-15-30-08_stereo_centre_01.tar"
             + (f"; left out: {', '.join(left_out)}" if left_out else "")
         )
     resolve(config, sorted({*indexed_dates(out), *(one.date for one in kept)}))
@@ -80,8 +80,8 @@ def prepare_robotcar(config: RobotCarConfig, out: Path, progress: Progress) -> R
             _develop_all(pool, jobs, processes, tally, progress)
     except BrokenProcessPool as error:
         raise DataError(
-            "a process that developed images was ended, for want of memory perhaps; run the "
-            "command again with fewer processes (--dataset.num_processes): what is done stays"
+            "a worker process was killed, perhaps because memory ran out; run the command "
+            "again with fewer processes (--dataset.num_processes) to continue"
         ) from error
     shutil.rmtree(out / PARTS, ignore_errors=True)  # of a kill between an index and its notes
     counts = clean(config, out, cut, progress)
@@ -240,7 +240,7 @@ def _report(
         message = "images cannot be decoded and are left out"
         findings.append(Finding("warning", message, len(tally.unreadable), examples))
     if counts["no reference"]:
-        message = "the reference traversal is not there: no image is left out for its offset"
+        message = "the reference traversal is missing, so no image is left out for its offset"
         findings.append(Finding("warning", message))
     if left_out:
         message = "traversals are left out (dataset.leave_out)"

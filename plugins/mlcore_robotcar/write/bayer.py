@@ -25,7 +25,7 @@ def mosaic(image: Pixels, enlarge: int) -> Pixels:
     """Return RGB ``(H, W, 3)`` as a Bayer frame GBRG ``(H * enlarge, W * enlarge)``.
 
     Each pixel is repeated, then each raw pixel keeps the one colour it has. Developing blurs
-    colours by a raw pixel; what that takes from each pixel is added beforehand.
+    colours by a raw pixel; each pixel is sharpened in advance to compensate.
     """
     raw = _sampled(image, enlarge)
     if enlarge == 1:
@@ -56,8 +56,8 @@ def raw_png(image: Pixels, enlarge: int, name: str) -> bytes:
     if not SMALLEST_PX <= min(sides) <= max(sides) <= LARGEST_PX:
         raise DataError(
             f"image {name} has {image.shape[1]} x {image.shape[0]} pixels: its raw frame would "
-            f"have {sides[1]} x {sides[0]}, and sides from {SMALLEST_PX} to {LARGEST_PX} are "
-            "due; choose another --enlarge"
+            f"have {sides[1]} x {sides[0]}, but sides must be between {SMALLEST_PX} and "
+            f"{LARGEST_PX}; choose another --enlarge"
         )
     encoded: Any = cv2.imencode(".png", mosaic(image, enlarge), _PNG)
     done, data = encoded

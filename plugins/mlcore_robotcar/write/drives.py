@@ -74,7 +74,7 @@ def splits_of(dataset: PlaceDataset) -> dict[str, Split]:
     """Return the splits by the names of their regions.
 
     Raises:
-        DataError: There is no reference, a heading is unknown, or a position is no number.
+        DataError: There is no reference, a heading is unknown, or a position is not a number.
     """
     splits = dict(zip(REGIONS, (dataset.train, dataset.validation, dataset.test), strict=True))
     for name, split in splits.items():
@@ -83,8 +83,8 @@ def splits_of(dataset: PlaceDataset) -> dict[str, Split]:
                 continue
             if table.headings_rad is None:
                 raise DataError(
-                    f"the {role} of {name} have no headings, which gps/ins.csv has in its "
-                    "column yaw; write the data set in another form, such as pittsburgh"
+                    f"the {role} of {name} have no headings, which gps/ins.csv needs for its "
+                    "column yaw; choose another format, such as pittsburgh"
                 )
             bad = ~np.isfinite(table.positions_m).all(axis=1) | ~np.isfinite(table.headings_rad)
             if bad.any():
@@ -94,7 +94,7 @@ def splits_of(dataset: PlaceDataset) -> dict[str, Split]:
                     f"{first} is the first; see 'mlcore data check'"
                 )
     if not any(len(split.references) for split in splits.values()):
-        raise DataError("the data set has no reference image: there is nothing to write")
+        raise DataError("the data set has no reference images, so there is nothing to write")
     return splits
 
 

@@ -135,8 +135,8 @@ def _findings(drives: Sequence[Drive]) -> tuple[Finding, ...]:
     findings = [
         Finding(
             "info",
-            "dates and timestamps are made up: a traversal a day from 2020-01-01, its images "
-            "at 16 Hz in their order, a minute between two stretches",
+            "dates and timestamps are invented: one traversal per day from 2020-01-01, "
+            "images in order at 16 Hz, a minute between two stretches",
         ),
         Finding("info", "latitude, longitude, roll, pitch (nan) and UTM zone are not known"),
     ]
@@ -158,7 +158,7 @@ def _findings(drives: Sequence[Drive]) -> tuple[Finding, ...]:
 
 
 def _commands(out: Path, regions: Path, longest_px: int) -> tuple[str, ...]:
-    """Return the command lines from the raw tree to a model that is judged.
+    """Return the command lines from the raw tree to an evaluated model.
 
     Under the protocol ``all`` the first traversal, which has the references, is searched, and
     every other is looked for in the one region it lies in: the roles that were written.

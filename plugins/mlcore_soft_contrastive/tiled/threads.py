@@ -17,8 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 T = TypeVar("T")
+
+ONE_THREAD = 2**14
+"""torch gives a sum of fewer than 32,768 numbers to one thread."""
 
 
 def in_turns(
@@ -39,8 +43,7 @@ def in_turns(
         touched: What of the shared data the work on an item reads and writes.
         threads: With 1, everything is done in the calling thread.
     """
-    threads = min(threads, len(items))
-    if threads <= 1:
+    if threads <= 1 or not items:
         for item in items:
             work(item)
         return
@@ -57,7 +60,8 @@ def in_turns(
                     raise
                 turns.finish(k)
 
-    started = [_pool(threads).submit(work_off) for _ in range(threads)]
+    # One item goes to a thread of the pool too: here, torch would share it among threads.
+    started = [_pool(threads).submit(work_off) for _ in range(min(threads, len(items)))]
     try:
         for future in started:
             future.result()
@@ -70,6 +74,17 @@ def share(work: Callable[[int, int], None], size: int, threads: int) -> None:
     threads = max(1, min(threads, size))
     slices = list(itertools.pairwise([size * k // threads for k in range(threads + 1)]))
     in_turns(lambda piece: work(*piece), slices, lambda piece: [piece], threads)
+
+
+def mean(values: Tensor) -> Tensor:
+    """Return the mean of a vector, the same to the last bit for any number of threads.
+
+    torch's own splits a long sum among its threads, and so rounds it in other places.
+    """
+    if len(values) <= ONE_THREAD:
+        return values.mean()
+    parts = [values[k : k + ONE_THREAD].sum() for k in range(0, len(values), ONE_THREAD)]
+    return torch.stack(parts).sum() / len(values)
 
 
 class _Turns:

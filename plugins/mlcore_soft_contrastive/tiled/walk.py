@@ -11,7 +11,6 @@ factor of its row, so that the upper triangle suffices::
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,16 +24,11 @@ from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.tiled.layout import Blocks, TilePair
+from mlcore_soft_contrastive.tiled.memory import TileMemory, most_kept
 from mlcore_soft_contrastive.tiled.products import Products
 from mlcore_soft_contrastive.tiled.state import TileState
-from mlcore_soft_contrastive.tiled.threads import in_turns
+from mlcore_soft_contrastive.tiled.threads import in_turns, mean
 from mlcore_soft_contrastive.tiled.unit_rows import UnitRows
-
-KEPT_SHARE, KEPT_SHARE_MINING, KEPT_FLOATS = 3, 5, 2**20
-"""Similarities kept from pass to pass: multiples of the embeddings' own memory, and more.
-
-Mining needs a near tile four times, not twice.
-"""
 
 ROUNDING = 1e-5
 """Relative margin of bounds on what back ends compute in float32: some 100 of its units."""
@@ -144,20 +138,18 @@ class _Walk:
         self.plan = plan
         self.x = plan.products.factor(x)
         self.y = self.x if y is x else plan.products.factor(y)
+        self._dtype = x.dtype
+        floats = x.numel() + (0 if plan.square else y.numel())
         rows, columns = plan.rows.spans[0], plan.columns.spans[0]
-        largest = _whole_lines((rows.stop - rows.start) * (columns.stop - columns.start))
-        # One scratch tile per thread, taken and put back.
-        self._scratch = list(x.new_empty(plan.threads, largest))
-        self._kept: dict[int, Tensor] = {}
-        room = sum(_whole_lines(pair.size) for pair in plan.pairs)
-        if not plan.config.save_similarity:
-            share = KEPT_SHARE_MINING if plan.config.mining else KEPT_SHARE
-            floats = x.numel() + (0 if plan.square else y.numel())
-            more_scratch = (plan.threads - 1) * largest
-            room = min(room, max(0, share * floats + KEPT_FLOATS - more_scratch))
-        # One piece, which goes back to the system as a whole; the heap may keep tiles.
-        self._room = x.new_empty(room)
-        self._taking = threading.Lock()
+        self._memory = TileMemory(
+            x,
+            sizes=[pair.size for pair in plan.pairs],
+            largest=(rows.stop - rows.start) * (columns.stop - columns.start),
+            threads=plan.threads,
+            most=None
+            if plan.config.save_similarity
+            else most_kept(floats, mining=plan.config.mining),
+        )
         numbers = range(len(plan.pairs))
         self._near = [k for k in numbers if plan.is_near(plan.pairs[k])]
         # What mining decides without: far tiles, and near ones that attract too weakly.
@@ -263,9 +255,8 @@ class _Walk:
 
         def visit(k: int) -> None:
             if wanted(k):
-                scratch = self._scratch.pop()
-                work(k, self._similarities(k, scratch, keep=keep))
-                self._scratch.append(scratch)
+                with self._memory.scratch() as scratch:
+                    work(k, self._similarities(k, scratch, keep=keep))
 
         in_turns(visit, numbers, self._touched, self.plan.threads)
 
@@ -284,21 +275,20 @@ class _Walk:
             steepest: Scalar, the largest gradient by a row's repulsion term.
             needs_columns: In the rectangular form, whether the columns are differentiated.
         """
-        dtype = self._room.dtype
-        by_x = torch.zeros_like(self.x, dtype=dtype)
+        by_x = torch.zeros_like(self.x, dtype=self._dtype)
         by_y: Tensor | None = by_x
         if not self.plan.square:
-            by_y = torch.zeros_like(self.y, dtype=dtype) if needs_columns else None
+            by_y = torch.zeros_like(self.y, dtype=self._dtype) if needs_columns else None
         add = partial(self._add_tile, by_x=by_x, by_y=by_y)
         first = [k for k in range(len(self.plan.pairs)) if k not in self._largest]
         self._visit(first, add, keep=False)
         self._visit(self._significant(by_x, by_y, steepest), add, keep=False)
-        self._room = self._room.new_empty(0)
+        self._memory.close()
         return by_x, None if self.plan.square else by_y
 
     def _add_tile(self, k: int, tile: Tensor, by_x: Tensor, by_y: Tensor | None) -> None:
         plan, pair = self.plan, self.plan.pairs[k]
-        self._kept.pop(k, None)  # what is kept is overwritten now
+        self._memory.forget(k)  # what is kept is overwritten now
         plan.state.gradient(tile, pair)
         plan.products.add(by_x[pair.rows], tile, self.y[pair.columns])
         if by_y is not None and (pair.mirrored or not plan.square):
@@ -346,32 +336,15 @@ class _Walk:
 
     def _similarities(self, k: int, scratch: Tensor, *, keep: bool) -> Tensor:
         """Return ``x_I x_J^T`` of tile ``k``, in ``scratch`` unless kept."""
-        if k in self._kept:
-            return self._kept[k]
         pair = self.plan.pairs[k]
         x, y = self.x[pair.rows], self.y[pair.columns]
-        room = self._take_room(k) if keep else None
-        target = (scratch if room is None else room)[: pair.size].view(len(x), len(y))
-        if room is not None:
-            self._kept[k] = target
-        return self.plan.products.similarities(x, y, target)
-
-    def _take_room(self, k: int) -> Tensor | None:
-        """Return memory in which tile ``k`` may be kept, None if there is no more."""
-        size = _whole_lines(self.plan.pairs[k].size)
-        with self._taking:
-            if size > len(self._room):
-                return None
-            taken, self._room = self._room[:size], self._room[size:]
-        return taken
-
-
-def _whole_lines(floats: int) -> int:
-    """Return ``floats``, rounded up to 64 bytes of float32.
-
-    Where a product is written then never changes the way it is computed.
-    """
-    return -(-floats // 16) * 16
+        kept = self._memory.kept(k)
+        if kept is not None:
+            return kept[: pair.size].view(len(x), len(y))
+        target = self._memory.keep(k) if keep else None
+        if target is None:
+            target = scratch
+        return self.plan.products.similarities(x, y, target[: pair.size].view(len(x), len(y)))
 
 
 def _shortest(gradient: Tensor, unit: Tensor, order: Blocks) -> dict[int, float]:
@@ -384,7 +357,7 @@ def _shortest(gradient: Tensor, unit: Tensor, order: Blocks) -> dict[int, float]
         rows, units = gradient[span], unit[span].to(gradient.dtype)
         along = (rows * units).sum(dim=1, keepdim=True)
         lengths[span] = torch.linalg.vector_norm(rows - along * units, dim=1)
-    usual = lengths.double().square().mean().sqrt()  # squares that float32 might not hold
+    usual = mean(lengths.double().square()).sqrt()  # squares that float32 might not hold
     return _least(lengths.clamp_(min=SHORTEST_SHARE * float(usual)), order)
 
 

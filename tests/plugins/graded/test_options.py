@@ -30,10 +30,10 @@ def test_no_number_may_be_nonsense(name, option, value):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("rince", {"bands_m": (5.0, 5.0, 6.0)}, "bands_m must rise, got 5,5,6"),
+        ("rince", {"bands_m": (5.0, 5.0, 6.0)}, "bands_m must increase, got 5,5,6"),
         ("rince", {"bands_m": ()}, "bands_m must name at least one"),
         ("rince", {"bands_m": (5.0,)}, "temperatures must have one value per band"),
-        ("rince", {"temperatures": (0.2, 0.1, 0.3)}, "temperatures must not fall"),
+        ("rince", {"temperatures": (0.2, 0.1, 0.3)}, "temperatures must not decrease"),
         ("recall-at-k", {"k": (0,)}, "k must be at least 1, got 0"),
         ("recall-at-k", {"k": ()}, "k must name at least one"),
         ("cosent", {"scale": 101.0}, "scale must be greater than 0 and at most 100, got 101"),

@@ -27,8 +27,8 @@ def test_nothing_to_open_is_told_apart(tmp_path, route):
     (tmp_path / "empty").mkdir()
     assert "holds no image" in error_of(tmp_path / "empty")
     assert "the 6 images in" in error_of(route / "snow")
-    assert "there is no table" in error_of(route, table=route / "other.csv")
-    assert "leave one out" in error_of(
+    assert "does not exist; set dataset.table" in error_of(route, table=route / "other.csv")
+    assert "remove one of them" in error_of(
         route, ConfigError, table=route / "positions.csv", layout="exif"
     )
 

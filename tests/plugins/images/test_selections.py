@@ -37,7 +37,7 @@ def test_what_is_in_no_split_is_said(route):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "nothing says which images"),
+        ({}, "does not say which images"),
         ({"train": "frame=0..3", "test": "frame=3..5"}, "the first at line 5, are selected by"),
         ({"train": "frames=0..3"}, "dataset.train is 'frames=0..3'"),
         ({"train": "frames=0..3"}, "no column 'frames'; did you mean 'frame'?"),

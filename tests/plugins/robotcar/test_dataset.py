@@ -71,7 +71,7 @@ def test_rtk_of_a_car_that_stands_is_left_out(raw):
     dataset = open_robotcar(config_of(raw, poses="rtk"))
     assert PAPER[7] not in dataset.source.dates
     (fault,) = findings(raw, "fault", poses="rtk")
-    assert "its yaw has another zero" in fault.message
+    assert "its yaw has an unknown zero" in fault.message
 
 
 def test_a_tar_with_another_name_is_told(tmp_path):
@@ -129,7 +129,7 @@ def test_a_folder_of_something_else_is_told(tmp_path):
 def test_regions_that_do_not_fit_are_told(raw):
     (raw / "regions.txt").unlink()
     dataset = open_robotcar(config_of(raw))
-    assert any("own, not the paper's" in note for note in dataset.notes)
+    assert any("own, because the paper's are lost" in note for note in dataset.notes)
     with pytest.raises(DataError, match=r"no image of 2014-12-02-15-30-08 is in its region"):
         _ = dataset.train
 

@@ -101,7 +101,7 @@ def test_easting_before_northing_is_found_by_range_and_told(tmp_path):
 def test_a_file_without_its_split_is_the_test(tmp_path):
     dataset = open_at(write(tmp_path / "a", oxford=fields()))
     assert len(dataset.test.queries) == NUM
-    assert "oxford.mat does not say which split it is: taken as test" in dataset.notes
+    assert "oxford.mat does not name its split: used as test" in dataset.notes
 
 
 def test_left_out_traversals_take_their_images_along(tmp_path):

@@ -86,10 +86,10 @@ def test_values_that_are_not_finite_name_their_rows(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"alpha": 0.0}, "alpha must be positive and finite, got 0"),
-        ({"beta": float("inf")}, "beta must be positive and finite, got inf"),
-        ({"base": NAN}, "base must be finite"),
-        ({"epsilon": NAN}, "epsilon must be finite"),
+        ({"alpha": 0.0}, "loss: alpha must be greater than 0, got 0"),
+        ({"beta": float("inf")}, "loss: beta must be finite, got inf"),
+        ({"base": NAN}, "loss: base must be finite, got nan"),
+        ({"epsilon": NAN}, "loss: epsilon must be finite, got nan"),
         ({"aggregation": "mean"}, "aggregation must be one of log-sum-exp, plain, got 'mean'"),
         ({"implementation": "sparse"}, "implementation must be one of auto, dense"),
     ],
@@ -101,12 +101,16 @@ def test_options(options: dict[str, Any], message: str) -> None:
 
 def test_options_of_config_and_influence() -> None:
     with pytest.raises(
-        ConfigError, match="heading_limit_deg must be auto, none or between 0 and 180, got -1"
+        ConfigError, match="loss: heading_limit_deg must be between 0 and 180, got -1"
     ):
         SoftContrastiveConfig(heading_limit_deg=-1.0)
-    with pytest.raises(ConfigError, match="steepness_per_m must be positive"):
+    with pytest.raises(
+        ConfigError, match=r"influence: steepness_per_m must be greater than 0, got -0.8"
+    ):
         Sigmoid(steepness_per_m=-0.8)
-    with pytest.raises(ConfigError, match="support_limit_m must be positive"):
+    with pytest.raises(
+        ConfigError, match="influence: support_limit_m must be greater than 0, got nan"
+    ):
         Linear(support_limit_m=NAN)
 
 

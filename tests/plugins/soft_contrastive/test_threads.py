@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mlcore_soft_contrastive import dispatch, pairwise_distance
 from mlcore_soft_contrastive.tiled.layout import _in_rounds
-from mlcore_soft_contrastive.tiled.threads import in_turns, share
+from mlcore_soft_contrastive.tiled.threads import in_turns, mean, share
 
 Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
 Evaluate = Callable[..., tuple[Tensor, Tensor, str]]
@@ -154,9 +154,44 @@ def test_no_bit_depends_on_the_number_of_threads(
         assert torch.equal(distances, pairwise_distance(positions))
 
 
-def test_narrower_tiles_where_threads_would_have_none() -> None:
-    assert dispatch._narrowed(512, 10_000, 1) == 512
-    assert dispatch._narrowed(512, 300, 1) == 512
-    assert dispatch._narrowed(512, 2048, 2) == 512
-    assert dispatch._narrowed(512, 2047, 2) == 256
-    assert dispatch._narrowed(512, 300, 8) == 128
+def test_the_width_of_tiles_depends_on_the_batch_alone() -> None:
+    assert dispatch._narrowed(512, 512) == 512
+    assert dispatch._narrowed(512, 513) == 256
+    assert dispatch._narrowed(512, 4095) == 256
+    assert dispatch._narrowed(512, 4096) == 512
+
+
+@pytest.mark.parametrize("size", [300, 700])
+def test_default_tiles_give_the_same_bits_for_any_number_of_threads(
+    size: int, route: Route, evaluate: Evaluate
+) -> None:
+    """300 images are one tile, 700 are six: where the width used to follow the threads."""
+    embeddings, positions, _ = route(size, 2000.0, 4)
+    expected = evaluate(embeddings.float(), positions, implementation="tiled")
+    assert expected[2] == "tiled-numba"
+    for threads in (2, 5):
+        torch.set_num_threads(threads)
+        actual = evaluate(embeddings.float(), positions, implementation="tiled")
+        torch.set_num_threads(1)
+        assert torch.equal(actual[0], expected[0])
+        assert torch.equal(actual[1], expected[1])
+
+
+@pytest.mark.parametrize("size", [1, 2**14, 2**14 + 1, 100_000])
+def test_a_mean_has_the_same_bits_for_any_number_of_threads(size: int) -> None:
+    values = torch.rand(size, generator=torch.Generator().manual_seed(0))
+    expected = mean(values)
+    torch.testing.assert_close(expected.double(), values.double().mean(), rtol=1e-6, atol=0)
+    for threads in (2, 3, 8):
+        torch.set_num_threads(threads)
+        actual = mean(values)
+        torch.set_num_threads(1)
+        assert torch.equal(actual, expected)
+
+
+def test_a_single_item_is_worked_on_by_one_thread_of_torch() -> None:
+    torch.set_num_threads(3)
+    inside: list[int] = []
+    in_turns(lambda _: inside.append(torch.get_num_threads()), range(1), lambda k: [k], 3)
+    torch.set_num_threads(1)
+    assert inside == [1]

@@ -1,36 +1,25 @@
-"""Embedding models: shapes, input, poolings against loops, weights."""
+"""The shipped networks: shapes, input, precision, and what each is made of."""
 
 from __future__ import annotations
 
 import copy
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
+from benchmarks._networks import network as build
+from mlcore import Features
 from mlcore.errors import ConfigError, DataError
-from mlcore.factories import BuildContext
-from mlcore.models import weights
-from mlcore.models.backbones import small_cnn, torchvision_backbone
-from mlcore.models.catalogue import MODELS
-from mlcore.models.config import ModelConfig, SmallCnnConfig, input_size
-from mlcore.models.embedding import ConvolutionalModel, PixelModel
-from mlcore.models.pooling import GemPooling, NetVlad, build_pooling
-
-FACTORIES = {factory.name: factory for factory in MODELS}
-
-
-def build(name, seed=0, **options):
-    factory = FACTORIES[name]
-    config = factory.config(**options)
-    if hasattr(config, "pretrained"):
-        config = replace(config, pretrained="none")
-    torch.manual_seed(seed)
-    return factory.build(config, BuildContext(seed=seed))
+from mlcore.models import Network, NetworkConfig
+from mlcore.models.config import ModelConfig, input_size
+from mlcore.models.pixels import PixelModel
+from mlcore_networks.backbones import small_cnn
+from mlcore_networks.poolings.means import AveragePooling, GemPooling
+from mlcore_networks.poolings.netvlad import NetVlad
 
 
 def images_of(num_images=3, height=64, width=96, seed=0):
@@ -83,7 +72,7 @@ def test_an_embedding_depends_on_its_image_alone(name):
 def test_the_seed_decides_the_weights(name):
     images = images_of(1)
     with torch.inference_mode():
-        first, same, other = (build(name, seed).eval()(images) for seed in (1, 1, 2))
+        first, same, other = (build(name, seed=seed).eval()(images) for seed in (1, 1, 2))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
 
@@ -102,21 +91,21 @@ def test_every_weight_of_the_small_network_is_trained(pooling):
 def test_the_last_layer_gives_the_local_features(name):
     model = build(name).eval()
     seen = []
-    model.last_conv.register_forward_hook(lambda *words: seen.append(words[2]))
+    model.explained.register_forward_hook(lambda *words: seen.append(words[2]))
     with torch.inference_mode():
-        features = model.local_features(images_of(1))
+        features = model.features(images_of(1)).maps
     assert seen[0].shape == features.shape
     if name != "small-cnn":  # whose last layer is followed by a norm
         assert torch.equal(seen[0], features)
     copied = copy.deepcopy(model)
-    assert copied.last_conv is not model.last_conv
-    assert any(copied.last_conv is module for module in copied.modules())
+    assert copied.explained is not model.explained
+    assert any(copied.explained is module for module in copied.modules())
 
 
 def test_vgg16_ends_before_the_last_relu():
     model = build("vgg16").eval()
     with torch.inference_mode():
-        features = model.local_features(images_of(1, 64, 96))
+        features = model.features(images_of(1, 64, 96)).maps
     assert features.shape == (1, 512, 4, 6)
     assert features.min() < 0
     assert sum(isinstance(m, torch.nn.Conv2d) for m in model.modules()) == 13
@@ -130,7 +119,7 @@ def test_double_precision_goes_all_the_way():
 def test_mixed_precision_pools_in_float32():
     model = build("small-cnn", width=8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert model.local_features(images_of()).dtype == torch.bfloat16
+        assert model.features(images_of()).maps.dtype == torch.bfloat16
         embeddings = model(images_of())
     assert embeddings.dtype == torch.float32
     assert cosine_similarity(embeddings, model(images_of())).min() > 0.99
@@ -167,12 +156,12 @@ def test_gem_equals_its_formula_and_stays_finite():
     pooling = GemPooling(4)
     features = torch.rand(2, 4, 3, 5) + 0.1
     expected = features.pow(3).mean((2, 3)).pow(1 / 3)
-    torch.testing.assert_close(pooling(features), expected)
+    torch.testing.assert_close(pooling(Features(features)), expected)
     for exponent in (-5.0, 1.0, 8.0, 100.0):
         pooling.exponent.data.fill_(exponent)
         for scale in (1e-6, 1.0, 1e4):
             hard = (scale * torch.randn(2, 4, 3, 5)).requires_grad_()
-            pooled = pooling(hard)
+            pooled = pooling(Features(hard))
             pooled.sum().backward()
             assert pooled.isfinite().all()
             assert hard.grad is not None
@@ -192,7 +181,7 @@ def test_netvlad_equals_loops():
                 vlad[word] += assigned[word] * (local - pooling.words[word])
         vlad = vlad / vlad.norm(dim=1, keepdim=True)
         expected = vlad.flatten() / vlad.norm()
-        torch.testing.assert_close(pooling(features)[number], expected)
+        torch.testing.assert_close(pooling(Features(features))[number], expected)
 
 
 def test_netvlad_starts_from_clusters_and_assigns_sharply():
@@ -201,7 +190,7 @@ def test_netvlad_starts_from_clusters_and_assigns_sharply():
     local = centres.repeat(60, 1) + 0.1 * torch.randn(240, 16, generator=generator)
     features = local.view(6, 40, 16).transpose(1, 2).reshape(6, 16, 5, 8)
     pooling = NetVlad(16, 4, seed=3)
-    pooling.initialise([features[:3], features[3:]])
+    pooling.initialise([Features(features[:3]), Features(features[3:])])
     unit = torch.nn.functional.normalize(local, dim=1)
     nearest = torch.cdist(unit, pooling.words.detach()).argmin(dim=1)
     for word in range(4):  # a word of k-means is the mean of what is nearest to it
@@ -212,14 +201,14 @@ def test_netvlad_starts_from_clusters_and_assigns_sharply():
     first, second = scores.softmax(1).topk(2, dim=1).values.log().mean(dim=0)
     assert float(first - second) == pytest.approx(np.log(100), rel=1e-3)
     again = NetVlad(16, 4, seed=3)
-    again.initialise([features])
+    again.initialise([Features(features)])
     assert torch.equal(again.words, pooling.words)
 
 
 def test_netvlad_needs_features_enough():
     model = build("small-cnn", width=8, pooling="netvlad", num_clusters=200)
     assert model.needs_initialisation
-    with pytest.raises(DataError, match=r"at least 200 .* --model.num_clusters"):
+    with pytest.raises(DataError, match=r"at least 200 .*--model.num_clusters"):
         model.initialise([images_of(1, 32, 32)])
     with pytest.raises(DataError, match="no image"):
         model.initialise([])
@@ -227,8 +216,8 @@ def test_netvlad_needs_features_enough():
 
 def test_other_poolings_need_no_initialisation():
     assert not build("small-cnn").needs_initialisation
-    with pytest.raises(ConfigError, match="unknown pooling 'max'"):
-        build_pooling("max", 4, 4, 0)
+    with pytest.raises(ConfigError, match=r"--model.pooling: unknown pooling 'gen'.*'gem'"):
+        build("small-cnn", pooling="gen")
 
 
 @pytest.mark.parametrize(
@@ -248,74 +237,19 @@ def test_input_size(options, image, expected):
 
 def test_an_input_too_small():
     with pytest.raises(ConfigError, match=r"30 x 240 px .* --model.longest_side_px"):
-        input_size(SmallCnnConfig(), (200, 1600))
-
-
-def test_weights_from_a_file(tmp_path):
-    source = torchvision_backbone("resnet18", "none")
-    state = source.layers.state_dict() | {"fc.weight": torch.zeros(1000, 512)}
-    torch.save(state, tmp_path / "weights.pth")
-    loaded = torchvision_backbone("resnet18", str(tmp_path / "weights.pth"))
-    for name, value in source.layers.state_dict().items():
-        assert torch.equal(loaded.layers.state_dict()[name], value), name
-
-
-class Stranger:
-    """Something that only a pickle can bring back."""
-
-
-def test_files_that_are_no_weights(tmp_path):
-    path = tmp_path / "weights.pth"
-    with pytest.raises(DataError, match=r"no file of weights at .*--model.pretrained"):
-        torchvision_backbone("resnet18", str(path))
-    path.write_text("not weights")
-    with pytest.raises(DataError, match="cannot be read as weights"):
-        torchvision_backbone("resnet18", str(path))
-    torch.save({"conv1.weight": Stranger()}, path)
-    with pytest.raises(DataError, match="cannot be read as weights"):
-        torchvision_backbone("resnet18", str(path))
-    torch.save([1, 2], path)
-    with pytest.raises(DataError, match="is not a state dictionary"):
-        torchvision_backbone("resnet18", str(path))
-    torch.save(small_cnn(8).state_dict(), path)
-    with pytest.raises(DataError, match="does not hold the weights of resnet18"):
-        torchvision_backbone("resnet18", str(path))
-
-
-def test_imagenet_weights_offline_say_where_to_put_them(tmp_path, monkeypatch):
-    def refuse(*_, **__):
-        raise OSError("offline")
-
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    with pytest.raises(DataError) as raised:
-        torchvision_backbone("vgg16", "imagenet")
-    message = str(raised.value)
-    assert "offline" in message
-    assert str(tmp_path / "checkpoints" / "vgg16-397923af.pth") in message
-    assert "--model.pretrained none" in message
-
-
-def test_imagenet_weights_that_are_there_are_not_fetched(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", None)
-    (tmp_path / "checkpoints").mkdir()
-    source = torchvision_backbone("resnet18", "none")
-    torch.save(source.layers.state_dict(), tmp_path / "checkpoints" / "resnet18-f37072fd.pth")
-    assert weights._downloaded("resnet18").parent == tmp_path / "checkpoints"
-    loaded = torchvision_backbone("resnet18", "imagenet")
-    assert torch.equal(loaded.layers.conv1.weight, source.layers.conv1.weight)
+        input_size(NetworkConfig(), (200, 1600))
 
 
 def test_listing_models_imports_no_torch():
     program = (
-        "import sys; from mlcore.models.catalogue import MODELS; "
-        "[factory.config() for factory in MODELS]; assert 'torch' not in sys.modules"
+        "import sys; from mlcore.models.catalogue import BUILTIN; "
+        "from mlcore_networks import plugin; "
+        "found = [*BUILTIN, *plugin.mlcore_models(), *plugin.mlcore_backbones()]; "
+        "[factory.config() for factory in found]; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_model_is_put_together_from_parts():
-    backbone = small_cnn(8)
-    model = ConvolutionalModel(backbone, build_pooling("average", 32, 0, 0), 5)
+    model = Network(small_cnn(8), AveragePooling(32), 5)
     assert model(images_of()).shape == (3, 5)

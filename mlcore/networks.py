@@ -1,0 +1,126 @@
+"""The network of a run as training starts from it: its parts, its weights.
+
+Importing this imports no torch, as :mod:`mlcore.experiment` must not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlcore.errors import ConfigError, DataError
+from mlcore.factories import BuildContext, Weights
+from mlcore.files import user_cache_dir
+from mlcore.options import Chosen, RunConfig
+from mlcore.options.config import attribute_errors, model_input_size
+from mlcore.protocols import FeatureShape, Loss
+from mlcore.run_folder import RunFolder
+from mlcore.seeding import derive_seed
+
+if TYPE_CHECKING:
+    from mlcore.models.embedding import EmbeddingModel
+    from mlcore.models.weights import LoadedWeights
+
+
+def build_model(config: RunConfig) -> EmbeddingModel:
+    """Build the network with the random weights that the run's seed gives it.
+
+    Raises:
+        ConfigError: Its parts do not fit together.
+    """
+    import torch
+
+    seed = derive_seed(config.seed, "model")
+    torch.manual_seed(seed)
+    height, width = model_input_size(config)
+    size = None if height is None or width is None else (height, width)
+    context = BuildContext(seed=seed, input_size_px=size)
+    if config.backbone is not None and config.pooling is not None:
+        context = replace(context, backbone=_built(config.backbone, context))
+        context = replace(context, features=_features(config, context))
+        context = replace(context, pooling=_built(config.pooling, context))
+    model: EmbeddingModel = _built(config.model, context)
+    model.normalize = config.loss.factory.normalize
+    return model
+
+
+def load_initial_weights(model: EmbeddingModel, config: RunConfig) -> LoadedWeights | None:
+    """Load the weights that ``model.weights`` names; None where it names none.
+
+    Raises:
+        DataError: They cannot be had, or are those of another network.
+        ConfigError: There are none of that name.
+    """
+    source = getattr(config.model.options, "weights", "none")
+    if source == "none":
+        return None
+
+    from mlcore.models.weights import load_weights, locate
+
+    offered: Sequence[Weights] = ()
+    name = config.model.name
+    if config.backbone is not None:
+        offered = config.backbone.factory.weights(config.backbone.options)
+        name = config.backbone.name
+    path = Path(source)
+    if path.is_dir():
+        checkpoint = RunFolder.open(path).newest_checkpoint()
+        if checkpoint is None:
+            raise DataError(f"{path} has no checkpoint to start from (--model.weights)")
+        path = checkpoint
+    else:
+        path = locate(source, offered, user_cache_dir())
+    return load_weights(model, path, name)
+
+
+def require_trainable(config: RunConfig, model: EmbeddingModel, loss: Loss) -> None:
+    """Raise ConfigError if there is nothing that training could change."""
+    if not config.model.factory.trainable:
+        raise ConfigError(
+            f"model {config.model.name!r} has nothing to train; it is a row of every run's "
+            "table anyway (--evaluation.baselines), so choose another --model"
+        )
+    own = loss.parameters() if hasattr(loss, "parameters") else ()
+    if not any(parameter.requires_grad for parameter in (*model.parameters(), *own)):
+        raise ConfigError(
+            "--model.trainable_blocks none leaves nothing to train: pooling, projection and "
+            "loss have no parameters; give --model.embedding_dim, another --pooling, or train "
+            "the last blocks"
+        )
+
+
+def without_weights(config: RunConfig) -> RunConfig:
+    """Return the configuration with random weights, where a checkpoint has them all."""
+    if not hasattr(config.model.options, "weights"):
+        return config
+    options = replace(config.model.options, weights="none")
+    return replace(config, model=replace(config.model, options=options))
+
+
+def _built(chosen: Chosen[Any], context: BuildContext) -> Any:
+    chosen.factory.require_libraries()
+    with attribute_errors(chosen, "could not be built"):
+        return chosen.factory.build(chosen.options, context)
+
+
+def _features(config: RunConfig, context: BuildContext) -> FeatureShape:
+    """Return what the backbone gives its pooling.
+
+    Raises:
+        ConfigError: The pooling needs a class token and there is none.
+    """
+    assert context.backbone is not None
+    assert config.pooling is not None
+    assert config.backbone is not None
+    needs = config.pooling.factory.needs
+    size = context.input_size_px if "size" in needs else None
+    with attribute_errors(config.backbone, "could not embed an image of the input's size"):
+        shape = context.backbone.feature_shape(size)
+    if "token" in needs and not shape.has_token:
+        raise ConfigError(
+            f"pooling {config.pooling.name!r} needs a class token, and backbone "
+            f"{config.backbone.name!r} has none; choose another --pooling or a transformer"
+        )
+    return shape

@@ -1,0 +1,1 @@
+"""Poolings: features in, one vector per image out."""

@@ -1,0 +1,1 @@
+"""Backbones of timm, the collection of image models with published weights."""
