@@ -29,7 +29,7 @@ def numeric_options():
                     yield pytest.param(option, id=f"{config.__name__}.{option.name}")
 
 
-@pytest.mark.parametrize("option", numeric_options())
+@pytest.mark.parametrize("option", list(numeric_options()))
 def test_every_number_has_a_range(option):
     if option.name in ANY_FINITE:
         assert option.range == FINITE
