@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from benchmarks import _fuzz_runs as runs
+
 
 class Kind(NamedTuple):
     """A kind of file.
@@ -54,7 +56,13 @@ def kinds() -> list[Kind]:
         Kind("images EXIF", ".jpg", _exif, _read_exif),
         Kind("images EXIF, rotated", ".jpg", _full_exif, _read_exif),
         Kind("images JPEG", ".jpg", _exif, _read_image),
-        # Checkpoints and run folders go here.
+        Kind("checkpoint, looked for", ".ckpt", runs.checkpoint, runs.read_newest),
+        Kind("checkpoint, loaded", ".ckpt", runs.checkpoint, runs.read_weights),
+        Kind("run config.toml", ".toml", runs.config, runs.read_config),
+        Kind("run environment.json", ".json", runs.environment, runs.read_environment),
+        Kind("run evaluation.json", ".json", runs.evaluation, runs.read_evaluation),
+        Kind("run metrics.jsonl", ".jsonl", runs.metrics, runs.read_metrics),
+        Kind("comparison plan.json", ".json", runs.plan, runs.read_plan),
     ]
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +42,10 @@ class Kill:
         number: The signal.
         code: The exit code.
         before: Newest checkpoint's step when it was started; of a comparison, how many runs
-            had ended.
+            had ended; of other commands, how many files were finished.
         after: The same after the kill.
         step: Rows of ``metrics.jsonl`` when the signal was sent: the step in hand; of a
-            comparison, of all its runs together.
+            comparison, of all its runs together; of other commands, finished files.
     """
 
     moment: str
@@ -216,14 +216,19 @@ def start(command: str, *words: object) -> subprocess.Popen[str]:
     chosen = (
         [] if "--resume" in words else [*WORDS, *(COMPARED if command == "compare" else [])]
     )
+    return launch([command, *chosen, *map(str, words)], mark=str(words[-1]))
+
+
+def launch(words: Sequence[str], *, mark: str) -> subprocess.Popen[str]:
+    """Start a command line of mlcore, whose processes ``mark`` finds again."""
     return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "mlcore", command, *chosen, *map(str, words)],
+        [sys.executable, "-m", "mlcore", *words],
         cwd=common.ROOT,
         env={
             **os.environ,
             "PYTHONPATH": str(SUPPORT),
             "OMP_NUM_THREADS": "1",
-            MARK: str(words[-1]),
+            MARK: mark,
         },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -3,9 +3,10 @@
 Each run is killed several times while it starts, steps, writes a checkpoint and evaluates,
 by SIGKILL or SIGTERM, and resumed after each; in the end its weights, metrics, tuples (by
 the metrics) and evaluation must equal those of the run left alone, byte for byte. So must
-those of every run of a comparison, and its tables. Further: a disk that fills up and a folder
-that turns read-only under a running training (needs the right to mount a tmpfs; left out and
-said so elsewhere).
+those of every run of a comparison, and its tables. So must the files of ``data write``,
+``data prepare``, ``embed`` and ``report``, whatever they had finished at a kill. Further: a
+disk that fills up and a folder that turns read-only under a running training (needs the right
+to mount a tmpfs; left out and said so elsewhere).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import _common as common
+from benchmarks._job_kills import jobs, killed_job
 from benchmarks._kills import (
     NUM_STEPS,
     Kill,
@@ -49,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     wanted = 4 if options.quick else options.kills
+    of_jobs = 1 if options.quick else options.kills // 4
     generator = random.Random(options.seed)
     made: list[Kill] = []
     differing: list[str] = []
@@ -63,13 +66,19 @@ def main(argv: Sequence[str]) -> int:
             made += killed_run(run, kills, generator)
             differing += [f"{run.name}: {what}" for what in differences(run, alone)]
             print(f"{len(made)} kills, {len(differing)} differences", file=sys.stderr)
+        for job in jobs(folder / "data", alone):
+            kills, wrong = killed_job(job, folder / job.name, of_jobs, generator)
+            made += kills
+            differing += wrong
+            print(f"{len(made)} kills, {len(differing)} differences", file=sys.stderr)
         if of_comparisons:
             finish(start("compare", "--out", folder / "compared-alone"))
-        while len(made) < wanted:
-            compared = folder / f"compared-{len(made)}"
-            made += killed_comparison(
-                compared, min(KILLS_OF_ONE, wanted - len(made)), generator
-            )
+        left = of_comparisons
+        while left > 0:
+            compared = folder / f"compared-{left}"
+            found_kills = killed_comparison(compared, min(KILLS_OF_ONE, left), generator)
+            made += found_kills
+            left -= max(1, len(found_kills))
             found = comparison_differences(compared, folder / "compared-alone")
             differing += [f"{compared.name}: {what}" for what in found]
             print(f"{len(made)} kills, {len(differing)} differences", file=sys.stderr)
@@ -82,8 +91,9 @@ def main(argv: Sequence[str]) -> int:
         f"Runs that differ from the one left alone: {'; '.join(differing) or 'none'}.",
         options=options,
         argv=argv,
-        method=f"{len(made)} kills of runs of {NUM_STEPS} steps, a checkpoint every 4, and of "
-        f"comparisons of eight such runs, two at a time; seed {options.seed}; the moment and "
+        method=f"{len(made)} kills of runs of {NUM_STEPS} steps, a checkpoint every 4, of "
+        "comparisons of eight such runs, two at a time, and of data prepare, data write, "
+        f"embed and report, {of_jobs} of each; seed {options.seed}; the moment and "
         "the signal are drawn at random",
     )
     bad = differing or any(kill.lost for kill in made) or any("WRONG" in row[1] for row in rows)

@@ -57,19 +57,28 @@ def main(argv: Sequence[str]) -> int:
 
 def _lines(sizes: Sequence[int], device: str) -> Iterator[str]:
     """Yield the result line by line as it is measured."""
-    largest = sizes[-1]
-    yield f"## Peak of memory over the inputs, B = {largest}\n"
+    smallest, *larger = sizes
+    yield from _times(smallest, _names(), device)
+    yield f"\n## Peak of memory over the inputs, B = {sizes[-1]}\n"
     yield common.markdown_table(["loss", "peak"], [])
     for name in [RIVAL, *_names()]:
-        yield f"| {name} | {_peak_in_own_process(name, largest, device) / 2**20:.0f} MiB |"
-    for size in sizes:
-        yield f"\n## Time, B = {size}\n"
-        yield common.markdown_table(["loss", "time", "rival", "ratio"], [])
-        rival = _step(RIVAL, size, device)
-        for name in _names():
-            if size > 1024 and name in CUBIC:
-                continue
-            yield _time_row(name, {name: _step(name, size, device), RIVAL: rival}, device)
+        yield f"| {name} | {_peak_in_own_process(name, sizes[-1], device) / 2**20:.0f} MiB |"
+    for size in larger:
+        yield ""
+        yield from _times(size, [name for name in _names() if name not in CUBIC], device)
+
+
+def _times(size: int, names: Sequence[str], device: str) -> Iterator[str]:
+    yield f"## Time, B = {size}\n"
+    yield common.markdown_table(["loss", "time", "rival", "ratio"], [])
+    rival = _step(RIVAL, size, device)
+    for name in names:
+        runs = {name: _step(name, size, device), RIVAL: rival}
+        timings = common.measure(
+            runs, repeats=REPEATS, synchronize=partial(_synchronize, device)
+        )
+        own, other = timings[name], timings[RIVAL]
+        yield f"| {name} | {own} | {other} | {own.median / other.median:.2f} |"
 
 
 def _names() -> list[str]:
@@ -77,12 +86,6 @@ def _names() -> list[str]:
 
     plain = [factory.name for factory in mlcore_losses() if factory.name != "soft-supcon"]
     return [*plain, *VARIANTS]
-
-
-def _time_row(name: str, runs: dict[str, Callable[[], object]], device: str) -> str:
-    timings = common.measure(runs, repeats=REPEATS, synchronize=partial(_synchronize, device))
-    own, rival = timings[name], timings[RIVAL]
-    return f"| {name} | {own} | {rival} | {own.median / rival.median:.2f} |"
 
 
 def _peak_in_own_process(name: str, size: int, device: str) -> int:

@@ -1,7 +1,7 @@
-"""The processes of one run: which of them this is, and what they exchange.
+"""The processes of one run: their ranks, and collective operations.
 
-Lightning, torchrun or SLURM starts them; each runs the same command. Importing this module
-imports no torch, and every function is trivial where there is only one process.
+Lightning, torchrun or SLURM starts them; each runs the same command. Importing this module does
+not import torch, and with one process every function is trivial.
 
 Shapes: ``B`` rows that all processes have together, ``b`` of them this one's.
 """
@@ -9,6 +9,7 @@ Shapes: ``B`` rows that all processes have together, ``b`` of them this one's.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
@@ -55,6 +56,8 @@ def was_started_by_first() -> bool:
 
 def num_processes() -> int:
     """Return how many processes there are; 1 before they have met."""
+    if "torch" not in sys.modules:  # whose import takes seconds, and without it none has met
+        return 1
     import torch.distributed as dist
 
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
@@ -75,7 +78,7 @@ def deal(num_rows: int, count: int) -> list[slice]:
 
 
 def exchange(item: T) -> list[T]:
-    """Return what every process handed in, in the order of their numbers."""
+    """Return the objects of all processes, in the order of their ranks."""
     import torch.distributed as dist
 
     if num_processes() == 1:

@@ -1,8 +1,8 @@
 """Errors that a user can act on.
 
-Every error that mlcore raises on purpose derives from :class:`MlcoreError`. The command
-line turns one into a single message and its ``exit_code``, without a traceback; whatever
-else escapes is a defect of ours and keeps its traceback.
+Every error that mlcore raises on purpose derives from :class:`MlcoreError`. The command line
+turns one into a single message and its ``exit_code``, without a traceback; any other exception
+is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class UnknownNameError(ConfigError):
 
 
 class MissingLibraryError(ConfigError):
-    """What was asked for needs a library that is not installed.
+    """A library that the user's request needs is not installed.
 
     Args:
         what: What needs it, as the sentence begins: "loss 'pml-circle'".
@@ -76,6 +76,14 @@ class PluginError(MlcoreError):
 
 class DataError(MlcoreError):
     """A file or data set is missing, malformed or implausible."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; like KeyboardInterrupt, it lets ``finally`` clauses run."""
+
+
+STOPS = (KeyboardInterrupt, Terminated, GeneratorExit)
+"""What ends a program from outside, and is no fault of a component that it interrupts."""
 
 
 class NonFiniteLossError(MlcoreError):

@@ -1,14 +1,14 @@
-"""The one place where a run is put together.
+"""The only place where a run is assembled.
 
-In this order: data set, sampler, model, influence function, miner, loss. Importing this
-module imports no torch, so that a data set that cannot be opened is reported at once.
+In this order: data set, sampler, model, influence function, miner, loss. Importing this module
+does not import torch, so that errors in the data set are reported immediately.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -58,7 +58,7 @@ _MOST_FILES = 200_000
 """Files of one table that are looked for before training, evenly spaced: seconds on a disk."""
 
 _NUM_SHAPES = 32
-"""Training images whose shapes decide the size of the network's input."""
+"""Training images whose shapes determine the size of the network's input."""
 
 _MANY_WITH_BARS = 0.1
 """Share of letterboxed images above which the user gets a note."""
@@ -74,8 +74,8 @@ class Experiment:
         planner: What tuples are drawn.
         batches: Tuples as images and geometry, by step.
         model: The network, not yet trained.
-        untrained: A copy of it that stays as it is, to compare with.
-        weights: The weights that it starts from; None for random ones.
+        untrained: A copy that is never trained, for comparison.
+        weights: The weights that training starts from; None for random ones.
         influence: The influence function, for a loss that uses one.
         miner: The miner, for a loss that takes mined tuples.
         loss: The loss.
@@ -98,7 +98,7 @@ class Experiment:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the data set and the sampler found and left out, for the user."""
+        """Notes for the user of the data set and the sampler."""
         dataset = self.dataset.notes
         return (*dataset, *self.data_notes, *self.planner.notes, *self.input_notes)
 
@@ -115,7 +115,7 @@ def open_dataset(config: RunConfig, progress: Progress = no_progress) -> PlaceDa
 def require_usable(
     dataset: PlaceDataset, config: RunConfig, split: Literal["test", "validation"]
 ) -> None:
-    """Check before any step what training and the evaluation after it need of the data.
+    """Check before the first step that the data suffice for training and evaluation.
 
     Raises:
         DataError: The evaluated region has no reference or no query, or the file of an
@@ -150,10 +150,10 @@ def _require_files(dataset: HasImageFiles, table: PlaceTable) -> None:
 
 
 def check_dataset(config: RunConfig, dataset: PlaceDataset) -> tuple[str, ...]:
-    """Refuse a data set whose faults ``dataset.accept_faults`` does not list.
+    """Refuse a data set with faults that ``dataset.accept_faults`` does not list.
 
     Returns:
-        Warnings: what may distort a result and does not stop the run.
+        Warnings, which may distort results but do not stop the run.
     """
     from mlcore.data.soundness import require_sound
 
@@ -164,22 +164,25 @@ def assemble(
     config: RunConfig,
     *,
     dataset: PlaceDataset | None = None,
+    data_notes: tuple[str, ...] | None = None,
     progress: Progress = no_progress,
 ) -> Experiment:
     """Build everything a training run needs, without training.
 
     Args:
         config: Every option.
-        dataset: The data set of ``config`` if it is open already.
-        progress: Of what takes long.
+        dataset: The data set of ``config``, if it is already open.
+        data_notes: What :func:`check_dataset` returned, if it was already called.
+        progress: Progress callback for slow parts.
 
     Raises:
         DataError: The data set is missing, malformed or too small for one tuple.
         ConfigError: The components do not fit together.
     """
     dataset = dataset or open_dataset(config, progress)
+    if data_notes is None:
+        data_notes = check_dataset(config, dataset)
     config, precision_notes = _with_possible_precision(config)
-    data_notes = check_dataset(config, dataset)
     config, input_notes = with_input_size(config, dataset)
 
     import torch
@@ -243,7 +246,7 @@ def _tuples(config: RunConfig, dataset: PlaceDataset) -> tuple[TuplePlanner, Tra
 
 
 def _with_possible_precision(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:
-    """Return the configuration with the precision that the device computes in, and a note.
+    """Return the configuration with a precision that the device supports, and a note.
 
     float16 is for GPUs: Lightning would silently compute in bfloat16 on a CPU.
     """
@@ -284,7 +287,7 @@ def initialised(
 def with_input_size(
     config: RunConfig, dataset: PlaceDataset
 ) -> tuple[RunConfig, tuple[str, ...]]:
-    """Return the configuration with the model's input size as numbers, and what to say of it.
+    """Return the configuration with the model's input size as numbers, and notes on it.
 
     Where the options leave it open, the size follows from the typical training image: of the
     shapes of a few evenly spaced ones, that whose input needs bars for the fewest of them.
@@ -292,7 +295,7 @@ def with_input_size(
     """
     from mlcore.data.images import fits
 
-    # Of each image a view of one number in its shape, for only the shape counts.
+    # One-element views with the shape of each image, because only the shape matters.
     images = [
         image[:1, :1, :1].clone().expand(image.shape)
         for image in _readable(config, dataset, _NUM_SHAPES)
@@ -322,22 +325,36 @@ def restore(run: RunFolder, registry: Registry) -> tuple[RunConfig, EmbeddingMod
     """Return a run's configuration and its network with the trained weights.
 
     Raises:
-        DataError: The run holds no whole checkpoint, or one of another network.
+        DataError: The run has no intact checkpoint, or one of another network.
     """
     config = run_from_toml(run.config, registry)
     checkpoint = run.newest_checkpoint()
     if checkpoint is None:
         raise DataError(f"{run.path} has no checkpoint; train it with 'mlcore train --resume'")
     state = run.load_checkpoint(checkpoint)["state_dict"]
-    model = build_model(without_weights(config))
     weights = {
         name.removeprefix("model."): value
         for name, value in state.items()
         if name.startswith("model.")
     }
-    require_same_shapes(model.state_dict(), weights, f"{checkpoint}")
+    return config, model_with(config, weights, f"{checkpoint}")
+
+
+def model_with(config: RunConfig, weights: Mapping[str, Tensor], what: str) -> EmbeddingModel:
+    """Return the network of a configuration with given weights, in evaluation mode.
+
+    Args:
+        config: Decides the network.
+        weights: Its state dictionary.
+        what: Where they come from, for messages.
+
+    Raises:
+        DataError: They are those of another network.
+    """
+    model = build_model(without_weights(config))
+    require_same_shapes(model.state_dict(), weights, what)
     model.load_state_dict(weights)
-    return config, model.eval()
+    return model.eval()
 
 
 def _sample_images(

@@ -1,4 +1,4 @@
-"""Files: written so that no kill or full disk leaves half of one, and where caches are."""
+"""Write files atomically, and find the cache folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO
 
 
 def user_cache_dir() -> Path:
-    """Return the user's folder for what mlcore can make again, by the system's convention."""
+    """Return the user's cache folder for mlcore, by the system's convention."""
     from platformdirs import user_cache_path
 
     return user_cache_path("mlcore", appauthor=False)
@@ -20,12 +20,12 @@ def user_cache_dir() -> Path:
 def atomic_write(path: Path, *, flush: bool = True) -> Iterator[IO[bytes]]:
     """Write a file under a temporary name, flush it to disk, then rename it into place.
 
-    Whatever happens, ``path`` holds the old content or the new, never a part.
+    ``path`` always has either the old content or the new, never a part.
 
     Args:
         path: The file.
         flush: False leaves flushing to the system, for thousands of small files: a kill still
-            leaves no part of one, a power cut may.
+            leaves no partial file, but a power cut may.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -38,7 +38,7 @@ def atomic_write(path: Path, *, flush: bool = True) -> Iterator[IO[bytes]]:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            error.filename = str(path)  # a write to a full disk names no file by itself
+            error.filename = str(path)  # the error of a full disk does not name the file
         raise
 
 

@@ -57,7 +57,7 @@ def heading_difference_rad(first_rad: Tensor, second_rad: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class NearFar:
-    """Tells near pairs from far ones as the sampler does.
+    """Classifies pairs as near, far or neither, as the sampler does.
 
     Attributes:
         near_radius_m: A pair is near within this distance, inclusive.
@@ -92,7 +92,7 @@ class NearFar:
         far_radius_m: float | None = None,
         heading_limit_deg: float | None = None,
     ) -> NearFar:
-        """Return the sampler's relation, with what is given in its place."""
+        """Return the sampler's relation, with some of its values replaced."""
         limit_rad = context.near_heading_limit_rad
         return cls(
             near_radius_m=context.near_radius_m if near_radius_m is None else near_radius_m,
@@ -105,7 +105,7 @@ class NearFar:
     def __call__(self, batch: Batch) -> GeometricPairs:
         """Return the near and the far pairs of a batch.
 
-        Memory: some 40 bytes for each of the ``B * B`` pairs.
+        Memory: about 40 bytes for each of the ``B * B`` pairs.
         """
         distance = pairwise_distance_m(batch.positions_m)
         near = distance <= self.near_radius_m

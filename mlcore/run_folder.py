@@ -11,6 +11,7 @@
 ``evaluations/``       results on other splits, data or options
 ``skipped.txt``        names of the training images that could not be read, if any
 ``failed-batch.pt``    the batch whose loss was not finite, if there was one
+``model/``             the trained model as it was evaluated: all that its use takes
 ``plots/``             pictures
 ``.lock``              locked by the process that trains
 =====================  ===========================================================
@@ -52,7 +53,7 @@ _KEPT_CHECKPOINTS = 2
 
 Kind = Literal["data", "code", "config"]
 KINDS: tuple[Kind, ...] = ("data", "code", "config")
-"""What the numbers of a run depend on, as ``--accept-changes`` names it."""
+"""What the results of a run depend on, by the names of ``--accept-changes``."""
 
 
 class RunFolder:
@@ -72,15 +73,16 @@ class RunFolder:
         self.evaluations = path / "evaluations"
         self.skipped = path / "skipped.txt"
         self.failed_batch = path / "failed-batch.pt"
+        self.model = path / "model"
         self.plots = path / "plots"
         self._lock = path / ".lock"
 
     @classmethod
     def create(cls, path: Path, config_toml: str) -> RunFolder:
-        """Make a new run folder that holds its configuration.
+        """Create a new run folder with its configuration.
 
         Raises:
-            ConfigError: The folder exists and is not empty, or cannot be made.
+            ConfigError: The folder exists and is not empty, or cannot be created.
         """
         cls.require_free(path)
         run = cls(path)
@@ -94,7 +96,7 @@ class RunFolder:
 
     @staticmethod
     def require_free(path: Path) -> None:
-        """Raise ConfigError if something is at ``path`` that a new run would write over."""
+        """Raise ConfigError if a new run would overwrite something at ``path``."""
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ConfigError(
                 f"--out {path} exists already; choose another folder, or continue that run "
@@ -126,16 +128,16 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Keep other processes from training in this folder while the block runs.
 
-        The lock is the process's own: it ends with the process, however that ends, and is
-        not inherited by forked data-loading processes, which may outlive it for seconds
-        (POSIX ``fcntl`` locks; ``flock`` would be theirs too).
+        The lock belongs to the process: it is released when the process ends for any reason,
+        and forked data-loading processes, which may outlive it for seconds, do not inherit it
+        (POSIX ``fcntl`` locks; they would inherit those of ``flock``).
 
         Raises:
             ConfigError: Another process trains here.
         """
         import fcntl
 
-        with self._lock.open("a+") as file:
+        with self._lock.open("a+", encoding="utf-8") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
@@ -161,16 +163,16 @@ class RunFolder:
             file.write(config_toml.encode())
 
     def checkpoint_path(self, step: int) -> Path:
-        """Return where the training state after ``step`` optimizer steps belongs."""
+        """Return the path of the training state after ``step`` optimizer steps."""
         return self.checkpoints / f"step-{step:09d}.ckpt"
 
     def newest_checkpoint(self) -> Path | None:
-        """Return the newest checkpoint that is whole, or None if there is no checkpoint.
+        """Return the newest intact checkpoint, or None if there is no checkpoint.
 
-        A damaged one is named to the user, and the one before is used.
+        Damaged checkpoints are reported to the user and skipped.
 
         Raises:
-            DataError: There are checkpoints, but none is whole.
+            DataError: There are checkpoints, but none is intact.
         """
         paths = sorted(self.checkpoints.glob("step-*.ckpt"), reverse=True)
         for path in paths:
@@ -187,7 +189,7 @@ class RunFolder:
         return None
 
     def newest_step(self) -> int:
-        """Return the step of the newest checkpoint, whole or not; 0 without one."""
+        """Return the step of the newest checkpoint, intact or not; 0 without one."""
         return max(map(_step_in_name, self.checkpoints.glob("step-*.ckpt")), default=0)
 
     @staticmethod
@@ -195,7 +197,7 @@ class RunFolder:
         """Load a training state without running any pickled code.
 
         Raises:
-            DataError: It cannot be loaded, is none of mlcore's, or its name has
+            DataError: It cannot be loaded, is not a checkpoint of mlcore, or its name has
                 another step than its content.
         """
         import torch
@@ -209,6 +211,9 @@ class RunFolder:
             raise DataError(
                 f"{path} is not a checkpoint of mlcore: it has no state_dict and global_step"
             )
+        weights = state["state_dict"]
+        if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
+            raise DataError(f"{path} is not a checkpoint of mlcore: it holds no weights")
         if state["global_step"] != _step_in_name(path):
             raise DataError(
                 f"{path} holds the state after step {state['global_step']}; give it the name "
@@ -224,9 +229,9 @@ class RunFolder:
     def remove_leftovers(self) -> None:
         """Remove the temporary files of a process that was killed while it wrote.
 
-        Only while nobody else writes into this folder.
+        Call only while no other process writes to this folder.
         """
-        for folder in (self.path, self.checkpoints, self.plots):
+        for folder in (self.path, self.checkpoints, self.model, self.plots):
             for path in folder.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
 
@@ -236,7 +241,7 @@ class RunFolder:
             return
         kept = [
             line
-            for line in self.metrics.read_text().splitlines()
+            for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
             if _step_of(line) is not None and (_step_of(line) or 0) <= last_step
         ]
         with atomic_write(self.metrics) as file:
@@ -254,11 +259,13 @@ class RunFolder:
             DataError: The file is missing or not JSON.
         """
         try:
-            return json.loads(path.read_text())
+            return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise DataError(
                 f"{self.path} has no {path.name}: the run stopped before it was written"
             ) from None
+        except RecursionError:
+            raise DataError(f"{path} cannot be read: it is nested too deeply") from None
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read: {error}") from error
 
@@ -288,7 +295,7 @@ def describe_environment(
     notes: Sequence[str],
     weights: Mapping[str, str] | None = None,
 ) -> Mapping[str, Any]:
-    """Return what is needed to explain a difference between two runs.
+    """Return the versions and hardware that can explain a difference between two runs.
 
     ``weights`` has the path and SHA-256 of the file that training starts from.
     """
@@ -318,7 +325,7 @@ def _version(distribution: str) -> str:
 
 
 def _is_whole(path: Path) -> bool:
-    """Return whether a checkpoint is what was written: a zip archive with checksums.
+    """Return whether a checkpoint (a zip archive with checksums) is intact.
 
     zipfile compares every part with its checksum; torch reads headers that zipfile does not
     look at. Tensors stay on disk.
@@ -343,5 +350,5 @@ def _step_in_name(path: Path) -> int:
 def _step_of(line: str) -> int | None:
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return None  # a row that a kill cut short
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None  # a row truncated by a kill

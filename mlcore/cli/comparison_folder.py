@@ -11,7 +11,7 @@ from typing import Any
 
 from mlcore.cli.launchers import Task
 from mlcore.cli.variants import run_name
-from mlcore.errors import ConfigError
+from mlcore.errors import ConfigError, DataError
 from mlcore.options import RunConfig, run_to_toml
 from mlcore.run_folder import RunFolder
 
@@ -80,7 +80,7 @@ class ComparisonFolder:
             }
             for name, config in configs.items()
         }
-        old = folder.read_json(self.plan) if self.plan.exists() else {}
+        old = self._read_plan(folder)
         for name, row in new.items():
             if old.get(name, row) != row:
                 raise ConfigError(
@@ -90,6 +90,24 @@ class ComparisonFolder:
         self._require_comparable(old, new)
         folder.write_json(self.plan, {**old, **new})
         return [*new, *(name for name in old if name not in new)]
+
+    def _read_plan(self, folder: RunFolder) -> dict[str, Any]:
+        """Return the options of the rows in the folder.
+
+        Raises:
+            DataError: The file is not what mlcore wrote.
+        """
+        plan = folder.read_json(self.plan) if self.plan.exists() else {}
+        try:
+            for row in plan.values():
+                tomllib.loads(row["options"])
+                list(row["learning_rates"]), str(row["split"])
+        except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+            raise DataError(
+                f"{self.plan} is not the plan of a comparison: {type(error).__name__}: "
+                f"{error}; restore it, or choose another --out"
+            ) from error
+        return dict(plan)
 
     def tasks(self, row: str) -> dict[int, Task]:
         """Return the finished runs of a row, by seed."""

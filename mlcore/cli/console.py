@@ -77,9 +77,10 @@ def is_wide() -> bool:
 
 
 def printable(text: str) -> str:
-    """Return the text with control characters escaped: they would command the terminal.
+    """Return the text with control characters escaped, which could control the terminal.
 
-    So are the marks that reverse the direction of writing: they hide a file's real suffix.
+    Marks that reverse the direction of writing are escaped too: they can hide a file's real
+    suffix.
     """
     return "".join(
         repr(char)[1:-1] if _is_control(char) and char not in "\n\t" else char for char in text

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from mlcore.cli.train_run import train_and_evaluate
 from mlcore.errors import (
     ConfigError,
+    DataError,
     MlcoreError,
     NonFiniteLossError,
     WorkerError,
@@ -68,8 +69,12 @@ class Task(NamedTuple):
     @property
     def learning_rate(self) -> float:
         """The learning rate of the run on disk."""
-        text = RunFolder(self.out).config.read_text(encoding="utf-8")
-        return float(tomllib.loads(text)["training"]["learning_rate"])
+        path = RunFolder(self.out).config
+        try:
+            options = tomllib.loads(path.read_text(encoding="utf-8"))
+            return float(options["training"]["learning_rate"])
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            raise DataError(f"{path} is not the configuration of a run: {error}") from error
 
     def results(self) -> list[Evaluation] | str:
         """Return the evaluations of the run that has ended, or why it diverged."""
@@ -110,10 +115,10 @@ def one_by_one() -> Iterator[Launch]:
 
 @contextmanager
 def several_at_once(num: int, logs: Path) -> Iterator[Launch]:
-    """Do the runs in ``num`` processes that share the cores, and the GPUs if there are any.
+    """Execute the runs in ``num`` processes that share the cores, and the GPUs if any.
 
-    What a run says goes to a file in ``logs``. Leaving by an exception stops the runs at
-    their next step, with a checkpoint.
+    The output of each run goes to a file in ``logs``. An exception stops the runs at their next
+    step, with a checkpoint.
     """
     logs.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")

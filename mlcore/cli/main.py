@@ -5,10 +5,12 @@ Only the module of the chosen command is imported, so that ``mlcore --help`` is 
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -17,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from mlcore.cli.console import printable
-from mlcore.errors import ConfigError, MlcoreError, UnknownNameError
+from mlcore.errors import ConfigError, MlcoreError, Terminated, UnknownNameError
 
 COMMANDS = {
     "train": "train a model with a loss, then evaluate it",
@@ -27,8 +29,10 @@ COMMANDS = {
     "tsne": "draw query embeddings in 2D, coloured by place",
     "explain": "draw what makes a query similar to its match (Grad-CAM)",
     "movie": "film the queries of a traversal beside their matches",
+    "index": "make a map of references, to localize in anywhere",
     "localize": "find where images were taken",
     "embed": "write embeddings and an index of images",
+    "export": "write a model or a map for other programs",
     "report": "write the report of a run as one HTML file",
     "reproduce": "replay the batch whose loss was not finite",
     "data": "check, prepare or write a data set",
@@ -43,6 +47,9 @@ COMMANDS = {
 INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141
 """Exit codes: 128 + signal number, as in a shell."""
 
+_SECONDS_FOR_THREADS = 2.0
+"""Time for threads that are about to end."""
+
 _EXPECTED = (MlcoreError, OSError, UnicodeEncodeError)
 
 
@@ -50,17 +57,17 @@ class HelpShown(BaseException):
     """``--help`` was printed; nothing else needs to be done."""
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived; like KeyboardInterrupt, it lets ``finally`` clauses run."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``mlcore`` and return its exit code.
+    """Run ``mlcore`` and return its exit code; without ``argv`` as the console script.
 
     0; 1 the run failed; 2 a usage, configuration, data or plugin error, reported in one
     message (``--traceback`` shows where); 130 Ctrl-C, 143 SIGTERM.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        code = main(sys.argv[1:])
+        _end_threads(code)
+        return code
+    words = list(argv)
     show_traceback = "--traceback" in words
     words = [word for word in words if word != "--traceback"]
     try:
@@ -75,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader closed the pipe, as head does; Python would report it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except (*_EXPECTED, SystemExit, KeyboardInterrupt, Terminated) as error:
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, _EXPECTED):
+            raise
         message, code = _explain(error)
         if show_traceback:
             import traceback
@@ -154,17 +163,17 @@ def _explain(error: BaseException) -> tuple[str, int]:
             return "interrupted", INTERRUPTED
         case Terminated():
             return "terminated", TERMINATED
-        case SystemExit():
-            # mlcore never calls exit, and a plugin must not make a command look successful.
-            return (
-                f"a plugin or library ended the command with SystemExit({error.code!r}); "
-                "add --traceback for details"
-            ), 2
         case UnicodeEncodeError():
-            return f"{error.object!r} cannot be written as {error.encoding}", 2
+            return (
+                f"{error.object!r} cannot be written as {error.encoding}; set PYTHONUTF8=1, or "
+                "a locale in UTF-8 such as LC_ALL=C.UTF-8"
+            ), 2
         case OSError():
             return _os_message(error), 2
-    raise error
+    # Nothing of ours exits, and a plugin must not make a command look finished.
+    return (
+        f"a plugin or library ended the command with {error!r}; add --traceback for details"
+    ), 2
 
 
 def _message(error: MlcoreError) -> str:
@@ -179,6 +188,26 @@ def _os_message(error: OSError) -> str:
     reason = error.strerror or str(error)
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     return f"{' and '.join(names)}: {reason}" if names else reason
+
+
+def _end_threads(code: int) -> None:
+    """End the process although a plugin's thread goes on, which Python would wait for."""
+    until = time.monotonic() + _SECONDS_FOR_THREADS
+    left = [t for t in threading.enumerate() if t is not threading.main_thread()]
+    left = [thread for thread in left if not thread.daemon]
+    for thread in left:
+        thread.join(max(0.0, until - time.monotonic()))
+    names = [thread.name for thread in left if thread.is_alive()]
+    if not names:
+        return
+    sys.stderr.write(
+        f"mlcore: note: ended although threads of a plugin or library still run: "
+        f"{printable(', '.join(names))}; they should be daemon threads\n"
+    )
+    atexit._run_exitfuncs()  # noqa: SLF001 - nothing public does it
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 def _print(text: str) -> None:

@@ -19,6 +19,7 @@ class Parser(argparse.ArgumentParser):
         summary: What it does.
         takes_run_options: Whether options of a run, such as ``--loss.beta``, may follow; read
             them with :meth:`parse_with_run_options`.
+        evaluation: The options of ``[evaluation]`` that the command uses; None: all of them.
         settings: Further arguments of argparse's parser.
 
     Attributes:
@@ -30,9 +31,16 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(
-        self, command: str, summary: str, *, takes_run_options: bool = False, **settings: Any
+        self,
+        command: str,
+        summary: str,
+        *,
+        takes_run_options: bool = False,
+        evaluation: Sequence[str] | None = None,
+        **settings: Any,
     ) -> None:
         self.takes_run_options = takes_run_options
+        self.evaluation = evaluation
         self.words: dict[str, Sequence[str]] = {}
         super().__init__(
             prog=f"mlcore {command}", description=summary, allow_abbrev=False, **settings
@@ -41,7 +49,7 @@ class Parser(argparse.ArgumentParser):
     @property
     def command(self) -> Command:
         """The command as the readers of options name it in messages."""
-        return Command(self.prog, self.flags())
+        return Command(self.prog, self.flags(), self.evaluation)
 
     def flags(self) -> list[str]:
         """Return every flag of the command, with its dashes."""

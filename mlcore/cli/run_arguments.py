@@ -24,35 +24,64 @@ if TYPE_CHECKING:
 
 UNTRAINED = "untrained"
 
+RETRIEVAL_OPTIONS = ("whitening", "dimensions", "whitening_images", "spacing_m", "batch_size")
+"""Options of ``[evaluation]`` that decide what is retrieved; the others measure it."""
 
-def parser_for_run(command: str, summary: str) -> Parser:
-    """Return a parser of a command on one run, and on options of that run."""
+
+def parser_for_run(
+    command: str, summary: str, *, evaluation: Sequence[str] | None = None
+) -> Parser:
+    """Return a parser of a command on one run, and on options of that run.
+
+    Args:
+        command: Name of the command.
+        summary: What it does.
+        evaluation: The options of ``[evaluation]`` that it uses; None: all of them.
+    """
     parser = Parser(
         command,
         summary,
         takes_run_options=True,
-        epilog="Options of the run can be changed: --evaluation.* (also without the prefix, "
-        "as in --whitening none or --dimensions 64), --dataset NAME, --dataset.OPTION VALUE.",
+        evaluation=evaluation,
+        epilog=f"Options of the run can be changed: {_evaluation_flags(evaluation)} (also "
+        "without the prefix, as in --whitening none or --dimensions 64), --dataset NAME, "
+        "--dataset.OPTION VALUE.",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a trained run")
     parser.add_block_option()
     return parser
 
 
-def parser_for_runs(command: str, summary: str) -> Parser:
-    """Return a parser of a command on several runs, for :func:`models_of_runs`."""
+def parser_for_runs(
+    command: str, summary: str, *, evaluation: Sequence[str] | None = None
+) -> Parser:
+    """Return a parser of a command on several runs, for :func:`models_of_runs`.
+
+    Args:
+        command: Name of the command.
+        summary: What it does.
+        evaluation: The options of ``[evaluation]`` that it uses; None: all of them.
+    """
     parser = Parser(
         command,
         summary,
         takes_run_options=True,
-        epilog="Options of the runs can be changed: --evaluation.*, --dataset NAME, "
-        "--dataset.OPTION VALUE. --baselines false leaves the untrained network out.",
+        evaluation=evaluation,
+        epilog=f"Options of the runs can be changed: {_evaluation_flags(evaluation)}, "
+        "--dataset NAME, --dataset.OPTION VALUE. --baselines false leaves the untrained "
+        "network out.",
     )
     parser.add_argument(
         "runs", metavar="RUN", type=Path, nargs="+", help="folders of trained runs"
     )
     parser.add_block_option()
     return parser
+
+
+def _evaluation_flags(evaluation: Sequence[str] | None) -> str:
+    if evaluation is None:
+        return "--evaluation.*"
+    return ", ".join(f"--evaluation.{name}" for name in evaluation)
 
 
 def add_split(parser: Parser, *choices: str) -> None:
@@ -109,7 +138,7 @@ def out_file(options: Namespace, name: str) -> Path:
 
 
 def out_folder(options: Namespace) -> Path:
-    """Return the folder that pictures go to: ``--out``, made if need be, or the only run's.
+    """Return the folder that pictures go to: ``--out``, created if missing, or the only run's.
 
     Raises:
         ConfigError: There are several runs and no ``--out``, or the folder cannot be created.
@@ -184,10 +213,10 @@ def open_run(
 
     from mlcore.experiment import check_dataset, open_dataset, restore
 
-    trained_as, model = restore(folder, registry)
     with console.progress() as progress:
         dataset = open_dataset(config, progress)
     console.notes([*dataset.notes, *check_dataset(config, dataset)])
+    trained_as, model = restore(folder, registry)
     return TrainedRun(
         folder=folder, config=config, trained_as=trained_as, model=model, dataset=dataset
     )
@@ -230,10 +259,9 @@ class NamedModel:
 def models_of_runs(
     options: Namespace, changes: Sequence[RawOption], command: Command, progress: Progress
 ) -> Iterator[NamedModel]:
-    """Yield the network the first run started from, then each run's trained one.
+    """Yield the network that the first run started from, then each run's trained one.
 
-    One at a time, so that no two have to be in memory. The first is left out without
-    ``evaluation.baselines``.
+    Only one is in memory at a time. The first is left out without ``evaluation.baselines``.
 
     Raises:
         DataError: There is no run, or the runs are of different data sets.
@@ -247,14 +275,14 @@ def models_of_runs(
         if not fingerprint:
             fingerprint = found
             if run.config.evaluation.baselines:
-                yield _named(UNTRAINED, run, run.untrained_model(progress))
+                yield _as_named(UNTRAINED, run, run.untrained_model(progress))
         elif found != fingerprint:
             raise DataError(
                 f"{path} was trained on other data (fingerprint {found}) than "
                 f"{options.runs[0]} ({fingerprint}); give --dataset and its options, which "
                 "then hold for all runs"
             )
-        yield _named(name, run, run.model)
+        yield _as_named(name, run, run.model)
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
@@ -263,5 +291,5 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def _named(name: str, run: TrainedRun, model: EmbeddingModel) -> NamedModel:
+def _as_named(name: str, run: TrainedRun, model: EmbeddingModel) -> NamedModel:
     return NamedModel(name=name, model=model, config=run.config, dataset=run.dataset)

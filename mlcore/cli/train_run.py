@@ -18,6 +18,7 @@ from mlcore.run_folder import Kind, RunFolder, describe_environment
 if TYPE_CHECKING:
     from mlcore.evaluation.results import Evaluation
     from mlcore.experiment import Experiment
+    from mlcore.retrieval.whitening import Whitening
     from mlcore.training.strategy import Processes
 
 
@@ -67,7 +68,7 @@ def train_and_evaluate(
     Raises:
         MlcoreError: The configuration, the data or the loss is invalid.
     """
-    from mlcore.experiment import open_dataset, require_usable
+    from mlcore.experiment import check_dataset, open_dataset, require_usable
 
     folder = RunFolder(out)
     with ExitStack() as held:
@@ -76,16 +77,25 @@ def train_and_evaluate(
         with _progress() as progress:
             dataset = open_dataset(config, progress)
         require_usable(dataset, config, split)
+        checked = _Checked(dataset, check_dataset(config, dataset))
+        # All before torch, whose import takes seconds.
         return _train_and_evaluate(
-            config, registry, folder, dataset, held, new, split, may_launch, accepted
+            config, registry, folder, checked, held, new, split, may_launch, accepted
         )
+
+
+class _Checked(NamedTuple):
+    """A data set, and what its check had to say."""
+
+    dataset: PlaceDataset
+    notes: tuple[str, ...]
 
 
 def _train_and_evaluate(
     config: RunConfig,
     registry: Registry,
     folder: RunFolder,
-    dataset: PlaceDataset,
+    checked: _Checked,
     held: ExitStack,
     new: bool,
     split: Literal["test", "validation"],
@@ -93,6 +103,7 @@ def _train_and_evaluate(
     accepted: Sequence[Kind],
 ) -> Outcome:
     """Do the same after importing torch, when the data set is open."""
+    from mlcore.deployment.model_folder import save_model
     from mlcore.evaluation.evaluate import evaluate_models, with_baselines
     from mlcore.evaluation.recording import record
     from mlcore.experiment import assemble
@@ -106,10 +117,12 @@ def _train_and_evaluate(
         _require_one_process(Processes.of(config.training))
     first = is_first()
     with _progress() as progress:
-        experiment = assemble(config, dataset=dataset, progress=progress)
+        experiment = assemble(
+            config, dataset=checked.dataset, data_notes=checked.notes, progress=progress
+        )
     if first:
-        checked = check_budget(experiment, folder.path)
-        console.notes([*experiment.notes, *checked, *tensorboard_notes()])
+        budget = check_budget(experiment, folder.path)
+        console.notes([*experiment.notes, *budget, *tensorboard_notes()])
         toml = run_to_toml(experiment.config)
         if new:
             RunFolder.create(folder.path, toml)
@@ -131,13 +144,28 @@ def _train_and_evaluate(
     models = {"trained": experiment.model}
     if config.evaluation.baselines:
         models = with_baselines(experiment.model, experiment.untrained)
+    whitenings: dict[str, Whitening | None] = {}
     with _progress() as progress:
         results = evaluate_models(
-            models, experiment.dataset, experiment.config, split=split, progress=progress
+            models,
+            experiment.dataset,
+            experiment.config,
+            split=split,
+            progress=progress,
+            keep_whitening=whitenings.__setitem__,
         )
     if first:
         console.notes(skipped_notes(results))
         record(folder, results, own=True)
+        save_model(
+            folder.model,
+            experiment.model,
+            experiment.config,
+            whitenings["trained"],
+            run=folder.path.resolve().name,
+            step=folder.newest_step(),
+            data_fingerprint=experiment.dataset.fingerprint,
+        )
         save_curves(results, folder.plots / "metres.png")
     return Outcome(ending, results, tuple(warnings))
 

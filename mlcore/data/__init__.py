@@ -1,4 +1,4 @@
-"""What data sets are made of: images, positions, checks, and readers that trust no file.
+"""Tools for data sets: images, positions, checks, and readers for untrusted files.
 
 Everything a data-set plugin needs is importable from here, and loaded when first used:
 importing this package imports neither NumPy nor torch.

@@ -1,6 +1,6 @@
-"""What every data set's check looks at: missing files, images that decode, coverage.
+"""Checks for every data set: missing files, images that cannot be decoded, coverage.
 
-For plugins: ``check`` of a data set adds what only its own files can have.
+For plugins: ``check`` of a data set adds checks of its own file formats.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NUM_DECODED = 200
 """Images that are decoded, evenly spaced over all; all of them in a full check."""
 MAX_EXAMPLES = 5
 _FEW_LEVELS = 16
-"""A scene with fewer has lost what tells it from others; a foggy night has more."""
+"""A scene with fewer cannot be distinguished from others; even a foggy night has more."""
 RADII_M = (10.0, 25.0)
 """Queries should have a reference within these."""
 
@@ -48,7 +48,7 @@ def check_files(
     absent: str,
     unreadable: str,
 ) -> list[Finding]:
-    """Return the findings about images: which have no file, and which cannot be decoded.
+    """Return the findings about images: missing files, and images that cannot be decoded.
 
     Args:
         dataset: The data set.
@@ -69,7 +69,7 @@ def check_files(
 def decode_sample(
     dataset: PlaceDataset, images: NDArray[np.int64], *, full: bool, unreadable: str
 ) -> list[Finding]:
-    """Return the findings about images that cannot be decoded, or hold next to nothing.
+    """Return the findings about images that cannot be decoded, or are almost uniform.
 
     Args:
         dataset: The data set.

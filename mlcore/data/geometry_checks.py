@@ -1,4 +1,4 @@
-"""Positions that cannot be right, found without a mean or a median that they would move.
+"""Find impossible positions, by methods that outliers do not affect.
 
 Every function takes columns and returns the rows in question; what they mean for a result is
 decided in :mod:`mlcore.data.soundness`.
@@ -23,7 +23,7 @@ counts, and corrections of a receiver are shorter."""
 LARGEST_CROWD = 24
 """Views of one panorama in Pittsburgh, the most that a published set has on one point."""
 _SMALL_CROWD = 10
-"""A component of fewer rows is a handful of wrong ones, not a place that was visited."""
+"""A component of fewer rows is a few wrong positions, not a visited place."""
 _LEAST_LINK_M, _LARGEST_LINK_M = 250.0, 5_000.0
 _CELLS_PER_LINK = 4
 _SEPARATE_M = 10_000.0
@@ -148,7 +148,7 @@ def _components(plane_m: Floats, link_m: float) -> _Components:
 
 
 def too_fast(positions_m: Floats, times_s: Floats, traversal: NDArray[np.integer]) -> Mask:
-    """Return the rows ``(N,)`` that nothing could have reached from the row before.
+    """Return the rows ``(N,)`` that cannot be reached in time from the previous row.
 
     Args:
         positions_m: ``(N, 2)`` or ``(N, 3)``.
@@ -170,8 +170,8 @@ def too_fast(positions_m: Floats, times_s: Floats, traversal: NDArray[np.integer
 def crowded(positions_m: Floats, traversal: NDArray[np.integer]) -> Mask:
     """Return the rows ``(N,)`` of which more than 24 share one point exactly.
 
-    A vehicle that stands still is none: its rows follow one another, and those before and
-    after them lie near.
+    A stationary vehicle is an exception: its rows are consecutive, and the rows before and
+    after are near.
     """
     is_crowded = np.zeros(len(positions_m), bool)
     if len(positions_m) <= LARGEST_CROWD:

@@ -1,4 +1,4 @@
-"""Which files are images, and how they are opened: by named formats only, never by content.
+"""Which files are images, and how they are opened: only in listed formats.
 
 Pillow picks a decoder by content and has one that starts Ghostscript; a file named ``.jpg``
 must not be able to choose it.
@@ -53,7 +53,7 @@ _FOREIGN = frozenset(
         ".tga",
     ]
 )
-"""Images that are not read, or only with an extra: they are counted, not passed over."""
+"""Images that are not read, or only with an extra: they are counted and reported."""
 
 _SYSTEM_FOLDERS = frozenset({"@eadir", "#recycle", "$recycle.bin", "__macosx", "lost+found"})
 """Thumbnails and deleted files of network storage and other systems, in lower case."""
@@ -68,7 +68,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each orientation of EXIF 2.32, section 4.6.4."""
+"""The operation that undoes each orientation of EXIF 2.32, section 4.6.4."""
 
 DAMAGED_EXIF = (
     OSError,
@@ -117,9 +117,9 @@ def open_image(path: Path) -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Return the image turned as its EXIF orientation asks.
+    """Return the image rotated by its EXIF orientation.
 
-    No other tag is read or written: an odd tag that nobody needs spoils no image.
+    No other tag is read or written, so that an invalid tag cannot make an image unreadable.
     """
     try:
         orientation = image.getexif().get(_ORIENTATION)
@@ -130,7 +130,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 class ImageWalk:
-    """Walks the folders below a root, and keeps what was left out.
+    """Walks the folders below a root, and records what was left out.
 
     Hidden folders and files, and folders in which systems keep thumbnails and deleted files,
     are left out. Links to folders are followed, each folder once.
@@ -155,7 +155,7 @@ class ImageWalk:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out, for the user."""
+        """Notes for the user on what was left out."""
         notes = []
         for suffix, count in sorted(self._foreign.items()):
             remedy = (

@@ -1,6 +1,6 @@
-"""Images as uint8 tensors ``(3, H, W)``, RGB: reading, fitting to a size, varying.
+"""Images as uint8 tensors ``(3, H, W)``, RGB: reading, fitting to a size, augmenting.
 
-What every data set and the engine need of images, in one place.
+Shared by all data sets and the engine.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def fits(image: Tensor, height: int, width: int) -> bool:
 def augment(
     images: Tensor, seed: int, step: int, *, slots: NDArray[np.integer] | None = None
 ) -> Tensor:
-    """Return the images varied in light, colour, scale and place.
+    """Return augmented images, varied in brightness, colour, scale and position.
 
     Never mirrored: a mirrored street is another place. What happens to an image depends
     on the seed, the step and its slot in the batch, and on nothing else.

@@ -1,4 +1,4 @@
-"""Images that are in training and in the test: one file under two names, or a copy of it."""
+"""Find images that are in both training and test: the same file, or a copy."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """MATLAB v5 files, read within bounds: text, cells of text, numbers and structs, no more.
 
-A file declares sizes at every level, and a reader that believes them can be made to
-allocate anything or to recurse without end. Here every size is held against the bytes that
-are there, nothing is inflated beyond a limit, and nothing in a file is ever called.
-Format: "MAT-File Format", The MathWorks.
+A file declares sizes at every level, and a reader that believes them can be made to allocate
+anything or to recurse without end. Here every size is compared with the bytes that are there,
+nothing is inflated beyond a limit, and nothing in a file is ever called. Format: "MAT-File
+Format", The MathWorks.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class MatArray(NamedTuple):
         return _CLASSES.get(self.kind, "numbers" if self.kind in _NUMERIC else "unknown")
 
     def refuse(self, wanted: str) -> DataError:
-        """Return the error that this is not what was wanted."""
+        """Return the error for an array of another class."""
         return DataError(
             f"{self.where} is {self.what} but must be {wanted}; save it again "
             "from MATLAB, with save -v7"
@@ -97,7 +97,7 @@ def read_mat(path: Path) -> dict[str, MatArray]:
     """Return the variables of a MATLAB v5 file by name.
 
     Raises:
-        DataError: It is no such file, it is truncated, or larger than a spec can be.
+        DataError: It is not a MATLAB v5 file, is truncated, or is larger than a spec can be.
     """
     data = memoryview(read_bounded(path))
     big_endian = _byte_order(path, data)
@@ -127,7 +127,7 @@ def fields_of(array: MatArray) -> dict[str, MatArray]:
     """Return the fields of a 1 x 1 struct, in the order of the file.
 
     Raises:
-        DataError: It is no struct, not 1 x 1, or malformed.
+        DataError: It is not a struct, not 1 x 1, or malformed.
     """
     if array.kind != _STRUCT or array.size != 1:
         raise array.refuse("a 1 x 1 struct")
@@ -246,7 +246,7 @@ def _inflate(content: memoryview, limit: int, big_endian: bool, path: Path) -> b
 
 
 def _matrices(array: MatArray, count: int) -> Iterator[memoryview]:
-    """Yield the content of ``count`` arrays that stand one after another."""
+    """Yield the content of ``count`` consecutive arrays."""
     if count > len(array.body) // 8:  # a tag alone takes 8 bytes
         raise DataError(
             f"{array.where}: {count} entries are declared but only {len(array.body)} bytes "

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from scipy.spatial import cKDTree
 
 LOCAL_BLOCK = 100_000
-"""Points that are looked up at once, so that memory does not grow with their number."""
+"""Points looked up at once, which bounds the memory."""
 
 
 def wrap_rad(angle_rad: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
-"""Whether an opened data set can give a sound result: what ``data check`` and ``train`` share.
+"""Whether an opened data set can give correct results: checks of ``data check`` and ``train``.
 
-A data set may offer more than its protocol asks for, and is then checked for more:
+A data set may have more attributes than its protocol requires, and then gets more checks:
 ``findings`` (what it found on opening), ``path(index)`` (the file of an image),
 ``times_s(index)`` (when images were taken) and ``regions(index)`` (codes of places that share
 no frame).
@@ -92,8 +92,8 @@ def check_opened(
     Args:
         dataset: The data set.
         near_radius_m: Test images this near to a training image are warned of.
-        thorough: Whether to do also what takes minutes on millions of images: compare every
-            file, and seek test images near training images.
+        thorough: Whether to run also the checks that take minutes on millions of images:
+            compare every file, and look for test images near training images.
     """
     splits = splits_of(dataset)
     rows = _rows(splits)
@@ -113,7 +113,7 @@ def check_opened(
 
 
 def check_any(dataset: PlaceDataset, near_radius_m: float, *, full: bool) -> Report:
-    """Return the report on a data set that has no check of its own.
+    """Return the report on a data set without its own check.
 
     Args:
         dataset: The data set.
@@ -135,7 +135,7 @@ def check_any(dataset: PlaceDataset, near_radius_m: float, *, full: bool) -> Rep
 
 
 def check_splits(dataset: PlaceDataset) -> list[Finding]:
-    """Return a finding for each split that training or evaluation would miss.
+    """Return a finding for each missing split that training or evaluation needs.
 
     Without test queries or references there is no result; a data set without training images
     can still be evaluated.
@@ -166,7 +166,7 @@ def _why_empty(dataset: PlaceDataset, name: str) -> str:
 
 
 def require_sound(dataset: PlaceDataset, accepted: Sequence[str]) -> tuple[str, ...]:
-    """Refuse a data set with faults that the user does not accept; return what else is found.
+    """Refuse a data set with faults that the user does not accept; return other findings.
 
     Args:
         dataset: The data set.

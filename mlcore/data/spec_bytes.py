@@ -1,4 +1,4 @@
-"""Spec files of data sets as bytes: read within a limit, described if foreign."""
+"""Spec files of data sets as bytes: read within a limit, described if of another format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_bounded(path: Path) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            # No more than is there: read() sets the memory aside that it is asked for.
+            # At most the size of the file: read() allocates as much as it is asked for.
             size = os.fstat(file.fileno()).st_size
             data = file.read(min(size, MAX_BYTES) + 1)
     except OSError as error:

@@ -1,1 +1,1 @@
-"""How good a model is: the protocol, its results, comparisons, sweeps, and pictures of why."""
+"""Evaluates models: protocol, results, comparisons, sweeps, Grad-CAM and projections."""

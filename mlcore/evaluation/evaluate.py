@@ -6,7 +6,7 @@ distance of the first retrieved reference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -29,6 +29,11 @@ from mlcore.retrieval.search import search
 if TYPE_CHECKING:
     from mlcore.models.embedding import EmbeddingModel
     from mlcore.options import RunConfig
+    from mlcore.retrieval.whitening import Whitening
+
+
+KeepWhitening = Callable[[str, "Whitening | None"], None]
+"""Receives a model's name and the whitening of its embeddings, None for none."""
 
 
 def evaluate_model(
@@ -39,6 +44,7 @@ def evaluate_model(
     *,
     name: str,
     split_name: str = "test",
+    keep_whitening: KeepWhitening = lambda _name, _whitening: None,
 ) -> Evaluation:
     """Embed the images of a split, whiten, search, and measure.
 
@@ -49,18 +55,20 @@ def evaluate_model(
         options: How to search and measure.
         name: Name of the model in results and progress.
         split_name: Name of the split in results.
+        keep_whitening: Called with the model's name and the whitening that was applied.
 
     Raises:
         DataError: The split has no reference or no query, an image cannot be read, or
             whitening cannot be fitted.
-        ConfigError: A threshold, limit, spacing or number of neighbours is out of range.
+        ConfigError: ``recall_at`` is empty.
     """
     _require_images(split, split_name)
-    _require_usable(options)
+    _require_a_number(options)
     searched = embed_references(embedder, dataset, split.references, options, name=name)
     asked = embedder(dataset, split.queries.index, f"{name}: queries")
     found = replace(split, references=searched.table, queries=split.queries.take(asked.rows))
     whitening = searched.whitening
+    keep_whitening(name, whitening)
     return evaluate_split(
         searched.embeddings,
         searched.whiten(asked.embeddings),
@@ -105,10 +113,10 @@ def evaluate_split(
 
     Raises:
         DataError: The split has no reference or no query.
-        ConfigError: A threshold, limit or number of neighbours is out of range.
+        ConfigError: ``recall_at`` is empty.
     """
     _require_images(split, split_name)
-    _require_usable(options)
+    _require_a_number(options)
     references, queries = split.references, split.queries
     num_retrieved = max([*options.recall_at, *options.ndcg_at])
     found = search(reference_embeddings, query_embeddings, num_retrieved)
@@ -170,20 +178,10 @@ def _require_images(split: Split, name: str) -> None:
             raise DataError(f"the {name} split has no {what} image; nothing can be evaluated")
 
 
-def _require_usable(options: EvaluationOptions) -> None:
-    if not options.recall_at or min(options.recall_at) < 1:
-        raise ConfigError(
-            f"--evaluation.recall_at must be numbers of at least 1, got {options.recall_at}"
-        )
-    if any(number < 1 for number in options.ndcg_at):
-        raise ConfigError(
-            f"--evaluation.ndcg_at must be numbers of at least 1, got {options.ndcg_at}"
-        )
-    for name in ("thresholds_m", "auc_limits_m", "order_limits_m"):
-        if any(value <= 0 for value in getattr(options, name)):
-            raise ConfigError(
-                f"--evaluation.{name} must be positive, got {getattr(options, name)}"
-            )
+def _require_a_number(options: EvaluationOptions) -> None:
+    # That each number is in its range was checked when the options were made.
+    if not options.recall_at:
+        raise ConfigError("--evaluation.recall_at must have at least one number, got none")
 
 
 def _distance_m(from_m: NDArray[np.float64], to_m: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -225,8 +223,11 @@ def evaluate_models(
     *,
     split: Literal["test", "validation"] = "test",
     progress: Progress = no_progress,
+    keep_whitening: KeepWhitening = lambda _name, _whitening: None,
 ) -> list[Evaluation]:
     """Evaluate each model on a split with the options of a configuration.
+
+    ``keep_whitening`` is called with each model's name and the whitening that was applied.
 
     Raises:
         DataError: The split has no queries, or an image cannot be read.
@@ -239,6 +240,7 @@ def evaluate_models(
             config.evaluation,
             name=name,
             split_name=split,
+            keep_whitening=keep_whitening,
         )
         for name, model in models.items()
     ]

@@ -132,7 +132,7 @@ def explain_results(
         embedder: The model with its input.
         dataset: Where images are read from.
         results: Of the model.
-        rows: Which queries of ``results``, in the order wanted.
+        rows: Rows of queries in ``results``, in the order of the output.
         name: Name of the model in progress.
 
     Raises:
@@ -140,7 +140,7 @@ def explain_results(
     """
     found: list[GradCamMatch] = []
     model = embedder.model.to(embedder.device).eval()
-    last_convolution(model)  # fails before images are read
+    last_convolution(model)  # check before images are read
     for start in range(0, len(rows), _PAIRS_AT_ONCE):
         part = np.asarray(rows[start : start + _PAIRS_AT_ONCE])
         queries = results.query_index[part].tolist()

@@ -25,7 +25,7 @@ _ROWS_AT_ONCE = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class GradedProtocol:
-    """What the graded measures depend on, beside data and retrieval.
+    """Parameters of the graded measures.
 
     Attributes:
         order_limits_m: References within these distances are compared by order accuracy.
@@ -64,7 +64,7 @@ class OrderCounts(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class GradedColumns:
-    """What the graded measures are computed from, per query.
+    """The per-query data of the graded measures.
 
     Attributes:
         order_right: ``(Q, L)`` float64, as in :class:`OrderCounts`.
@@ -84,7 +84,7 @@ def order_counts(
     queries_m: NDArray[np.float64],
     limits_m: Sequence[float],
 ) -> OrderCounts:
-    """Count, per query, the pairs of references that embeddings order rightly.
+    """Count, per query, the pairs of references that embeddings order correctly.
 
     A pair counts at a limit if both references lie within it (inclusive) and their distances
     to the query differ by at least 2 m. It is right if the nearer one has the smaller

@@ -1,4 +1,4 @@
-"""The table of measures: what summaries, tables, the report and a comparison show.
+"""The measures that summaries, tables, the report and a comparison show.
 
 A measure added to :data:`MEASURES` appears in all of them.
 """
@@ -28,10 +28,10 @@ class Measure:
         key: Its name in summaries.
         value: The measure of an evaluation, at an argument, for a condition or, given None,
             for all queries.
-        arguments: What the protocol asks for: thresholds, limits, numbers of references.
+        arguments: The arguments in the protocol: thresholds, limits, numbers of references.
             None for a measure without an argument.
         table: The table that it is in.
-        heading: Of its column, given protocol and argument; None keeps it out of tables.
+        heading: Of its column, given protocol and argument; None: not shown in tables.
         shown: The arguments that have a column; None for all.
         bound: The value of a perfect retrieval; None where that says nothing.
         unit: "%" for a share, "m" for metres.
@@ -73,7 +73,7 @@ class Column:
     Attributes:
         measure: The measure.
         argument: Its argument.
-        heading: What stands above it.
+        heading: Its heading.
     """
 
     measure: Measure

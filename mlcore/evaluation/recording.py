@@ -1,8 +1,8 @@
-"""Keeps the results of a run side by side: one file per protocol, none replaced.
+"""Stores the results of a run: one file per protocol, never overwritten.
 
-``evaluation.json`` holds the results of the run's own protocol, ``evaluations/`` those of
-other splits, data and options. Nothing that was measured is lost: results that differ from
-those in a file get a file of their own.
+``evaluation.json`` holds the results of the run's own protocol, ``evaluations/`` those of other
+splits, data and options. No result is lost: results that differ from those in a file are
+written to a new file.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def read_results(run: RunFolder, path: Path) -> list[Evaluation]:
 
 
 def record(run: RunFolder, results: Sequence[Evaluation], *, own: bool = False) -> Path:
-    """Write results beside those that the run has, and return the file.
+    """Add results to those of the run, and return the file.
 
     Models that a file of the same protocol lacks are added to it.
 

@@ -1,7 +1,7 @@
-"""Results of an evaluation: what was found for every query, and the measures that follow.
+"""Results of an evaluation: the outcome of every query, and the measures computed from it.
 
-Measures are always computed from the per-query columns, so that a summary cannot get out of
-step with them. All distances are in metres unless called embedding distances.
+Measures are always computed from the per-query columns, so that a summary always agrees with
+them. All distances are in metres unless called embedding distances.
 :mod:`mlcore.evaluation.measures` lists which measures tables show,
 :mod:`mlcore.evaluation.documents` writes results to files.
 """
@@ -209,7 +209,7 @@ class Evaluation:
         return float(np.median(self._rows(self.nearest_m, condition)))
 
     def order_accuracy(self, limit_m: float, condition: str | None = None) -> float | None:
-        """Return the share of pairs of references that embeddings order rightly.
+        """Return the share of pairs of references that embeddings order correctly.
 
         Pairs within ``limit_m`` of a query, pooled over all queries; see
         :func:`mlcore.evaluation.graded.order_counts`. None without any pair.

@@ -133,7 +133,7 @@ def read_weights(path: Path) -> object:
     """Read a file of weights.
 
     Raises:
-        DataError: It cannot be read without running code, or is no file of weights.
+        DataError: It cannot be read without running code, or is not a file of weights.
     """
     if path.suffix == ".safetensors":
         require_library(f"{path}", "safetensors", "mlcore-localization[timm]")

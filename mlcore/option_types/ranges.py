@@ -1,4 +1,4 @@
-"""What an option says of its values beyond their type: which numbers, which folder."""
+"""Annotations of options: ranges of numbers, and folders of relative paths."""
 
 from __future__ import annotations
 

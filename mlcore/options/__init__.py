@@ -20,6 +20,7 @@ from mlcore.options.raw import (
 from mlcore.options.run import (
     parse_options,
     parse_run,
+    reopen,
     reopen_run,
     resolve_run,
     run_from_text,
@@ -45,6 +46,7 @@ __all__ = [
     "parse_options",
     "parse_run",
     "read_argv",
+    "reopen",
     "reopen_run",
     "resolve_run",
     "run_from_text",

@@ -1,4 +1,4 @@
-"""Which components are chosen, and whether they suit each other and the options given."""
+"""Resolve the chosen components, and check that they and the given options fit together."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ class Command(NamedTuple):
     Attributes:
         name: As typed: "mlcore train".
         flags: Its own flags, with their dashes.
+        evaluation: The options of ``[evaluation]`` that it uses; None: all of them.
     """
 
     name: str = "mlcore train"
     flags: Sequence[str] = ()
+    evaluation: Sequence[str] | None = None
 
 
 TRAIN = Command()
@@ -38,8 +40,8 @@ def choose(given: Sequence[RawOption], registry: Registry) -> dict[str, Factory]
     """Return the chosen factory of each section; ``given`` is in rising precedence.
 
     Raises:
-        ConfigError: A name does not exist or is ambiguous, a section does not apply to
-            the loss, or the miner does not suit it.
+        ConfigError: A name does not exist or is ambiguous, a section does not apply to the
+            loss, or the miner does not fit it.
     """
     names = {item.section: item for item in given if item.chooses}
     loss = _resolve("loss", names.get("loss"), DEFAULT_NAMES["loss"], registry)
@@ -60,7 +62,7 @@ def choose(given: Sequence[RawOption], registry: Registry) -> dict[str, Factory]
 def applicable(
     given: Sequence[RawOption], registry: Registry
 ) -> tuple[list[RawOption], list[RawOption]]:
-    """Return the options that the chosen loss, influence function and miner have; the rest.
+    """Split options into those that the chosen loss, influence and miner have, and others.
 
     For a comparison, whose options hold for the losses that have them. A name that does not
     exist is kept, so that reading the options reports it.

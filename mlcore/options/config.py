@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from mlcore.errors import MlcoreError, PluginError
+from mlcore.errors import STOPS, MlcoreError, PluginError
 from mlcore.factories import (
     BackboneFactory,
     DatasetFactory,
@@ -59,7 +59,7 @@ class Chosen(Generic[F_co]):
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides a run; equal configurations give equal runs.
+    """Everything that determines a run; equal configurations give equal runs.
 
     Attributes:
         seed: Seed from which all others are derived.
@@ -99,7 +99,8 @@ def attribute_errors(chosen: Chosen[Any], what: str) -> Iterator[None]:
     """Attribute exceptions to the component that raised them.
 
     Errors of mlcore and of the operating system pass unchanged: they already name their
-    cause. ``SystemExit`` does not, so that a component cannot end a run as if it succeeded.
+    cause. Exceptions beside ``Exception``, such as
+    ``SystemExit``, do not: a component cannot end a run as if it succeeded.
 
     Args:
         chosen: The component.
@@ -110,9 +111,9 @@ def attribute_errors(chosen: Chosen[Any], what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MlcoreError, OSError):
+    except (MlcoreError, OSError, *STOPS):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise PluginError(
             f"{chosen.factory.kind} {chosen.name!r} {what}: {type(error).__name__}: {error}."
             f"{known_limits(chosen)} Run 'mlcore plugins {chosen.name}' to see which plugin "

@@ -59,8 +59,8 @@ def split_argv(
 ) -> tuple[list[str], list[RawOption]]:
     """Split a command line into the command's own words and the options of a run.
 
-    An option of a run takes the next word as its value, unless that starts with ``--``. So
-    whatever stands alone, or follows one of the command's own flags, is the command's.
+    An option of a run takes the next word as its value, unless that starts with ``--``. All
+    other words belong to the command: those that stand alone, and the values of its own flags.
 
     Args:
         argv: The words after the command.

@@ -42,7 +42,7 @@ from mlcore.options.sections import (
 from mlcore.registry.discovery import Registry
 
 _CHANGEABLE_TRAINING = ("accelerator", "num_workers", "skip_unreadable")
-"""Options of ``[training]`` that embedding images takes too."""
+"""Options of ``[training]`` that also apply when images are embedded."""
 
 _COMPONENTS_HELP = f"""components:
   --config FILE     TOML file with options; the command line overrides it
@@ -72,10 +72,9 @@ def parse_run(
         command: The command, to be named in messages; its flags are suggested too.
 
     Raises:
-        ConfigError: An option, key or name does not exist (the nearest is named), belongs
-            to a component that is not chosen, has a value of the wrong type or outside its
-            range, or chooses components that do not suit each other or whose libraries are
-            not installed.
+        ConfigError: An option, key or name does not exist (the nearest is named), belongs to a
+            component that is not chosen, has a value of the wrong type or outside its range, or
+            chooses components that do not fit together or whose libraries are not installed.
     """
     return resolve_run(read_argv(argv), registry, command=command)
 
@@ -97,7 +96,7 @@ def resolve_run(
 
 
 def run_from_toml(path: Path, registry: Registry) -> RunConfig:
-    """Return the configuration that a file alone describes, as a run folder keeps it.
+    """Return the configuration that a single file describes, such as that of a run folder.
 
     Raises:
         ConfigError: As for :func:`parse_run`.
@@ -134,7 +133,23 @@ def reopen_run(
         command: The command, to be named in messages.
 
     Raises:
-        ConfigError: As for :func:`parse_run`, or an option would need another training.
+        ConfigError: As for :func:`parse_run`, or an option would need another training or
+            does nothing in this command.
+    """
+    return reopen(read_toml(path), given, registry, command=command)
+
+
+def reopen(
+    kept: Sequence[RawOption],
+    given: Sequence[RawOption],
+    registry: Registry,
+    *,
+    command: Command = TRAIN,
+) -> RunConfig:
+    """Do as :func:`reopen_run` with options that were kept elsewhere than in a TOML file.
+
+    Raises:
+        ConfigError: As for :func:`reopen_run`.
     """
     changes = [_with_section(item) for item in given]
     for item in changes:
@@ -146,7 +161,7 @@ def reopen_run(
                 f"--dataset, --dataset.*, --evaluation.* and "
                 f"{', '.join(f'--training.{name}' for name in _CHANGEABLE_TRAINING)}"
             )
-    kept = read_toml(path)
+        _require_used(item, command)
     if any(item.section == "dataset" and item.chooses for item in changes):
         kept = [item for item in kept if item.section != "dataset"]
     config = _resolve([*kept, *changes], registry, command)
@@ -194,7 +209,7 @@ def run_sections(given: Sequence[RawOption], registry: Registry) -> list[Section
 def parse_options(
     given: Sequence[RawOption], config: type[Any], title: str
 ) -> tuple[Any, Section, list[RawOption]]:
-    """Return a dataclass of options that are in no run, its section, and the other options.
+    """Return a dataclass of options that no run has, its section, and the other options.
 
     Args:
         given: Options of the command line; ``--NAME VALUE`` sets the field NAME.
@@ -219,6 +234,19 @@ def _may_change(item: RawOption) -> bool:
     if item.section == "training":
         return item.option in _CHANGEABLE_TRAINING
     return item.section in ("dataset", "evaluation")
+
+
+def _require_used(item: RawOption, command: Command) -> None:
+    """Raise ConfigError for an option of evaluations that the command does not use."""
+    used = command.evaluation
+    known = [field.name for field in fields(EvaluationOptions)]
+    if item.section != "evaluation" or used is None or item.option not in known:
+        return
+    if item.option not in used:
+        raise ConfigError(
+            f"{item.label} has no effect in '{command.name}', which uses "
+            f"{', '.join(f'--evaluation.{name}' for name in used)}"
+        )
 
 
 def _resolve(

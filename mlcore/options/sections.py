@@ -25,7 +25,7 @@ _SEED = Option(
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One section of a configuration, with what a parser and a message need.
+    """One section of a configuration, as parsers and messages need it.
 
     Attributes:
         name: "loss", "sampling", ...; empty for the options without a section.

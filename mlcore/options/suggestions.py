@@ -1,4 +1,4 @@
-"""What a user who typed an option that does not exist may have meant."""
+"""Suggestions for an option that does not exist."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OTHER_WORDS = {
     "output": "out",
     "output_dir": "out",
 }
-"""Words of other tools for options of ours."""
+"""Names that other tools use for our options."""
 
 
 def unknown_option(flag: str, known: Collection[str], command: str = "") -> UnknownNameError:
@@ -44,10 +44,10 @@ def unknown_option(flag: str, known: Collection[str], command: str = "") -> Unkn
 
 
 def nearest_flags(flag: str, known: Collection[str]) -> list[str]:
-    """Return the flags that ``flag`` may stand for, best first; at most three.
+    """Return the flags that the user may have meant by ``flag``, best first; at most three.
 
-    An option without its section (``--beta``), in another tool's word (``--lr``), or
-    misspelt. A flag that only shares a few letters is not offered.
+    An option without its section (``--beta``), in another tool's word (``--lr``), or misspelt.
+    Flags that only share a few letters are not suggested.
     """
     by_key = {_key(name): name for name in sorted(known)}
     key = _key(flag)

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 
 from mlcore import hookspecs
 from mlcore.errors import (
+    STOPS,
     ConfigError,
     MissingLibraryError,
     PluginError,
@@ -219,8 +220,10 @@ def _load_one(point: EntryPoint, *, strict: bool) -> Plugin:
             }
         else:
             outcome = {"status": "ok", "factories": collect(module, point.name)}
-    except (Exception, SystemExit) as error:
-        # SystemExit too: a plugin that exits at import must not end the user's program.
+    except STOPS:
+        raise
+    except BaseException as error:
+        # SystemExit and others of the kind too: a plugin must not end the user's program.
         if strict:
             raise PluginError(f"plugin {point.name!r}: {_sentence(error)}") from error
         outcome = {

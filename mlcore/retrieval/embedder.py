@@ -56,7 +56,7 @@ class Embedder:
     Memory beyond the result: a few batches of images and their activations.
 
     Attributes:
-        model: Moved to ``device``; used in evaluation mode, which is undone afterwards.
+        model: Moved to ``device``; used in evaluation mode and restored afterwards.
         input_size: Height and width in pixels that images are letterboxed to.
         batch_size: Images embedded at once.
         device: Where the model runs.
@@ -78,7 +78,7 @@ class Embedder:
     ) -> Embedded:
         """Return the embeddings of images ``index`` ``(N,)`` of ``source``.
 
-        Of several processes each embeds a share, and all return the whole.
+        Each of several processes embeds a share, and all return the whole.
 
         Raises:
             DataError: An image cannot be read, or its embedding is not finite.
@@ -126,7 +126,7 @@ class Embedder:
             batch_size=self.batch_size,
             num_workers=self.num_workers,
             collate_fn=_collate,
-            generator=torch.Generator(),  # else it draws from the global one
+            generator=torch.Generator(),  # otherwise it draws from the global one
         )
 
 
@@ -201,7 +201,7 @@ def _collate(items: list[tuple[int, Tensor | str]]) -> tuple[Tensor, list[int], 
 
 @contextmanager
 def _evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Use evaluation mode; afterwards each layer is in its own again (frozen ones too)."""
+    """Use evaluation mode; afterwards restore the mode of each layer (also frozen ones)."""
     modes = [(layer, layer.training) for layer in model.modules()]
     model.eval()
     try:

@@ -1,9 +1,10 @@
-"""Embeddings and what belongs to them, as files for other programs."""
+"""Writes embeddings and their index as files for other programs."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 def split_columns(split: Split, image_name: Callable[[int], str]) -> dict[str, NDArray[Any]]:
-    """Return what is known of the images of a split, references first.
+    """Return the index of the images of a split, references first.
 
     ``image``, ``role`` ("reference" or "query"), ``easting_m``, ``northing_m``,
     ``altitude_m`` and ``heading_rad`` where the data set has them, ``traversal``,
@@ -37,19 +38,35 @@ def split_columns(split: Split, image_name: Callable[[int], str]) -> dict[str, N
 
 
 def write_embeddings(
-    path: Path, embeddings: NDArray[np.float32], index: Columns
+    path: Path,
+    embeddings: NDArray[np.float32],
+    index: Columns,
+    made_from: Mapping[str, Any] | None = None,
 ) -> tuple[Path, ...]:
     """Write embeddings ``(N, D)`` and their index; returns the files written.
 
     A ``.parquet`` file holds the index and a column ``embedding`` of float32 lists; a
     ``.npy`` file the embeddings alone, in the order of the rows of a ``.csv`` beside it.
+
+    Args:
+        path: The file.
+        embeddings: Of ``N`` images.
+        index: What is known of each.
+        made_from: What they depend on, such as run and whitening: JSON in the Parquet file's
+            metadata under ``mlcore``, or ``FILE.npy.json`` beside ``FILE.npy``.
     """
     if path.suffix == ".parquet":
-        _write_parquet(path, embeddings, index)
+        _write_parquet(path, embeddings, index, made_from)
         return (path,)
     with atomic_write(path) as file:
         np.save(file, embeddings)
-    return path, _write_csv(path.with_suffix(".csv"), index)
+    written = path, _write_csv(path.with_suffix(".csv"), index)
+    if made_from is None:
+        return written
+    about = path.with_suffix(".npy.json")
+    with atomic_write(about) as file:
+        file.write((json.dumps(dict(made_from), indent=1) + "\n").encode())
+    return *written, about
 
 
 def _table_columns(
@@ -68,15 +85,21 @@ def _table_columns(
     return columns
 
 
-def _write_parquet(path: Path, embeddings: NDArray[np.float32], index: Columns) -> None:
+def _write_parquet(
+    path: Path,
+    embeddings: NDArray[np.float32],
+    index: Columns,
+    made_from: Mapping[str, Any] | None,
+) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
     flat = pa.array(np.ascontiguousarray(embeddings).reshape(-1))
     columns = {name: pa.array(column) for name, column in index.items()}
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, embeddings.shape[1])
+    metadata = None if made_from is None else {"mlcore": json.dumps(dict(made_from))}
     with atomic_write(path) as file:
-        parquet.write_table(pa.table(columns), file)
+        parquet.write_table(pa.table(columns, metadata=metadata), file)
 
 
 def _write_csv(path: Path, index: Columns) -> Path:

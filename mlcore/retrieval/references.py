@@ -72,16 +72,48 @@ def embed_references(
         rows = evenly_spaced(len(embeddings), options.whitening_images)
         whitening = fit_whitening(embeddings[rows], options.dimensions, source=source)
     elif source == "train":
-        index = training_images(dataset, options.whitening_images)
-        sample = embedder(dataset, index, f"{name}: whitening")
-        whitening = fit_whitening(sample.embeddings, options.dimensions, source=source)
-        skipped += sample.skipped
+        whitening, unreadable = _fit_to_training(embedder, dataset, options, name)
+        skipped += unreadable
     return References(
         table=table.take(found.rows),
         embeddings=embeddings if whitening is None else whitening(embeddings),
         whitening=whitening,
         skipped=skipped,
     )
+
+
+def whitening_of(
+    embedder: Embedder,
+    dataset: PlaceDataset,
+    table: PlaceTable,
+    options: EvaluationOptions,
+    *,
+    name: str = "model",
+) -> tuple[Whitening | None, tuple[str, ...]]:
+    """Return the whitening that an evaluation applies, and names of images it skipped.
+
+    The one of :func:`embed_references`, whose arguments it takes; the references are embedded
+    only if it is fitted on them.
+
+    Raises:
+        DataError: An image cannot be read, or whitening cannot be fitted.
+    """
+    source = whitening_source(options, embedder.model, dataset)
+    if source == "train":
+        return _fit_to_training(embedder, dataset, options, name)
+    if source == "references":
+        found = embed_references(embedder, dataset, table, options, name=name)
+        return found.whitening, found.skipped
+    return None, ()
+
+
+def _fit_to_training(
+    embedder: Embedder, dataset: PlaceDataset, options: EvaluationOptions, name: str
+) -> tuple[Whitening, tuple[str, ...]]:
+    index = training_images(dataset, options.whitening_images)
+    sample = embedder(dataset, index, f"{name}: whitening")
+    fitted = fit_whitening(sample.embeddings, options.dimensions, source="train")
+    return fitted, sample.skipped
 
 
 def whitening_source(

@@ -63,18 +63,30 @@ def search(
     """
     _check(references, queries, k)
     source = _Source(references, memory_bytes // 2)
-    num_kept = min(k, len(references))
     num_candidates = min(k + _SPARE_CANDIDATES, len(references))
-    bytes_per_query = 2 * num_candidates * (references.shape[1] + 4) * 8
-    chunk = max(1, memory_bytes // bytes_per_query)
     candidates = _candidates(source, queries, num_candidates, progress)
-    distance = np.empty((len(queries), num_kept), dtype=np.float64)
-    row = np.empty((len(queries), num_kept), dtype=np.int64)
-    for start in range(0, len(queries), chunk):
-        rows = slice(start, start + chunk)
-        part = queries[rows].astype(np.float32, copy=False)
-        distance[rows], row[rows] = _rank(source, part, candidates[rows], num_kept)
-    return Neighbours(distance, row)
+    return _ranked(source, queries, candidates, min(k, len(references)), memory_bytes)
+
+
+def rank_candidates(
+    references: NDArray[np.float32] | ShardedEmbeddings,
+    queries: NDArray[np.float32],
+    candidates: NDArray[np.int64],
+    k: int,
+    *,
+    memory_bytes: int = 256 * 2**20,
+) -> Neighbours:
+    """Return the ``k`` nearest of each query's candidates ``(Q, k')``, by exact distance.
+
+    A candidate of -1 stands for none, as faiss has it; it comes last, infinitely far.
+
+    Raises:
+        DataError: There is no reference, dimensions differ, or a value is not finite.
+        ConfigError: ``k`` is less than 1.
+    """
+    _check(references, queries, k)
+    source = _Source(references, memory_bytes // 2)
+    return _ranked(source, queries, candidates, min(k, candidates.shape[1]), memory_bytes)
 
 
 class _Source:
@@ -140,6 +152,25 @@ def _candidates(
     return rows
 
 
+def _ranked(
+    source: _Source,
+    queries: NDArray[np.float32],
+    candidates: NDArray[np.int64],
+    num_kept: int,
+    memory_bytes: int,
+) -> Neighbours:
+    """Rank candidates ``(Q, k')``, as many queries at once as ``memory_bytes`` allow."""
+    bytes_per_query = 2 * candidates.shape[1] * (queries.shape[1] + 4) * 8
+    chunk = max(1, memory_bytes // bytes_per_query)
+    distance = np.empty((len(queries), num_kept), dtype=np.float64)
+    row = np.empty((len(queries), num_kept), dtype=np.int64)
+    for start in range(0, len(queries), chunk):
+        rows = slice(start, start + chunk)
+        part = queries[rows].astype(np.float32, copy=False)
+        distance[rows], row[rows] = _rank(source, part, candidates[rows], num_kept)
+    return Neighbours(distance, row)
+
+
 def _rank(
     source: _Source,
     queries: NDArray[np.float32],
@@ -147,9 +178,10 @@ def _rank(
     num_kept: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Sort candidates ``(Q, k')`` by exact distance, then row."""
-    difference = source.take(candidates).astype(np.float64)
+    difference = source.take(np.maximum(candidates, 0)).astype(np.float64)
     difference -= queries[:, None]
     distance = np.sqrt(np.einsum("qkd,qkd->qk", difference, difference))
+    distance[candidates < 0] = np.inf
     order = np.lexsort((candidates, distance), axis=1)[:, :num_kept]
     return np.take_along_axis(distance, order, 1), np.take_along_axis(candidates, order, 1)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,9 @@ class ShardFolder:
     def __init__(self, path: Path, made_from: Mapping[str, Any]) -> None:
         self.path = path
         manifest = path / "shards.json"
-        content = json.dumps(dict(made_from), indent=1, sort_keys=True) + "\n"
+        content = json.dumps(dict(made_from), indent=1) + "\n"
         if manifest.exists():
-            _require_equal(path, json.loads(manifest.read_text()), json.loads(content))
+            _require_equal(path, _read(manifest), json.loads(content))
             return
         if path.is_dir() and any(path.iterdir()):
             raise ConfigError(
@@ -55,8 +55,18 @@ class ShardFolder:
         return self.shard(number).exists() and self.shard(number).with_suffix(".csv").exists()
 
 
+def _read(manifest: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{manifest} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{manifest} is not what mlcore wrote; choose another folder")
+    return content
+
+
 def _require_equal(path: Path, there: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    for name in sorted(there.keys() | given.keys()):
+    for name in (*given, *there):
         if there.get(name) != given.get(name):
             raise ConfigError(
                 f"--out {path} holds embeddings with {name} {there.get(name)}, this command "
@@ -85,8 +95,20 @@ class ShardedEmbeddings:
         Raises:
             DataError: There is none, or one is damaged or of another dimension.
         """
-        parts = []
-        for path in sorted(folder.glob("embeddings-*.npy")):
+        paths = sorted(folder.glob("embeddings-*.npy"))
+        if not paths:
+            raise DataError(f"no shards of embeddings in {folder}")
+        return cls.of_files(paths)
+
+    @classmethod
+    def of_files(cls, paths: Sequence[Path]) -> ShardedEmbeddings:
+        """Map shards, in the order given.
+
+        Raises:
+            DataError: One is torn or of another dimension.
+        """
+        parts: list[NDArray[np.float32]] = []
+        for path in paths:
             try:
                 parts.append(np.load(path, mmap_mode="r"))
             except (OSError, ValueError, EOFError) as error:
@@ -96,8 +118,6 @@ class ShardedEmbeddings:
                     f"shard {path} has rows of shape {parts[-1].shape[1:]}, the first has "
                     f"{parts[0].shape[1:]}"
                 )
-        if not parts:
-            raise DataError(f"no shards of embeddings in {folder}")
         return cls(parts)
 
     def __len__(self) -> int:

@@ -1,1 +1,1 @@
-"""From places to batches: plans of tuples, hard images, and the loader that reads them."""
+"""From positions to batches: plans of tuples, hard images, and the loader."""

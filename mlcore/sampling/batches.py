@@ -1,4 +1,4 @@
-"""Batches by step: planned tuples as images and geometry, and the loader that serves them."""
+"""Batches by step: planned tuples as images and geometry, and their loader."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ from mlcore.protocols import Batch, PlaceDataset, Role, SuppliesExtras
 from mlcore.sampling.planner import BatchPlan, TuplePlanner
 
 _MOST_PLANS = 100
-"""Plans of one step that are tried where no anchor can be read."""
+"""Largest number of plans tried for one step if no anchor can be read."""
 
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? (\d+)")
 
 
 class TrainingBatch(NamedTuple):
-    """What one optimizer step gets; under several processes, this one's share of it.
+    """The data of one optimizer step; with several processes, this one's share of it.
 
     Attributes:
         images: ``(b, 3, H, W)`` uint8, of this process: all ``B`` where there is only one.
-        batch: What is known of all ``B`` images.
+        batch: The geometry of all ``B`` images.
         skipped: Names of this process's images that could not be read and were left out.
         num_letterboxed: Images with bars, because their aspect is not the input's.
         step: The optimizer step, from 0.
         slots: ``(b,)`` int64, the places of ``images`` in the step's plan.
         unreadable: ``(u,)`` int64, the places of this process's unreadable images.
-        failure: Why this process has no images, for the others to know; "" if it has.
+        failure: Why this process has no images, to be shared with the other processes; "" if it
+            has images.
         attempt: Which of the step's plans this is; see :meth:`TuplePlanner.plan`.
     """
 
@@ -58,14 +59,14 @@ class _Fitted(NamedTuple):
 
 
 class TrainingBatches(Dataset[TrainingBatch]):
-    """The batch of each step, a function of seed and step: workers change nothing.
+    """The batch of each step, a function of seed and step, independent of workers.
 
     Args:
         dataset: Where images come from.
-        planner: Which images each step takes.
+        planner: Chooses the images of each step.
         input_size: Height and width in pixels that images are letterboxed to.
         seed: Of the augmentation.
-        augment: Whether images are varied.
+        augment: Whether to augment images.
         skip_unreadable: Leave out an image that cannot be read (with its whole tuple if it
             is the anchor) instead of stopping.
     """
@@ -112,10 +113,10 @@ class TrainingBatches(Dataset[TrainingBatch]):
         return self.without(batch, [])
 
     def share(self, step: int, rank: int, count: int, attempt: int = 0) -> TrainingBatch:
-        """Return the images of one of several processes, and all that is known of the rest.
+        """Return the images of one of several processes, and the geometry of all images.
 
-        Images, not tuples, are dealt, in the order of the plan. An image that cannot be
-        read becomes a ``failure``, for this process alone must not stop.
+        Images, not tuples, are distributed, in the order of the plan. An image that cannot be
+        read becomes a ``failure``, because this process must not stop alone.
         """
         plan = self._planner.plan(step, attempt)
         slots = deal(len(plan.rows), count)[rank]
@@ -129,7 +130,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         """Return whether unreadable images leave no tuple of a batch; see :meth:`without`.
 
         Raises:
-            DataError: So many plans of the step were lost that no further one is tried.
+            DataError: The largest number of plans for the step has been tried.
         """
         unreadable = [*share.unreadable.tolist(), *elsewhere]
         if not unreadable:
@@ -146,9 +147,10 @@ class TrainingBatches(Dataset[TrainingBatch]):
         return True
 
     def without(self, share: TrainingBatch, elsewhere: Sequence[int]) -> TrainingBatch:
-        """Return a share without what is lost by images that no process could read.
+        """Return a share without the images that some process could not read.
 
-        That is a whole tuple where it is the anchor; tuples are numbered without gaps.
+        If an anchor is unreadable, its whole tuple is removed; tuples are renumbered without
+        gaps.
 
         Args:
             share: From :meth:`share`; not all of its batch :meth:`is_lost`.
@@ -170,7 +172,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
     def _load_slots(
         self, plan: BatchPlan, step: int, slots: slice, attempt: int
     ) -> TrainingBatch:
-        """Return the readable images of some places of a plan, and what is known of all."""
+        """Return the readable images of some places of a plan, and the geometry of all."""
         rows = plan.rows[slots]
         loaded = [self._load(int(index)) for index in self._planner.images.index[rows]]
         readable = np.array([not isinstance(image, str) for image in loaded], dtype=bool)
@@ -210,7 +212,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         if isinstance(self._dataset, SuppliesExtras):
             supplied = self._dataset.extras(index)
             extras = {name: _tensor(column) for name, column in supplied.items()}
-        # Numbered without gaps, whatever tuples were left out.
+        # Numbered without gaps, even if tuples were left out.
         _, tuple_id = np.unique(plan.tuple_id[keep], return_inverse=True)
         return Batch(
             positions_m=_tensor(columns.positions_m[rows]),
@@ -226,14 +228,14 @@ class TrainingBatches(Dataset[TrainingBatch]):
 class TrainingLoader:
     """Serves the batches of steps ``[start_step, num_steps)`` in order.
 
-    Lightning asks a loader that continues in the middle for its state. Ours has none: the
-    step says all, and whoever builds the loader knows it.
+    Lightning asks a loader that continues in the middle for its state. Ours has none, because
+    it is built for the step it starts at.
 
     Args:
-        batches: What to serve.
+        batches: The batches of all steps.
         start_step: First step to serve.
         num_steps: Steps of the whole run.
-        num_workers: Processes that prepare batches; changes no batch.
+        num_workers: Processes that prepare batches; batches do not depend on it.
         rank: Which of several training processes this is.
         count: How many of them there are; with more than one, each gets its share.
     """
@@ -284,7 +286,7 @@ class TrainingLoader:
             num_workers=self._num_workers,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_leave_signals_to_parent,
-            generator=torch.Generator(),  # else it draws from the global one
+            generator=torch.Generator(),  # otherwise it draws from the global one
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -312,7 +314,7 @@ def dead_workers_reported() -> Iterator[None]:
     """Raise one message for a data-loading process that died, in place of torch's.
 
     Raises:
-        WorkerError: One was killed, as a rule for want of memory, or crashed.
+        WorkerError: One crashed or was killed, usually because memory ran out.
     """
     try:
         yield

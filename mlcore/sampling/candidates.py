@@ -13,11 +13,11 @@ from mlcore.sampling.training_images import Rows, TrainingImages
 Mask = NDArray[np.bool_]
 
 _NEIGHBOURS_LOOKED_AT = 8
-"""Neighbours among which most images have a near one already."""
+"""Nearest neighbours searched first; most images have a near image among them."""
 
 _DRAWS_PER_IMAGE = 40
 _MIN_DRAWS = 400
-"""Random images looked at for far ones before there are said to be too few."""
+"""Random images tried as far images before all images are searched."""
 
 
 class Candidates:
@@ -45,7 +45,7 @@ class Candidates:
         self._images = images
         self._positions_m = images.positions_m
         self._index = PositionIndex(images.positions_m)
-        # An anchor is looked at to see whether it makes a tuple, and then to draw from.
+        # Each anchor is needed twice: to check that it has a tuple, and to draw from.
         self._last_near: tuple[int, Rows] = -1, np.empty(0, np.int64)
 
     @property
@@ -73,7 +73,7 @@ class Candidates:
     def have_near(self, rows: Rows) -> Mask:
         """Return which ``rows`` have a near image among their nearest neighbours.
 
-        A quick look: a row without one there may still have one, :meth:`near` knows.
+        A quick check: rows without one there may still have near images, see :meth:`near`.
         """
         points = self._positions_m[rows]
         neighbours = self._index.neighbours(points, 1 + _NEIGHBOURS_LOOKED_AT)
@@ -100,7 +100,7 @@ class Candidates:
         rows = self.draw_apart(np.array([anchor]), num, generator)
         if len(rows):
             return rows
-        # So few are far that no draw met one: the only case that looks at all images.
+        # Far images are so rare that none was drawn; only then are all images searched.
         inside = self._index.within(self._positions_m[anchor], self.far_radius_m)
         outside = np.delete(np.arange(len(self._images)), inside)
         return generator.choice(outside, size=min(num, 1))

@@ -1,9 +1,9 @@
 """Tuples with hard images: near ones that look different, far ones that look alike.
 
-Embeddings decide what is hard. They are computed for a window of tuples at once: of its
-anchors, of some near images of each, and of a pool of random images for the far ones. The
-window is planned as a whole, one window ahead of its use, so that neither prefetching nor the
-number of workers changes a tuple.
+Embeddings decide what is hard. They are computed for a window of tuples at once: for its
+anchors, for some near images of each, and for a pool of random images to choose far ones from.
+The window is planned as a whole, one window ahead of its use, so that neither prefetching nor
+the number of workers changes a tuple.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ class Embed(Protocol):
     """Embeds training images."""
 
     def __call__(self, rows: Rows) -> tuple[Rows, NDArray[np.float32]]:
-        """Return those of ``rows`` that can be read, and their embeddings, one a row."""
+        """Return the readable ``rows`` and their embeddings, one per row."""
         ...
 
 
 class HardTuples:
-    """Near and far images of the tuples that were planned.
+    """Near and far images of the planned tuples.
 
     Memory: the embeddings of one window while it is planned, at most ``hard_refresh *
     (1 + near_per_tuple + hard_per_tuple) + hard_pool`` images.
 
     Args:
-        candidates: What may be near and far.
+        candidates: Near and far candidates of each anchor.
         options: With ``hard_per_tuple`` of at least 1.
         seed: Of the tuples.
-        anchor: Gives the anchor of a tuple and the generator of its other images.
+        anchor: Returns the anchor of a tuple and the generator of its other images.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class HardTuples:
         return self._planned[number]
 
     def has_planned(self, window: int) -> bool:
-        """Return whether the tuples of a window are there."""
+        """Return whether the tuples of a window are planned."""
         return window * self.steps_per_window * self._options.tuples_per_batch in self._planned
 
     def plan(self, window: int, embed: Embed) -> None:
@@ -110,14 +110,14 @@ class HardTuples:
         return near, np.concatenate([hard, rest])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was planned, as plain values."""
+        """Return the planned tuples as plain values."""
         return {
             str(number): [near.tolist(), far.tolist()]
             for number, (near, far) in self._planned.items()
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         self._planned = {
             int(number): (np.array(near, dtype=np.int64), np.array(far, dtype=np.int64))
             for number, (near, far) in state.items()

@@ -1,8 +1,8 @@
 """Plans the tuples of a run: which images make up the batch of each optimizer step.
 
-A plan is a function of the seed and the step alone. It does not know the loss, so every
-loss of a comparison sees the same tuples; nor does it depend on workers or on the order of
-calls. Hard images are chosen beforehand: see :mod:`mlcore.sampling.hard_tuples`.
+A plan is a function of the seed and the step alone. It is independent of the loss, so every
+loss of a comparison sees the same tuples, and of workers and the order of calls. Hard images
+are chosen in advance: see :mod:`mlcore.sampling.hard_tuples`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from mlcore.sampling.hard_tuples import HardTuples
 from mlcore.sampling.training_images import Rows, TrainingImages, location_rows, place_ids
 
 _ANCHORS_LOOKED_AT = 256
-"""Images at once of which the nearest location is looked up."""
+"""Images whose nearest location is looked up at once."""
 
 _TUPLES_LOOKED_AT = 64
-"""Tuples that the note on smaller tuples speaks of."""
+"""Number of tuples that the note on smaller tuples is based on."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class BatchPlan:
 class TuplePlanner:
     """Draws tuples of one anchor, near and far images.
 
-    A location is a reference image every ``location_spacing_m`` along its traversal. One
-    epoch visits every location once, in an order of its own. The anchor is a random image,
-    of any traversal, that lies within the near radius of this location and no nearer to
-    another. Near images lie within the near radius of the anchor and look the same way;
-    far images beyond the far radius of the anchor and of each other. A tuple is smaller
-    where there are too few images; a location without any near or far image is left out.
+    A location is a reference image every ``location_spacing_m`` along its traversal. One epoch
+    visits every location once, in random order. The anchor is a random image, of any traversal,
+    that lies within the near radius of this location and no nearer to another. Near images lie
+    within the near radius of the anchor and look the same way; far images beyond the far radius
+    of the anchor and of each other. A tuple is smaller where there are too few images; a
+    location without any near or far image is left out.
 
     Memory: the columns of :class:`TrainingImages`, a tree of about 50 bytes per image and 8
     bytes for its place; no step reads through all images.
@@ -63,8 +63,9 @@ class TuplePlanner:
         split: References and queries, both of which are drawn from.
         options: Sizes and radii; the radii are numbers.
         seed: Of the tuples.
-        other_far: Whether each tuple gets one more far image, far from the anchor and all
-            far images. It is drawn last and apart, so that the rest is the same without.
+        other_far: Whether each tuple gets one more far image, far from the anchor and all far
+            images. It is drawn last, from its own generator, so that the others do not depend
+            on it.
 
     Attributes:
         images: What tuples are drawn from.
@@ -72,7 +73,7 @@ class TuplePlanner:
 
     Raises:
         ConfigError: The options contradict each other.
-        DataError: The images do not make a single tuple.
+        DataError: Not a single tuple can be formed.
     """
 
     def __init__(
@@ -169,7 +170,7 @@ class TuplePlanner:
         else:
             generator = np.random.default_rng((self._seed, epoch, visit))
             location = int(_order(self._seed, epoch, self.num_locations)[visit])
-        # There is one: locations without were left out.
+        # There is one: locations without an anchor were left out.
         anchor = next(filter(self._candidates.make_a_tuple, self._anchors(location, generator)))
         return anchor, generator
 
@@ -198,11 +199,11 @@ class TuplePlanner:
             yield from block[to_own <= to_nearest + 1e-6].tolist()  # a tie is for both
 
     def _locate(self, references: PlaceTable) -> None:
-        """Find the locations, and leave out those that make no tuple."""
+        """Find the locations, and leave out those without a tuple."""
         rows = location_rows(references, self._options.location_spacing_m)
         self._set_locations(rows)
         usable = self._candidates.have_near(rows) & self._candidates.have_far(rows)
-        generator = np.random.default_rng(0)  # the order of looking decides nothing
+        generator = np.random.default_rng(0)  # the order of the search has no effect
         for location in np.flatnonzero(~usable).tolist():
             anchors = self._anchors(location, generator)
             usable[location] = any(map(self._candidates.make_a_tuple, anchors))

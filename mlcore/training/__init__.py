@@ -1,4 +1,4 @@
-"""Trains a model with a loss: Lightning's loop, and what it does not know of by itself.
+"""Trains a model with a loss: Lightning's loop, and our extensions.
 
 One optimizer step reads, from top to bottom, in :meth:`mlcore.training.task.EmbeddingTask.
 training_step` and ``backward``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -22,12 +23,12 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Checkpoints(pl.Callback):
     """Saves the training state every so many steps, at the end, and when asked to stop.
 
-    SIGINT and SIGTERM are answered at the end of the step in hand, so that what is saved
-    is the state between two steps; a second SIGINT interrupts at once.
+    SIGINT and SIGTERM take effect at the end of the current step, so that the state between two
+    steps is saved; a second SIGINT interrupts at once.
 
     Args:
         run: Where to save.
-        files: What writes there for the trainer.
+        files: Writes files for the trainer.
         every: Steps between two checkpoints.
     """
 
@@ -50,10 +51,10 @@ class Checkpoints(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
     ) -> None:
-        """Save if it is time, and stop if that was asked for.
+        """Save if it is time, and stop if requested.
 
         Raises:
-            OSError: The checkpoint cannot be written; the one before is as it was.
+            OSError: The checkpoint cannot be written; the previous one is unchanged.
         """
         step = trainer.global_step
         self._agree(pl_module)
@@ -73,7 +74,7 @@ class Checkpoints(pl.Callback):
             self._run.prune_checkpoints()
 
     def _agree(self, pl_module: pl.LightningModule) -> None:
-        """Stop all processes at the same step, whichever of them was asked to."""
+        """Stop all processes at the same step, whichever of them received the signal."""
         if num_processes() == 1:
             return
         number = torch.tensor([self.stopped_by or 0], device=pl_module.device)
@@ -105,12 +106,12 @@ class Metrics(pl.Callback):
             return
         assert isinstance(pl_module, EmbeddingTask)
         row = {name: float(value) for name, value in pl_module.row.items()}
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": trainer.global_step, **row}) + "\n")
 
 
 class TrainingProgress(pl.Callback):
-    """Shows steps and loss on the program's own progress bar."""
+    """Shows steps and loss on mlcore's own progress bar."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -133,9 +134,7 @@ class SkippedImages(pl.Callback):
 
     def __init__(self, run: RunFolder) -> None:
         self._path = run.skipped
-        self._seen = (
-            set(run.skipped.read_text().splitlines()) if run.skipped.exists() else set()
-        )
+        self._seen = set(_lines(run.skipped)) if run.skipped.exists() else set()
 
     def on_train_batch_end(
         self,
@@ -150,5 +149,10 @@ class SkippedImages(pl.Callback):
         new = [name for name in pl_module.skipped if name not in self._seen]
         if new and is_first():
             self._seen.update(new)
-            with self._path.open("a") as file:
+            with self._path.open("a", encoding="utf-8", errors="surrogateescape") as file:
                 file.writelines(f"{name}\n" for name in new)
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a list of names, also of names that are not valid UTF-8."""
+    return path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()

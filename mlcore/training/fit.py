@@ -63,17 +63,16 @@ def fit(
     Args:
         experiment: What to train.
         run: Where to save.
-        progress: Receives how far training has come.
-        warn: Receives what looks like training and is none.
+        progress: Progress callback.
+        warn: Receives warnings about training that learns nothing.
 
-    Returns:
-        "finished", or how the run was asked to stop; it can then be resumed.
+    Returns: "finished", or the signal that stopped the run, which can then be resumed.
 
     Raises:
         NonFiniteLossError: Before the optimizer step that would make the weights invalid.
-        DataError: An image cannot be read, or no checkpoint of the run is whole.
-        ConfigError: The model cannot be trained this way, or the run has more steps
-            already than it is to have.
+        DataError: An image cannot be read, or no checkpoint of the run is intact.
+        ConfigError: The model cannot be trained this way, or the run already has more steps
+            than requested.
         OSError: A checkpoint cannot be written.
         FailedElsewhereError: In all processes but the first, which raises why.
     """
@@ -157,7 +156,7 @@ def _trainer(
 
 
 def _require_possible(experiment: Experiment, processes: Processes, trainer: Any) -> None:
-    """Refuse batch norms that would see a part of the batch instead of all of it.
+    """Refuse batch norms that would see only part of the batch.
 
     Raises:
         ConfigError: The model has some, and no setting makes their statistics exact.
@@ -197,13 +196,13 @@ class _DoublePrecision(DoublePrecision):
     """Lightning's, which cannot convert a batch that is frozen; ours need not be converted."""
 
     def convert_input(self, data: Any) -> Any:
-        """Return pixels and geometry as they are: the model converts the one."""
+        """Return pixels and geometry unchanged; the model converts the pixels."""
         return data
 
 
 @contextmanager
 def _signals_put_back() -> Iterator[None]:
-    """Give the stop signals back, so that a finished run is not kept alive by them."""
+    """Restore the signal handlers, so that a finished run can be stopped."""
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
         yield
@@ -214,16 +213,16 @@ def _signals_put_back() -> Iterator[None]:
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Silence advice that is not for the user of a finished program."""
+    """Silence advice that is meant for developers, not for users."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # Frozen batch norms are meant to be.
+        # Frozen batch norms are in evaluation mode on purpose.
         warnings.filterwarnings("ignore", message=".*module.s. in eval mode at the start.*")
-        # A run shorter than its logging interval is no fault: its table is of the end.
+        # A run may be shorter than its logging interval; its table is of the end.
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.*")
         yield

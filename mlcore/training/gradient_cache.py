@@ -1,9 +1,9 @@
-"""Embedding a batch so that the loss and the network are differentiated one after the other.
+"""Embed a batch so that loss and network are differentiated one after the other.
 
-The gradient of the loss with respect to the embeddings is all that the network has to know
-of the other images. So a batch of any size can be embedded without a graph, and embedded
-again chunk by chunk once that gradient is known (GradCache: Gao, Zhang, Han, Callan,
-Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021, section 3).
+To differentiate the network for one image, only the gradient of the loss with respect to its
+embedding is needed. So a batch of any size can be embedded without a graph, and embedded again
+chunk by chunk once that gradient is known (GradCache: Gao, Zhang, Han, Callan, Scaling Deep
+Contrastive Learning Batch Size under Memory Limited Setup, 2021, section 3).
 
 Shapes: ``b`` images, ``D`` embedding dimensions.
 """
@@ -56,12 +56,12 @@ class WithGraph:
 class InChunks:
     """Images embedded without a graph, and chunk by chunk again when the gradient is known.
 
-    What the network draws (dropout) is drawn the same a second time: each chunk remembers
-    the state of the generators it started with. Memory: the activations of one chunk, the
-    images wherever they lie, and ``b D`` floats.
+    Random numbers (dropout) are the same in both passes: each chunk stores the state of the
+    generators at its start. Memory: the activations of one chunk, the images on whatever device
+    they are, and ``b D`` floats.
 
     Args:
-        model: Maps images to embeddings, one independent of the others.
+        model: Maps images to embeddings, each independent of the others.
         images: ``(b, 3, H, W)``; each chunk is moved to ``device`` by itself.
         chunk_size: Images with a graph at once.
         device: Where the model is.
@@ -132,13 +132,13 @@ class Generators(NamedTuple):
 
     @classmethod
     def now(cls, device: torch.device) -> Generators:
-        """Return the state they are in."""
+        """Return the current state."""
         on_gpu = device.type == "cuda"
         cuda = torch.cuda.get_rng_state(device) if on_gpu else None
         return cls(torch.get_rng_state(), cuda, device)
 
     def restore(self) -> None:
-        """Put them back."""
+        """Restore it."""
         torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda, self.device)
@@ -155,7 +155,7 @@ def kept_generators(device: torch.device) -> Iterator[None]:
 
 
 def live_batch_norms(model: nn.Module) -> list[str]:
-    """Return the names of layers that normalise by the batch at hand while training."""
+    """Return the names of layers that normalise by statistics of the batch in training."""
     return [
         name
         for name, layer in model.named_modules()
@@ -164,7 +164,7 @@ def live_batch_norms(model: nn.Module) -> list[str]:
 
 
 def freeze_batch_norms(model: nn.Module) -> None:
-    """Let batch norms use the statistics they come with, and keep them."""
+    """Make batch norms use, and keep, the statistics that come with the weights."""
     for layer in model.modules():
         if isinstance(layer, _BatchNorm):
             layer.eval()

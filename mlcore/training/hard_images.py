@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class HardImages(pl.Callback):
-    """Plans a window of tuples when the window before it begins.
+    """Plans a window of tuples when the previous window begins.
 
-    The network as it was a window ago decides what is hard; the first two windows use the
-    untrained network. What was planned is in the checkpoint.
+    The network of one window ago decides what is hard; the first two windows use the untrained
+    network. Planned tuples are saved in the checkpoint.
 
     Args:
-        experiment: With a planner that asks for hard images.
+        experiment: Its planner needs hard images.
         hard: The planner's hard tuples.
         progress: Progress callback of embedding the images.
     """
@@ -35,7 +35,7 @@ class HardImages(pl.Callback):
         self._progress = progress
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Plan the first two windows, or those that a run with more steps than before lacks."""
+        """Plan the first two windows, or those missing in a run that was extended."""
         now = trainer.global_step // self._hard.steps_per_window
         for window in (now, now + 1):
             if not self._hard.has_planned(window):
@@ -79,5 +79,5 @@ class HardImages(pl.Callback):
         return self._hard.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take them back."""
+        """Restore the planned tuples."""
         self._hard.load_state_dict(state_dict)

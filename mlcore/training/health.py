@@ -1,4 +1,4 @@
-"""Warns during training when nothing is learned although the run goes on."""
+"""Warns during training if nothing is being learned."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mlcore.training.task import EmbeddingTask
 Warn = Callable[[str], None]
 
 CONSTANT_STEPS = 100
-"""Steps with one and the same loss after which the user is warned.
+"""Steps with the same loss after which the user is warned.
 
 Batches differ from step to step, and so does a loss that learns, far beyond rounding.
 """
 
 COLLAPSED_STEPS = 20
-"""Steps with all embeddings in one point after which the user is warned."""
+"""Steps with identical embeddings after which the user is warned."""
 
 _SAME_LOSS = 1e-6
 _ONE_POINT = 1e-3
@@ -29,10 +29,10 @@ of one place taken twice by an untrained network are 1e-2 apart."""
 
 
 class Health(pl.Callback):
-    """Warns once of each fault while it lasts, and at the end if it lasts until then.
+    """Warns once of each fault, and again at the end if it still holds.
 
-    A loss of 0 on every batch (a margin that nothing violates, or that is not a number), and
-    a network that maps every image to one point, go on to the end without any error.
+    A loss of 0 on every batch (a margin that nothing violates, or that is not a number), and a
+    network that maps every image to one point, cause no error otherwise.
 
     Args:
         warn: Receives each warning.
@@ -58,12 +58,12 @@ class Health(pl.Callback):
         self._warned = set(faults)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Repeat what is still so."""
+        """Repeat the warnings that still hold."""
         for fault in self.faults().values():
             self._warn(f"at the end of training, {fault}")
 
     def faults(self) -> dict[str, str]:
-        """Return what is wrong now, by a short name."""
+        """Return the current faults by a short name."""
         faults = {}
         low, high = min(self._losses, default=0.0), max(self._losses, default=math.inf)
         constant = high - low <= _SAME_LOSS * max(abs(low), abs(high))

@@ -1,7 +1,7 @@
-"""How much memory this process may use: the machine's, or less where a cgroup limits it.
+"""How much memory this process may use: the machine's, or the limit of its cgroup.
 
-psutil knows the machine. It does not know cgroups, by which containers, systemd and SLURM
-bound a group of processes: their files are read here (``man 7 cgroups``).
+psutil reports the machine's memory but not the limits of cgroups, which containers, systemd and
+SLURM use; their files are read here (``man 7 cgroups``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class HostMemory(NamedTuple):
 
     Attributes:
         total: All of it.
-        free: What can be had now without swapping.
+        free: Memory available without swapping.
     """
 
     total: int
@@ -41,9 +41,9 @@ def host_memory(root: Path = Path("/")) -> HostMemory:
 def _cgroup_limits(root: Path) -> Iterator[tuple[int, int]]:
     """Yield limit and use of this process's memory cgroup and of each one above it.
 
-    A child's limit may be larger than its parent's, which holds all the same. In a container
-    the path may be the host's, of which only the mounted root is visible: a folder that is
-    not there has no limit.
+    A child's limit may be larger than its parent's, but the parent's still applies. In a
+    container the path may be the host's, of which only the mounted root is visible; a missing
+    folder has no limit.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()

@@ -1,10 +1,10 @@
 """The loss over the joint batch of several processes, and its exact gradient.
 
-Every process has all ``B`` embeddings, and the geometry too, for a batch's plan is
-a function of the step. A loss with ``forward_rows`` is computed in shares, one per process;
-any other whole on every process, where only the first one's gradient with respect to its
-own parameters counts. Gradients are *added up* over processes: they are those of one
-process that has the whole batch.
+Every process has all ``B`` embeddings, and also the geometry, because a batch's plan is a
+function of the step. A loss with ``forward_rows`` is computed in shares, one per process; any
+other whole on every process, where only the first one's gradient with respect to its own
+parameters counts. Gradients are *added up* over processes: they are those of one process that
+has the whole batch.
 
 Shapes: ``B`` images in the joint batch, ``D`` embedding dimensions.
 """
@@ -25,7 +25,7 @@ _BUCKET_NUMBERS = 2**24
 
 
 class JointLoss(NamedTuple):
-    """What this process computed of a loss, and what all of them found.
+    """This process's part of a loss, and the totals over all processes.
 
     Attributes:
         mine: Scalar whose gradient is this process's part: the share of its rows, or the
@@ -44,7 +44,7 @@ class JointLoss(NamedTuple):
 def joint_loss(
     loss: Loss, embeddings: Tensor, batch: Batch, tuples: Pairs | Triplets | None
 ) -> JointLoss:
-    """Compute a loss over the joint batch, in shares where it can be and is worth it.
+    """Compute a loss over the joint batch, in shares if possible and worthwhile.
 
     Args:
         loss: Any loss.

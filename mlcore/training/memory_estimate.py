@@ -38,7 +38,7 @@ _KEPT_AND_NEW = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes that one process of a run takes at least, by what for.
+    """Least number of bytes that one process of a run needs, by purpose.
 
     Attributes:
         weights: Parameters, their gradients and Adam's two moments.
@@ -74,7 +74,7 @@ class Estimate:
 
 
 def estimate(experiment: Experiment) -> Estimate:
-    """Estimate a run; nothing but the graph of one image is allocated."""
+    """Estimate a run; only the graph of one image is allocated."""
     config = experiment.config
     options, sampling = config.training, config.sampling
     number = 8 if options.precision == "64-true" else 4
@@ -122,7 +122,7 @@ def activation_bytes(model: nn.Module, size: tuple[int, int]) -> int:
         with kept_generators(cpu), hooks:
             embedded = tried(image)
     except (RuntimeError, ValueError):
-        return 0  # a batch norm over a single number, say
+        return 0  # for example a batch norm over a single number
     del embedded
     return sum(size for storage, size in held.items() if storage not in own)
 
@@ -140,10 +140,10 @@ def _loss_bytes(growth: Literal["linear", "quadratic", "cubic"], size: int, dim:
 
 
 def check_budget(experiment: Experiment, folder: Path) -> Sequence[str]:
-    """Return notes on memory for the user, or refuse a run that cannot fit.
+    """Return notes on memory for the user, or refuse a run that does not fit.
 
     Raises:
-        ConfigError: Training takes more memory than the device has.
+        ConfigError: Training needs more memory than the device has.
         DataError: The disk has too little space for the checkpoints.
     """
     needed = estimate(experiment)

@@ -1,4 +1,4 @@
-"""What a miner finds in a batch, in the form that the loss takes."""
+"""Run the miner on a batch."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""What the numbers of a run depend on, and what of it has changed when the run goes on.
+"""What the results of a run depend on, and what has changed when it is resumed.
 
-``environment.json`` keeps the data, the code and the configuration that a run began with, and
-a history of every time it went on. A run goes on with the same, or with what its user has
-accepted by name: a model trained half on other data is a result for neither.
+``environment.json`` records the data, the code and the configuration that a run started with,
+and a history of every time it was resumed. A run continues with the same ones, or with changes
+that the user has accepted by name: a model trained partly on other data is a result for
+neither.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 Values = Mapping[str, str]
 Changes = dict[Kind, dict[str, tuple[str | None, str | None]]]
-"""Of each kind, what has changed: its value before and now, None where there is none."""
+"""Changes by kind: the value before and now, None if there is none."""
 
 _ROUNDING_ONLY = frozenset(
     f"training.{name}"
@@ -41,14 +42,14 @@ _ROUNDING_ONLY = frozenset(
         *("check_memory", "skip_unreadable", "checkpoint_every", "log_every"),
     )
 ) | {"evaluation.batch_size"}
-"""Options that change no number of a run beyond rounding."""
+"""Options that do not change the results of a run beyond rounding."""
 
 _SOURCES = frozenset({".py", ".pyx", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What the numbers of a run depend on, as texts by name.
+    """What the results of a run depend on, as text by name.
 
     Attributes:
         data: The data set's fingerprint.
@@ -62,7 +63,7 @@ class Provenance:
     config: Values
 
     def differences(self, now: Provenance) -> Changes:
-        """Return what is not the same in ``now``; nothing where this one is empty."""
+        """Return what differs in ``now``; nothing if this is empty."""
         changes: Changes = {}
         for kind in KINDS:
             before, after = getattr(self, kind), getattr(now, kind)
@@ -73,7 +74,7 @@ class Provenance:
 
 
 def provenance_of(experiment: Experiment, registry: Registry) -> Provenance:
-    """Return what the numbers of an assembled run depend on."""
+    """Return what the results of an assembled run depend on."""
     config = experiment.config
     code = {"mlcore": version("mlcore-localization"), "torch": version("torch")}
     parts: dict[str, Any] = {
@@ -100,7 +101,7 @@ def provenance_of(experiment: Experiment, registry: Registry) -> Provenance:
 
 
 def began_with(provenance: Provenance) -> dict[str, Any]:
-    """Return what ``environment.json`` keeps of a run that begins."""
+    """Return the content of ``environment.json`` for a new run."""
     return {
         "code": dict(provenance.code),
         "configuration": dict(provenance.config),
@@ -120,14 +121,14 @@ def went_on(
 
     Args:
         environment: As it is.
-        now: What the run would go on with.
-        config: The configuration that it would go on with.
+        now: What the run would continue with.
+        config: The configuration it would continue with.
         accepted: Kinds of changes that the user accepts.
         step: Optimizer steps already taken.
 
     Raises:
-        ConfigError: Something has changed that changes numbers and is not accepted.
-        DataError: ``environment`` is not what mlcore wrote.
+        ConfigError: A change that affects results is not accepted.
+        DataError: ``environment`` is damaged.
     """
     try:
         changes = _last_known(environment).differences(now)
@@ -153,7 +154,7 @@ def went_on(
 
 
 def _last_known(environment: Mapping[str, Any]) -> Provenance:
-    """Return what a run last went on with: what it began with, and the changes since."""
+    """Return what a run last used: what it started with, and the changes since."""
     values: dict[str, dict[str, str]] = {
         "data": {"fingerprint": environment["data_fingerprint"]},
         "code": dict(environment.get("code", {})),
@@ -170,9 +171,9 @@ def _last_known(environment: Mapping[str, Any]) -> Provenance:
 
 
 def _that_matter(changes: Changes, config: RunConfig) -> Changes:
-    """Return the changes without those that change no number beyond rounding."""
+    """Return the changes that affect results beyond rounding."""
     moved = {f"dataset.{name}" for name in _path_options(config.dataset.factory)}
-    free = _ROUNDING_ONLY | moved  # of a moved data set the fingerprint says all
+    free = _ROUNDING_ONLY | moved  # for a moved data set, the fingerprint is enough
     found = {
         name: values
         for name, values in changes.get("config", {}).items()
@@ -192,7 +193,7 @@ def _is_longer(name: str, values: tuple[str | None, str | None], config: RunConf
 
 
 def _reason_against_steps(config: RunConfig) -> str:
-    """Return why more steps would change the steps taken already; "" if they would not."""
+    """Return why more steps would change the steps already taken; "" if they would not."""
     if config.training.schedule == "cosine":
         return "the learning rate of every step of the cosine schedule depends on it"
     if config.sampling.hard_per_tuple:

@@ -1,4 +1,4 @@
-"""A batch that made a loss not finite: kept with the weights it met, and tried again.
+"""Save a batch whose loss was not finite, with the weights, and replay it.
 
 Shapes: ``B`` images in the batch, ``D`` embedding dimensions.
 """
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Replay:
-    """What a kept batch does now.
+    """The result of replaying a batch.
 
     Attributes:
         step: The optimizer step it was drawn for, from 0.
         message: Error message of the run.
         bad_images: Names of images whose embedding is not finite.
         loss: Value of the loss.
-        stats: The loss's own numbers.
-        bad_gradients: Names of images at whose embedding the loss's gradient is not finite.
+        stats: Statistics of the loss.
+        bad_gradients: Names of images for whose embeddings the gradient is not finite.
         bad_parameters: Names of parameters whose gradient is not finite.
     """
 
@@ -74,12 +74,12 @@ def keep_batch(path: Path, experiment: Experiment, item: TrainingBatch, message:
 
 
 def replay(experiment: Experiment, path: Path, device: torch.device) -> Replay:
-    """Run the kept batch through the model and the loss it met, and differentiate.
+    """Run the saved batch through the saved model and loss, and differentiate.
 
-    In one process and at once, whatever the run did; in the run's precision.
+    In one process and without chunks, but in the run's precision.
 
     Raises:
-        DataError: The file is missing, torn, or of another model or loss.
+        DataError: The file is missing, damaged, or of another model or loss.
     """
     kept = _load(path)
     _load_weights(experiment, kept, path)

@@ -1,4 +1,4 @@
-"""How many processes a run has, who starts them, and Lightning's part in it."""
+"""The number of processes of a run, who starts them, and Lightning's strategy."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Processes:
 
     @classmethod
     def of(cls, options: TrainingOptions) -> Processes:
-        """Return what the options ask for, or what torchrun or SLURM has started.
+        """Return the processes of the options, or those that torchrun or SLURM has started.
 
         Raises:
-            ConfigError: The options ask for another number than was started.
+            ConfigError: The options require another number than was started.
         """
         asked = cls(options.devices, options.num_nodes, "lightning")
         started = _started()
@@ -114,11 +114,11 @@ def stop_others() -> None:
     """End the processes that Lightning started for this one, which is about to fail.
 
     They would wait for it in a collective operation, on GPUs for half an hour. Lightning
-    watches them from a thread and kills this process too, before it can say why it failed,
-    when one of them ends with a code other than 0. So each is reaped here, by a wait that
-    is under way when it is killed: Lightning's thread finds no process to ask about, which
-    :meth:`subprocess.Popen.poll` counts as code 0. All are halted first, so that none ends
-    by itself for want of the others.
+    watches them from a thread and kills this process too, before it can say why it failed, when
+    one of them ends with a code other than 0. So each is reaped here, by a wait that is under
+    way when it is killed: Lightning's thread finds no process to ask about, which
+    :meth:`subprocess.Popen.poll` counts as code 0. All are halted first, so that none ends by
+    itself because others are missing.
     """
     if was_started_by_first():
         return  # it started data-loading processes only

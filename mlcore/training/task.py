@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 class _Step(NamedTuple):
-    """What the backward pass of a step needs from its forward pass.
+    """State that the backward pass of a step needs from its forward pass.
 
     Attributes:
         item: This process's share of the batch.
@@ -74,7 +74,7 @@ class EmbeddingTask(pl.LightningModule):
     Args:
         experiment: The assembled run.
         start_step: Optimizer steps already taken.
-        failed_batch: Where to keep a batch whose loss is not finite; None for nowhere.
+        failed_batch: Where to save a batch whose loss is not finite; None: nowhere.
 
     Attributes:
         row: Numbers of the last step: loss, learning rate, the loss's own.
@@ -169,7 +169,7 @@ class EmbeddingTask(pl.LightningModule):
         add_up_gradients(self.model, self.loss, step.in_shares)  # type: ignore[arg-type]
 
     def _agree(self, item: TrainingBatch) -> tuple[TrainingBatch, list[int]]:
-        """Return the batch without what any process could not read, and the shares' sizes."""
+        """Return the batch without unreadable images, and the sizes of the shares."""
         if num_processes() == 1:
             return item, [len(item.slots)]
         troubled = bool(item.failure) or len(item.unreadable) > 0
@@ -277,11 +277,11 @@ class EmbeddingTask(pl.LightningModule):
         return f", or look at the batch: mlcore reproduce {path.parent}"
 
     def _fail(self, error: MlcoreError) -> NoReturn:
-        """Stop for a reason that every process knows of."""
+        """Stop for a reason known to every process."""
         raise error if self.global_rank == 0 else FailedElsewhereError(str(error))
 
     def configure_optimizers(self) -> Any:
-        """The optimizer of the model's parameters and the loss's own, and its schedule."""
+        """Return the optimizer of the model and the loss, and its schedule."""
         options = self._options
         optimizer = build_optimizer(self.model, self.loss, options)  # type: ignore[arg-type]
         factor = learning_rate_factor(options, self._experiment.planner.steps_per_epoch)

@@ -9,7 +9,7 @@ from mlcore_baselines import tuples as terms
 
 
 class QuadrupletLoss(nn.Module):
-    """The triplet loss, and far images a second margin away from one another.
+    """The triplet loss, with far images a second margin away from each other.
 
     Mean over tuples of sum_n max(0, margin + B - D(a, n)) + sum_n max(0, second_margin + B
     - D(n, n*)) with B = min_p D(a, p) and n* the tuple's other-far image: Uy and Lee,

@@ -1,4 +1,4 @@
-"""The rows of each tuple of a batch, and the terms that several losses are made of.
+"""The rows of each tuple of a batch, and terms shared by several losses.
 
 Tuples may be of any and of uneven size. Everything is computed for all tuples at once, in
 memory that grows with the number of images.

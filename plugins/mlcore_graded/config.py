@@ -65,9 +65,10 @@ class RinceOptions(GradedOptions):
     """Options of ``rince``.
 
     Attributes:
-        bands_m: Upper edges (metres) of the bands of distance, rising. The images of a band
+        bands_m: Upper edges (metres) of the bands of distance, increasing. The images of a band
             are positives, those beyond it negatives.
-        temperatures: Divides cosine similarities, one per band; must not fall with distance.
+        temperatures: Divides cosine similarities, one per band; must not decrease with
+            distance.
     """
 
     bands_m: Annotated[tuple[float, ...], POSITIVE] = (5.0, 10.0, 15.0)
@@ -95,8 +96,8 @@ class CosentOptions(GradedOptions):
     """Options of ``cosent``.
 
     Attributes:
-        scale: Multiplies differences of cosine similarities; larger counts little but the
-            pairs that are ordered most wrongly.
+        scale: Multiplies differences of cosine similarities; with a larger scale, the most
+            wrongly ordered pairs dominate.
     """
 
     scale: Annotated[float, Range(above=0, at_most=100)] = 20.0
@@ -174,7 +175,7 @@ class DistanceTripletOptions(GradedOptions):
         margin: How much farther (squared embedding distance) the farther of two images
             should be, at most.
         range_m: Only images nearer than this (metres) are positives; also the difference of
-            distances from which on the whole margin is asked for.
+            distances from which on the full margin applies.
     """
 
     margin: Annotated[float, NOT_NEGATIVE] = 0.3

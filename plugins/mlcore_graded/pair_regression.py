@@ -1,4 +1,4 @@
-"""Losses of single pairs: the embedding distance or similarity that geometry asks for."""
+"""Losses of single pairs: regress embedding distance or similarity on geometry."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PairRegressionLoss(RowwiseLoss):
 class SimilarityRegressionLoss(PairRegressionLoss):
     """Cosine similarity s equal to influence w: mean over pairs of (s - w)^2.
 
-    The plainest graded loss there is.
+    The simplest graded loss.
 
     Args:
         influence: Weight w by distance.

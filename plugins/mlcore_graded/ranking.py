@@ -161,9 +161,9 @@ def smooth_ranks(
 
     Args:
         similarity: ``(b, n)``.
-        relevant: ``(b, m)``, whose ranks are wanted.
+        relevant: ``(b, m)``, the images to rank.
         temperature: Width of the sigmoid.
-        weight: ``(b, n)``, what ``relevant`` is of.
+        weight: ``(b, n)``, weights that ``relevant`` refers to.
 
     Returns:
         Two tensors ``(b, m)``. Their memory and that of their gradient is ``b m`` and

@@ -12,7 +12,7 @@ from mlcore_graded.rows import RowBlock, RowwiseLoss
 from mlcore_graded.sorted_sums import sum_of_larger
 
 SMALLEST_TOTAL_WEIGHT = 1e-6
-"""Anchors whose weights add up to less have no positive worth the name; left out."""
+"""Anchors whose weights add up to less have no real positive and are left out."""
 
 
 class SoftSupConLoss(RowwiseLoss):

@@ -1,4 +1,4 @@
-"""The data set ``images``: columns of positions, and images read when asked for."""
+"""The data set ``images``: columns of positions, and images read on demand."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _PROBED = 1000
-"""Images at most whose file is looked for on opening, one of each traversal."""
+"""Largest number of files looked for on opening, one per traversal."""
 _FINGERPRINTED = 256
-"""Images at most whose size in bytes is part of the fingerprint, evenly spaced."""
+"""Largest number of evenly spaced images whose size in bytes is in the fingerprint."""
 
 
 def open_images(config: ImagesConfig) -> ImagesDataset:

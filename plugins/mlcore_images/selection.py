@@ -78,8 +78,7 @@ def select(listing: Listing, option: str, expression: str) -> Mask:
 
     Raises:
         ConfigError: The expression does not follow the grammar.
-        DataError: It names a column that is not there, asks for a range of texts, or
-            selects nothing.
+        DataError: It names an unknown column, has a range of a text column, or selects nothing.
     """
     chosen = np.ones(len(listing), dtype=bool)
     for clause in parse(option, expression):

@@ -1,6 +1,6 @@
 """Which image belongs to which split, and whether it is searched or looked for.
 
-An option decides before a column, and a column before nothing: no image is drawn by lot.
+Options take precedence over columns; images are never assigned at random.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def _split_findings(dataset: PittsburghDataset, name: str) -> list[Finding]:
 
 
 def _out_of_step(dataset: PittsburghDataset, label: str, table: PlaceTable) -> list[Finding]:
-    """Report names that tell another position than the spec, or several for a panorama."""
+    """Report names that disagree with the spec's positions, or panoramas with several."""
     names = dataset.names.take(table.index).to_pylist()
     findings = []
     told, positions_m = _told(names), table.positions_m

@@ -1,4 +1,4 @@
-"""The data set ``pittsburgh``: columns of positions, and images read when asked for."""
+"""The data set ``pittsburgh``: columns of positions, and images read on demand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _FINGERPRINTED = 256
-"""Images at most whose size in bytes is part of the fingerprint, evenly spaced."""
+"""Largest number of evenly spaced images whose size in bytes is in the fingerprint."""
 _VIEW = re.compile(r"_(pitch\d+_yaw\d+)\.")
 
 

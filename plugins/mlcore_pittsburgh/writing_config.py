@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from mlcore.option_types import Range, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +19,7 @@ class PittsburghWriteConfig:
     """
 
     image_format: Literal["jpeg", "png"] = "jpeg"
-    jpeg_quality: int = 98
+    jpeg_quality: Annotated[int, Range(at_least=1, at_most=100)] = 98
 
     def __post_init__(self) -> None:
-        if not 1 <= self.jpeg_quality <= 100:
-            raise ValueError(f"jpeg_quality must be between 1 and 100, got {self.jpeg_quality}")
+        check_ranges(self)

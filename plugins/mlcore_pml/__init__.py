@@ -6,9 +6,9 @@ that PML's documentation applies; each loss uses PML's default distance and redu
 What is positive and what negative is decided by geometry, never by a class label: images
 along a street do not fall into classes (A near B and B near C does not make A near C).
 
-- Losses of pairs and triplets get the tuples of a miner (``pair_losses``,
-  ``triplet_losses``), or of one anchor at a time where PML wants labels
-  (``anchor_losses``). PML returns 0 for a batch of only one positive and one negative pair.
+- Losses of pairs and triplets get the tuples of a miner (``pair_losses``, ``triplet_losses``),
+  or of one anchor at a time where PML needs labels (``anchor_losses``). PML returns 0 for a
+  batch of only one positive and one negative pair.
 - Where PML offers nothing but class labels, these are ``Batch.place_id``, the cells of a
   grid: images on two sides of a cell's edge count as different places (``label_losses``,
   and ``place_losses``, which have trained weights for each place).

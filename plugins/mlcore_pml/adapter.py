@@ -13,7 +13,7 @@ from mlcore.errors import ConfigError
 from mlcore.geometry import NearFar
 from mlcore.protocols import Batch, LossOutput, Pairs, Triplets
 
-NO_TUPLES = "the engine gives a loss that wants mined tuples a miner"
+NO_TUPLES = "the engine gives a miner to every loss that takes mined tuples"
 
 
 def make(module: ModuleType, name: str, arguments: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Oxford RobotCar as a data set, from the download or from what ``prepare`` made of it.
+"""Oxford RobotCar as a data set, from the download or from the output of ``prepare``.
 
 Importing this package imports neither torch, numpy nor OpenCV; what it exports is loaded
 when first used.

@@ -1,4 +1,4 @@
-"""``mlcore data check`` of RobotCar: tars, tables, poses, images, and what has no match."""
+"""``mlcore data check`` of RobotCar: tars, tables, poses, images and matches."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Facts = dict[str, str | int | float]
 def check_robotcar(config: RobotCarConfig, *, full: bool = False) -> Report:
     """Examine the files, the positions and the images.
 
-    What stops the data set from opening is a fault of the report, not an error.
+    An error that prevents opening becomes a fault in the report.
 
     Args:
         config: Options.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from mlcore.errors import ConfigError
 from mlcore.factories import SamplingRadii
+from mlcore.option_types import AT_LEAST_ONE, POSITIVE, Range, check_ranges
 
 Layout = Literal["auto", "prepared", "raw", "csv", "names", "mat"]
 Camera = Literal[
@@ -81,14 +82,17 @@ class RobotCarConfig:
     camera: Camera = "stereo/centre"
     poses: PoseSource = "ins"
     rtk_root: Path | None = None
-    max_gap_s: float = 1.0
+    max_gap_s: Annotated[float, POSITIVE] = 1.0
     distortion_table: Path | None = None
-    longest_side_px: int = 240
+    longest_side_px: Annotated[int, Range(at_least=16)] = 240
     image_format: Literal["jpeg", "png"] = "jpeg"
-    jpeg_quality: int = 95
-    num_processes: int | None = None
-    exposure_percentiles: tuple[float, float] = (1.0, 99.0)
-    max_offset_m: float | None = 5.0
+    jpeg_quality: Annotated[int, Range(at_least=1, at_most=100)] = 95
+    num_processes: Annotated[int | None, AT_LEAST_ONE] = None
+    exposure_percentiles: Annotated[tuple[float, float], Range(at_least=0, at_most=100)] = (
+        1.0,
+        99.0,
+    )
+    max_offset_m: Annotated[float | None, POSITIVE] = 5.0
     leave_out: tuple[str, ...] = BAD_DATES
     regions: Path | None = None
     protocol: Protocol = "paper"
@@ -105,24 +109,12 @@ def expect_sensible(config: RobotCarConfig) -> None:
     Raises:
         ConfigError: Names the option.
     """
+    try:
+        check_ranges(config)
+    except ValueError as error:
+        raise ConfigError(f"dataset.{error}") from None
     low, high = config.exposure_percentiles
-    rules = {
-        "longest_side_px": (config.longest_side_px >= 16, "must be at least 16"),
-        "jpeg_quality": (1 <= config.jpeg_quality <= 100, "must be between 1 and 100"),
-        "max_gap_s": (config.max_gap_s > 0, "must be greater than 0"),
-        "num_processes": (
-            config.num_processes is None or config.num_processes >= 1,
-            "must be at least 1",
-        ),
-        "exposure_percentiles": (
-            0 <= low < high <= 100,
-            "must be two increasing numbers between 0 and 100",
-        ),
-        "max_offset_m": (
-            config.max_offset_m is None or config.max_offset_m > 0,
-            "must be greater than 0, or none",
-        ),
-    }
-    for option, (holds, rule) in rules.items():
-        if not holds:
-            raise ConfigError(f"dataset.{option} {rule}, got {getattr(config, option)}")
+    if low >= high:
+        raise ConfigError(
+            f"dataset.exposure_percentiles must be two increasing numbers, got {low:g},{high:g}"
+        )

@@ -1,4 +1,4 @@
-"""The data set ``robotcar``: columns of positions, and images read when asked for."""
+"""The data set ``robotcar``: columns of positions, and images read on demand."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class RobotCarDataset:
             *source.notes,
             *(() if self._own() else self.roles.notes),
         )
-        _ = self.splits  # now: what cannot be read must be reported before a run
+        _ = self.splits  # now, because unreadable files must be reported before a run
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -203,17 +203,17 @@ class RobotCarDataset:
 
     @property
     def train(self) -> Split:
-        """What is learned from; raises DataError where the reference is not there."""
+        """The training split; raises DataError if the reference is missing."""
         return self._nonempty("train", "references")
 
     @property
     def validation(self) -> Split:
-        """What settings are chosen on; empty tables where its traversals are not there."""
+        """The validation split; tables are empty if its traversals are missing."""
         return self.splits["validation"]
 
     @property
     def test(self) -> Split:
-        """What results are reported on; raises DataError where a table is empty."""
+        """The test split; raises DataError if a table is empty."""
         return self._nonempty("test", "references", "queries")
 
     def _nonempty(self, name: str, *tables: str) -> Split:

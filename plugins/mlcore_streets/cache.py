@@ -64,7 +64,7 @@ class ImageCache:
     def checksum(self) -> int | None:
         """The checksum noted when the images were made; None if there is no note."""
         try:
-            return int(json.loads(self._note.read_text())["crc32"])
+            return int(json.loads(self._note.read_text(encoding="utf-8"))["crc32"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, Range, check_ranges
+
+_LENGTH_M = Range(at_least=60, at_most=20_000)
+_SPACING_M = Range(at_least=0.5, at_most=20)
+_SIDE_PX = Range(at_least=32, at_most=1024)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,29 +29,15 @@ class StreetsConfig:
         num_processes: Number of rendering processes; does not change the images.
     """
 
-    town_seed: int = 0
-    train_length_m: float = 1600.0
-    validation_length_m: float = 240.0
-    test_length_m: float = 600.0
-    reference_spacing_m: float = 2.5
-    query_spacing_m: float = 4.0
-    image_width_px: int = 128
-    image_height_px: int = 48
-    num_processes: int = 2
+    town_seed: Annotated[int, NOT_NEGATIVE] = 0
+    train_length_m: Annotated[float, _LENGTH_M] = 1600.0
+    validation_length_m: Annotated[float, _LENGTH_M] = 240.0
+    test_length_m: Annotated[float, _LENGTH_M] = 600.0
+    reference_spacing_m: Annotated[float, _SPACING_M] = 2.5
+    query_spacing_m: Annotated[float, _SPACING_M] = 4.0
+    image_width_px: Annotated[int, _SIDE_PX] = 128
+    image_height_px: Annotated[int, _SIDE_PX] = 48
+    num_processes: Annotated[int, AT_LEAST_ONE] = 2
 
     def __post_init__(self) -> None:
-        if self.town_seed < 0:
-            raise ValueError(f"town_seed must be at least 0, got {self.town_seed}")
-        for name in ("train_length_m", "validation_length_m", "test_length_m"):
-            _require_between(name, getattr(self, name), 60.0, 20_000.0)
-        for name in ("reference_spacing_m", "query_spacing_m"):
-            _require_between(name, getattr(self, name), 0.5, 20.0)
-        for name in ("image_width_px", "image_height_px"):
-            _require_between(name, getattr(self, name), 32, 1024)
-        if self.num_processes < 1:
-            raise ValueError(f"num_processes must be at least 1, got {self.num_processes}")
-
-
-def _require_between(name: str, value: float, lowest: float, highest: float) -> None:
-    if not lowest <= value <= highest:
-        raise ValueError(f"{name} must be between {lowest:g} and {highest:g}, got {value:g}")
+        check_ranges(self)

@@ -28,7 +28,7 @@ Picture = NDArray[np.uint8]
 
 
 def contact_sheet(config: StreetsConfig, num_places: int = _PLACES) -> Image.Image:
-    """Return places of the test district, one a column; each of its drives is a row."""
+    """Return places of the test district, one per column and one row per drive."""
     districts = draw_districts(config)
     test = districts[-1]
     places_m = np.linspace(0, test.route.length_m, num_places + 2)[1:-1]

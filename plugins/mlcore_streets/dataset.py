@@ -26,7 +26,7 @@ class StreetsDataset:
 
     Args:
         config: The town.
-        context: Where to cache the images, and whom to tell of the rendering.
+        context: Cache folder and progress callback.
 
     Raises:
         DataError: The images cannot be rendered or written.

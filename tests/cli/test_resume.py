@@ -176,8 +176,8 @@ def test_an_edited_environment_is_one_sentence(capsys, run, content, message):
 
 
 def test_words_that_do_not_belong_to_resume(capsys, run, tmp_path):
-    assert "leave out --out" in refused(capsys, "--resume", run, "--out", tmp_path / "x")
-    assert "is for --resume" in refused(capsys, *TINY, "--accept-changes", "data")
+    assert "remove --out" in refused(capsys, "--resume", run, "--out", tmp_path / "x")
+    assert "only works with --resume" in refused(capsys, *TINY, "--accept-changes", "data")
     for kinds in ("seed", "data,all", ""):
         words = ["--resume", run, "--accept-changes", kinds]
         assert "expected one or more of data, code, config" in refused(capsys, *words)

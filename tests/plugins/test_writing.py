@@ -244,7 +244,7 @@ def test_foreign_and_mixed_conditions_are_told(dataset, tmp_path):
     report = write(dataset, tmp_path / "raw")
     told = " ".join(finding.message for finding in report.findings)
     assert "several conditions" in told
-    assert "no words of RobotCar" in told
+    assert "are not RobotCar tags" in told
 
 
 @pytest.mark.parametrize(("image_format", "tolerance"), [("png", 0), ("jpeg", 3)])

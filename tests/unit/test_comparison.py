@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from mlcore.errors import DataError
-from mlcore.evaluation.comparison import Entry, student_interval, versus
+from mlcore.evaluation.comparison import Entry, student_interval, to_document, versus
 from mlcore.evaluation.results import Evaluation, EvaluationProtocol
 
 
@@ -51,6 +51,8 @@ def test_student_interval_is_scipys():
     expected = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
     assert student_interval(values)[1:] == pytest.approx(expected)
     assert student_interval([0.5]) == (0.5, None, None)
+    # With one degree of freedom, Student's t is Cauchy's: tan(0.475 pi) = 12.706.
+    assert student_interval([0.0, 2.0]) == pytest.approx((1.0, -11.706, 13.706), abs=1e-3)
 
 
 def test_differences_are_paired_over_common_seeds():
@@ -103,3 +105,33 @@ def test_unlike_protocols_are_refused():
     other = Entry(name="b", evaluations={0: evaluation([1.0, 2.0], spacing_m=5.0)})
     with pytest.raises(DataError, match=r"spacing_m is 5.0 and 0.0"):
         versus(other, entry("a", {0: [1.0, 2.0]}))
+
+
+def test_an_equal_distance_is_neither_won_nor_lost():
+    result = versus(
+        entry("b", {0: [1.0, 2.0, 3.0, 9.0]}), entry("a", {0: [1.0, 2.0, 5.0, 8.0]})
+    )
+    assert (result.wins, result.losses) == (0.25, 0.25)
+
+
+def test_the_document_compares_with_the_reference_all_entries_but_the_reference():
+    reference = entry("a", {1: [4.0, 9.0], 0: [3.0, 8.0]})
+    other = Entry(
+        name="b", evaluations=entry("b", {0: [3.0, 5.5]}).evaluations, failures={1: "diverged"}
+    )
+    document = to_document([reference, other], reference)
+    first, second = document["entries"]
+    assert document["reference"] == "a"
+    assert document["protocol"]["num_queries"] == 2
+    assert (first["against_reference"], list(first["summaries"])) == (None, ["0", "1"])
+    assert second["failures"] == {"1": "diverged"}
+    assert second["against_reference"]["wins"] == 0.5
+    assert second["against_reference"]["losses"] == 0.0
+    assert second["against_reference"]["area"]["mean"] == pytest.approx(2.5 / 25 / 2)
+
+
+def test_the_document_of_losses_that_all_diverged():
+    failed = Entry(name="a", evaluations={}, failures={0: "diverged"})
+    document = to_document([failed, Entry(name="b", evaluations={})], failed)
+    assert document["protocol"] is None
+    assert [one["against_reference"] for one in document["entries"]] == [None, None]

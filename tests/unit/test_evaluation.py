@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mlcore.errors import DataError
 from mlcore.evaluation.documents import from_document, to_document
-from mlcore.evaluation.evaluate import evaluate_model, evaluate_split
+from mlcore.evaluation.evaluate import device_of, evaluate_model, evaluate_split
 from mlcore.evaluation.measures import columns
 from mlcore.evaluation.results import (
     require_same_protocol,
@@ -271,3 +271,11 @@ def test_a_split_without_images(synthetic_dataset, missing):
             name="pixels",
             split_name="validation",
         )
+
+
+@pytest.mark.parametrize("available", [False, True])
+def test_images_are_embedded_where_the_model_was_trained(monkeypatch, available):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: available)
+    assert device_of("cpu").type == "cpu"
+    assert device_of("gpu").type == "cuda"
+    assert device_of("auto").type == ("cuda" if available else "cpu")

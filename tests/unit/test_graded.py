@@ -291,9 +291,25 @@ def test_older_and_newer_results_can_be_compared():
     "options", [{"order_limits_m": (0.0,)}, {"ndcg_at": (0,)}, {"ndcg_at": (5, -1)}]
 )
 def test_options_out_of_range(options):
+    with pytest.raises(ValueError, match=f"^{next(iter(options))} must be"):
+        EvaluationOptions(**options)
+
+
+def test_recall_at_no_number():
     split, references, queries = random_case(1)
-    with pytest.raises(ConfigError, match=f"--evaluation.{next(iter(options))} must be"):
-        evaluate_split(references, queries, split, EvaluationOptions(**options), name="a")
+    with pytest.raises(ConfigError, match="recall_at must have at least one number"):
+        evaluate_split(references, queries, split, EvaluationOptions(recall_at=()), name="a")
+
+
+def test_distances_and_pairs_do_not_depend_on_the_size_of_a_block(monkeypatch):
+    split, references, queries = random_case(2)
+    positions_m = split.references.positions_m, split.queries.positions_m
+    whole = order_counts(references, queries, *positions_m, (15.0, 25.0))
+    monkeypatch.setattr("mlcore.evaluation.graded._ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("mlcore.evaluation.graded._MOST_PAIRS", 60)
+    parts = order_counts(references, queries, *positions_m, (15.0, 25.0))
+    np.testing.assert_array_equal(whole.right, parts.right)
+    np.testing.assert_array_equal(whole.pairs, parts.pairs)
 
 
 def test_without_limits_and_numbers_there_are_no_graded_columns():

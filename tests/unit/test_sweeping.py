@@ -71,6 +71,20 @@ def test_images_are_embedded_once(small_cnn, synthetic_dataset):
     assert len(embedded_images) == before
 
 
+def test_progress_counts_settings(small_cnn, synthetic_dataset):
+    embedded = embed_split(small_cnn, synthetic_dataset, synthetic_dataset.test, OPTIONS)
+    seen = []
+    sweep(
+        embedded,
+        OPTIONS,
+        dimensions=(2, 8),
+        spacings_m=(0.0, 3.0, 9.0),
+        name="m",
+        progress=lambda *report: seen.append(report),
+    )
+    assert seen == [("m: sweep", done, 6) for done in range(1, 7)]
+
+
 def test_dimensions_that_whitening_does_not_have_are_judged_once(small_cnn, synthetic_dataset):
     embedded = embed_split(
         small_cnn, synthetic_dataset, synthetic_dataset.test, replace(OPTIONS, dimensions=256)
@@ -85,6 +99,7 @@ def test_pixels_have_no_order_of_dimensions(synthetic_dataset):
     )
     (only,) = sweep(embedded, OPTIONS, dimensions=(8, 16), spacings_m=(0.0,), name="m")
     assert only.dimensions == 64 * 24
+    assert (only.whitening, only.whitening_images) == ("none", 0)
 
 
 def test_the_mean_weighs_conditions_alike(small_cnn, synthetic_dataset):

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 from mlcore.cli import console, variants
 from mlcore.cli.comparison_folder import ComparisonFolder
 from mlcore.cli.launchers import Launch, Task, on_slurm, one_by_one, several_at_once
-from mlcore.cli.main import Terminated
 from mlcore.cli.parser import Parser
 from mlcore.cli.train_run import STOPPED
 from mlcore.cli.variants import PartialOption, Row, configure
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import ConfigError, DataError, Terminated
 from mlcore.files import atomic_write
 from mlcore.options import RawOption, RunConfig, run_to_toml, with_files
 from mlcore.registry.discovery import Registry

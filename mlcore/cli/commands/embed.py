@@ -1,8 +1,11 @@
-"""``mlcore embed RUN --out FILE``: embeddings of images, and an index of them."""
+"""``mlcore embed RUN --out FILE``: embeddings of images, and an index of them.
+
+They are whitened as in the evaluation of the run, so that searching them repeats its table.
+"""
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,7 @@ import numpy as np
 from mlcore.cli import console
 from mlcore.cli.parser import Parser
 from mlcore.cli.run_arguments import (
+    RETRIEVAL_OPTIONS,
     TrainedRun,
     add_split,
     open_run,
@@ -20,6 +24,7 @@ from mlcore.cli.run_arguments import (
     require_parent,
 )
 from mlcore.errors import ConfigError
+from mlcore.options import RawOption
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -29,11 +34,16 @@ if TYPE_CHECKING:
     from mlcore.protocols import PlaceDataset, Split
     from mlcore.retrieval.embedder import Embedder, ImageSource
     from mlcore.retrieval.export import Columns
+    from mlcore.retrieval.whitening import Whitening
 
 
 def make_parser() -> Parser:
     """Return the parser of the command's own flags."""
-    parser = parser_for_run("embed", "Write embeddings of images, and an index of the images.")
+    parser = parser_for_run(
+        "embed",
+        "Write embeddings of images, whitened as evaluated, and an index of them.",
+        evaluation=RETRIEVAL_OPTIONS,
+    )
     add_split(parser, "test", "validation", "train")
     parser.add_argument(
         "--images",
@@ -45,8 +55,8 @@ def make_parser() -> Parser:
         "--out",
         type=Path,
         required=True,
-        help="FILE.parquet; FILE.npy, with the index in FILE.csv beside it; or a folder, with "
-        "--shard_size",
+        help="FILE.parquet; FILE.npy, with the index in FILE.csv and what it was made from in "
+        "FILE.npy.json; or a folder, with --shard_size",
     )
     parser.add_argument(
         "--shard_size",
@@ -68,35 +78,108 @@ def run(argv: Sequence[str]) -> int:
     trained = open_run(options.run, changes, options.block, parser.command)
 
     from mlcore.evaluation.evaluate import embedder_of
-    from mlcore.retrieval.export import write_embeddings
 
+    _require_effect(trained, changes)
     with console.progress() as progress:
         embedder = embedder_of(trained.model, trained.config, progress)
         if options.images is None:
             images = _of_split(trained.dataset, getattr(trained.dataset, options.split))
         else:
             images = _of_folder(options.images)
-        if options.shard_size is not None:
-            made_from = _made_from(trained, options)
-            return _embed_in_shards(embedder, images, options, made_from)
-        found = embedder(images.source, images.index)
+        if options.shard_size is None:
+            return _embed_in_one(embedder, images, options, trained)
+        return _embed_in_shards(embedder, images, options, trained)
+
+
+_USED: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "train": ("whitening_images", "dimensions"),
+    "references": ("whitening_images", "dimensions", "spacing_m"),
+}
+"""Options of each whitening, by the images that it is fitted on."""
+
+
+def _require_effect(trained: TrainedRun, changes: Sequence[RawOption]) -> None:
+    """Raise ConfigError for an option of whitening that was given and does nothing."""
+    source = _source(trained)
+    for item in changes:
+        idle = item.option in _USED["references"] and item.option not in _USED[source]
+        if idle and item.section in ("", "evaluation"):
+            remedy = [s for s, used in _USED.items() if item.option in used]
+            raise ConfigError(
+                f"{item.label} has no effect with --evaluation.whitening {source}, which this "
+                f"run has; choose --whitening {' or --whitening '.join(remedy)}"
+            )
+
+
+def _embed_in_one(
+    embedder: Embedder, images: _Images, options: Namespace, trained: TrainedRun
+) -> int:
+    from mlcore.retrieval.export import write_embeddings
+
+    whitening = _whitening(embedder, options, trained)
+    found = embedder(images.source, images.index)
     console.notes([f"skipped, unreadable: {name}" for name in found.skipped])
-    written = write_embeddings(options.out, found.embeddings, images.columns_of(found.rows))
+    embeddings = _whitened(found.embeddings, whitening)
+    num_images, num_dimensions = embeddings.shape
+    about = {**_made_from(trained, options), **_about(whitening), "dimensions": num_dimensions}
+    columns = images.columns_of(found.rows)
+    written = write_embeddings(options.out, embeddings, columns, about)
     for path in written:
         console.say(f"Written: {path}")
-    num_images, num_dimensions = found.embeddings.shape
     if options.json:
+        names = [str(path) for path in written]
+        skipped = list(found.skipped)
         console.write_json(
-            {
-                "written": [str(path) for path in written],
-                "images": num_images,
-                "dimensions": num_dimensions,
-                "skipped": list(found.skipped),
-            }
+            {**about, "written": names, "num_images": num_images, "skipped": skipped}
         )
     else:
-        console.write(f"{num_images} images, {num_dimensions} dimensions")
+        console.write(
+            f"{num_images} images, {num_dimensions} dimensions, {_in_words(whitening)}"
+        )
     return 0
+
+
+def _source(trained: TrainedRun) -> str:
+    from mlcore.retrieval.references import whitening_source
+
+    return whitening_source(trained.config.evaluation, trained.model, trained.dataset)
+
+
+def _whitening_options(trained: TrainedRun) -> dict[str, Any]:
+    """Return the options that decide the whitening, to compare a resumed command with."""
+    source, options = _source(trained), trained.config.evaluation
+    return {"whitening": source, **{name: getattr(options, name) for name in _USED[source]}}
+
+
+def _whitening(embedder: Embedder, options: Namespace, trained: TrainedRun) -> Whitening | None:
+    """Return the whitening of the run's evaluation; of training images that of the test."""
+    from mlcore.retrieval.references import whitening_of
+
+    split = "test" if options.split == "train" else options.split
+    references = getattr(trained.dataset, split).references
+    settings = trained.config.evaluation
+    whitening, skipped = whitening_of(embedder, trained.dataset, references, settings)
+    console.notes([f"skipped for whitening, unreadable: {name}" for name in skipped])
+    return whitening
+
+
+def _whitened(
+    embeddings: NDArray[np.float32], whitening: Whitening | None
+) -> NDArray[np.float32]:
+    return embeddings if whitening is None else whitening(embeddings)
+
+
+def _about(whitening: Whitening | None) -> dict[str, Any]:
+    if whitening is None:
+        return {"whitening": "none", "whitening_images": 0}
+    return {"whitening": whitening.source, "whitening_images": whitening.num_images}
+
+
+def _in_words(whitening: Whitening | None) -> str:
+    if whitening is None:
+        return "not whitened"
+    return f"whitened on {whitening.num_images} images ({whitening.source})"
 
 
 def _require_target(out: Path, shard_size: int | None) -> None:
@@ -138,21 +221,23 @@ def _made_from(trained: TrainedRun, options: Namespace) -> dict[str, Any]:
     of_images = options.split if options.images is None else str(options.images.absolute())
     return {
         "run": str(trained.folder.path.absolute()),
-        "weights": f"{zlib.crc32(checkpoint.read_bytes()):08x}",
+        "weights": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         "images": of_images,
         "data": trained.dataset.fingerprint if options.images is None else "",
-        "shard_size": options.shard_size,
     }
 
 
 def _embed_in_shards(
-    embedder: Embedder, images: _Images, options: Namespace, made_from: dict[str, Any]
+    embedder: Embedder, images: _Images, options: Namespace, trained: TrainedRun
 ) -> int:
     from mlcore.retrieval.export import write_embeddings
     from mlcore.retrieval.shards import ShardFolder
 
-    folder = ShardFolder(options.out, {**made_from, "num_images": len(images.index)})
     size, total = options.shard_size, len(images.index)
+    made_from = {**_made_from(trained, options), **_whitening_options(trained)}
+    folder = ShardFolder(options.out, {**made_from, "shard_size": size, "num_images": total})
+    whitening = _whitening(embedder, options, trained)
+    dimensions = embedder.model.embedding_dim if whitening is None else whitening.dimensions
     numbers = range(-(-total // size))
     missing = [number for number in numbers if not folder.has(number)]
     if len(missing) < len(numbers):
@@ -164,13 +249,16 @@ def _embed_in_shards(
         )
         console.notes([f"skipped, unreadable: {name}" for name in found.skipped])
         columns = images.columns_of(rows[found.rows])
-        write_embeddings(folder.shard(number), found.embeddings, columns)
-    dimensions = embedder.model.embedding_dim
+        write_embeddings(folder.shard(number), _whitened(found.embeddings, whitening), columns)
     if options.json:
         shards = [str(folder.shard(number)) for number in numbers]
-        console.write_json({"written": shards, "images": total, "dimensions": dimensions})
+        about = {**made_from, **_about(whitening), "dimensions": dimensions}
+        console.write_json({**about, "written": shards, "num_images": total})
     else:
-        console.write(f"{total} images in {len(numbers)} shards, {dimensions} dimensions")
+        console.write(
+            f"{total} images in {len(numbers)} shards, {dimensions} dimensions, "
+            f"{_in_words(whitening)}"
+        )
     return 0
 
 

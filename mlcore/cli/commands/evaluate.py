@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcore.cli import console
+from mlcore.cli.model_arguments import lacks_model, save_model_of
 from mlcore.cli.parser import Parser
 from mlcore.cli.run_arguments import (
     TrainedRun,
@@ -20,6 +21,7 @@ from mlcore.protocols import Progress
 
 if TYPE_CHECKING:
     from mlcore.models.embedding import EmbeddingModel
+    from mlcore.retrieval.whitening import Whitening
 
 
 def make_parser() -> Parser:
@@ -52,6 +54,7 @@ def run(argv: Sequence[str]) -> int:
     from mlcore.evaluation.recording import record
     from mlcore.reporting.tables import result_tables, skipped_notes
 
+    whitenings: dict[str, Whitening | None] = {}
     with console.progress() as progress:
         results = evaluate_models(
             _models(trained, progress),
@@ -59,6 +62,7 @@ def run(argv: Sequence[str]) -> int:
             trained.config,
             split=options.split,
             progress=progress,
+            keep_whitening=whitenings.__setitem__,
         )
     console.notes(skipped_notes(results))
     out = options.out
@@ -71,6 +75,8 @@ def run(argv: Sequence[str]) -> int:
     else:
         console.show(result_tables(results))
     console.say(f"Written: {out}")
+    if options.split == "test" and lacks_model(trained):
+        save_model_of(trained, whitenings["trained"])
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlcore.cli import console
 from mlcore.cli.run_arguments import (
+    RETRIEVAL_OPTIONS,
     add_out_file,
     add_split,
     add_within,
@@ -33,7 +34,9 @@ PICTURE = "explained.png"
 def make_parser() -> Parser:
     """Return the parser of the command's own flags."""
     parser = parser_for_runs(
-        "explain", "Draw what makes a query similar to its best match (Grad-CAM)."
+        "explain",
+        "Draw what makes a query similar to its best match (Grad-CAM).",
+        evaluation=(*RETRIEVAL_OPTIONS, "baselines"),
     )
     parser.add_argument(
         "--worst",

@@ -1,4 +1,4 @@
-"""``mlcore localize RUN IMAGE...``: where images were taken, by a trained model."""
+"""``mlcore localize RUN|MAP IMAGE...``: where images were taken, by a trained model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcore.cli import console
+from mlcore.cli.commands.localize_map import localize_in_maps
 from mlcore.cli.parser import Parser
 from mlcore.cli.run_arguments import (
+    RETRIEVAL_OPTIONS,
     TrainedRun,
     add_split,
     open_run,
@@ -26,7 +28,13 @@ if TYPE_CHECKING:
 def make_parser() -> Parser:
     """Return the parser of the command's own flags."""
     parser = parser_for_run(
-        "localize", "Find where images were taken: the references most similar to each."
+        "localize",
+        "Find where images were taken: the references most similar to each.",
+        evaluation=RETRIEVAL_OPTIONS,
+    )
+    parser.epilog = (
+        f"{parser.epilog} With 'mlcore localize MAP [MAP...] IMAGE...' the maps of 'mlcore "
+        "index' are searched instead of the run's data set."
     )
     parser.add_argument(
         "images",
@@ -35,6 +43,7 @@ def make_parser() -> Parser:
         help="an image file, or the name of an image in the data set",
     )
     add_split(parser, "test", "validation", "train")
+    parser.set_defaults(split=None)
     parser.add_argument(
         "--top", type=int, default=5, metavar="N", help="references per image (default: 5)"
     )
@@ -52,6 +61,11 @@ def run(argv: Sequence[str]) -> int:
     if options.top < 1:
         raise ConfigError(f"--top must be at least 1, got {options.top}")
     require_parent(options.picture, "--picture")
+
+    from mlcore.deployment.map_folder import is_map
+
+    if is_map(options.run):
+        return localize_in_maps(options, changes, parser.command)
     trained = open_run(options.run, changes, options.block, parser.command)
 
     from mlcore.retrieval.localization import resolve_images
@@ -79,7 +93,7 @@ def _localize(
         references = embed_references(
             embedder,
             trained.dataset,
-            getattr(trained.dataset, options.split).references,
+            getattr(trained.dataset, options.split or "test").references,
             trained.config.evaluation,
         )
         console.notes([f"skipped, unreadable: {name}" for name in references.skipped])

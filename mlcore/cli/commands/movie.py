@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlcore.cli import console
 from mlcore.cli.run_arguments import (
+    RETRIEVAL_OPTIONS,
     add_out_file,
     add_split,
     add_within,
@@ -35,7 +36,9 @@ MOVIE = "movie.mp4"
 def make_parser() -> Parser:
     """Return the parser of the command's own flags."""
     parser = parser_for_runs(
-        "movie", "Film the queries of a traversal with their matches; one row per model."
+        "movie",
+        "Film the queries of a traversal with their matches; one row per model.",
+        evaluation=(*RETRIEVAL_OPTIONS, "baselines"),
     )
     parser.add_argument(
         "--traversal", metavar="NAME", help="traversal to film (default: the first)"
@@ -95,6 +98,8 @@ def _frames(
     options: Namespace, changes: Sequence[RawOption], command: Command, progress: Progress
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the frames. Of each model only its small maps are kept, not the images."""
+    import numpy as np
+
     from mlcore.evaluation.gradcam import explain_results
     from mlcore.reporting.figures.gradcam import draw_rows
 
@@ -103,15 +108,13 @@ def _frames(
         dataset = named.dataset
         split = _filmed(getattr(dataset, options.split), options)
         embedder, results = named.evaluate(split, options.split, progress)
-        if results.skipped:
-            raise DataError(
-                f"{len(results.skipped)} images cannot be read, the first is "
-                f"{results.skipped[0]}; a movie needs all of them"
-            )
-        rows = range(len(results.query_index))
-        found = explain_results(embedder, dataset, results, rows, name=named.name)
+        shown = range(len(results.query_index))
+        found = explain_results(embedder, dataset, results, shown, name=named.name)
         by_model.append((named.name, found))
-    queries = split.queries
+    # Every model reads the same files, so that each row of the movie has the same queries.
+    console.notes([f"skipped, unreadable: {name}" for name in results.skipped])
+    is_read = np.isin(split.queries.index, results.query_index)
+    queries = split.queries.take(is_read.nonzero()[0])
     for place, index in enumerate(queries.index.tolist()):
         yield draw_rows(
             [(name, found[place]) for name, found in by_model],

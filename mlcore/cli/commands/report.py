@@ -222,14 +222,15 @@ def _metrics(folder: RunFolder) -> list[Mapping[str, Any]]:
     """Return the rows of ``metrics.jsonl``; an incomplete row ends them."""
     rows: list[Mapping[str, Any]] = []
     lines = (
-        folder.metrics.read_text(encoding="utf-8").splitlines()
+        folder.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
         if folder.metrics.exists()
         else []
     )
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+            row = {name: float(value) for name, value in row.items()}
+        except (ValueError, TypeError, AttributeError, RecursionError):
             console.say(f"note: {folder.metrics}: row {len(rows) + 1} is incomplete")
             break
         rows.append(row)

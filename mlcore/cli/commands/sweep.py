@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from mlcore.cli import console
 from mlcore.cli.run_arguments import add_split, models_of_runs, out_folder, parser_for_runs
 from mlcore.errors import ConfigError
 from mlcore.options import Command, RawOption
+from mlcore.options.engine import EvaluationOptions
 from mlcore.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -75,8 +76,11 @@ class _Settings:
 
 def make_parser() -> Parser:
     """Return the parser of the command's own flags."""
+    swept = ("dimensions", "spacing_m")  # by flags of their own
     parser = parser_for_runs(
-        "sweep", "Measure accuracy by embedding dimension and by spacing of references."
+        "sweep",
+        "Measure accuracy by embedding dimension and by spacing of references.",
+        evaluation=[f.name for f in fields(EvaluationOptions) if f.name not in swept],
     )
     parser.add_argument(
         "--dimensions",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlcore.cli import console
@@ -14,7 +15,7 @@ from mlcore.cli.run_arguments import (
     out_file,
     parser_for_runs,
 )
-from mlcore.errors import DataError, require_library
+from mlcore.errors import require_library
 from mlcore.options import Command, RawOption
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ PICTURE = "tsne.png"
 
 def make_parser() -> Parser:
     """Return the parser of the command's own flags."""
-    parser = parser_for_runs("tsne", "Draw query embeddings in 2D, coloured by place.")
+    parser = parser_for_runs(
+        "tsne",
+        "Draw query embeddings in 2D, coloured by place.",
+        evaluation=("batch_size", "baselines"),
+    )
     parser.add_argument(
         "--method",
         choices=("auto", "tsne", "pca"),
@@ -65,18 +70,15 @@ def _project(
 
     found: list[tuple[str, Projection]] = []
     split: Split | None = None
+    skipped: tuple[str, ...] = ()
     with console.progress() as progress:
         for named in models_of_runs(options, changes, command, progress):
-            split = getattr(named.dataset, options.split)
-            queries = split.queries
+            whole: Split = getattr(named.dataset, options.split)
             embedder = embedder_of(named.model, named.config, progress)
-            asked = embedder(named.dataset, queries.index, f"{named.name}: queries")
-            if len(asked.rows) < len(queries):
-                # Every panel needs the same queries, because they share their colours.
-                raise DataError(
-                    f"{len(asked.skipped)} queries cannot be read, the first is "
-                    f"{asked.skipped[0]}; repair or remove them"
-                )
+            asked = embedder(named.dataset, whole.queries.index, f"{named.name}: queries")
+            # Every model reads the same files, so that each panel has the same queries.
+            split = replace(whole, queries=whole.queries.take(asked.rows))
+            skipped = asked.skipped
             placed = project(
                 asked.embeddings,
                 method=options.method,
@@ -86,4 +88,5 @@ def _project(
             )
             found.append((named.name, placed))
     assert split is not None
+    console.notes([f"skipped, unreadable: {name}" for name in skipped])
     return split, found

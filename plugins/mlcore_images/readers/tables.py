@@ -52,6 +52,8 @@ def list_table(source: Path, root: Path, also: Sequence[str]) -> Listing:
         names = pq.read_schema(source).names if is_parquet else _header(source)
         wanted = _wanted(source, names, also)
         table = _read_parquet(source, wanted) if is_parquet else _read_csv(source, wanted)
+    except UnicodeEncodeError:  # the path, not the file: the locale is not UTF-8
+        raise
     except (pa.ArrowException, OSError, csv.Error, UnicodeError) as error:
         kind = "Parquet" if is_parquet else "CSV"
         reason = not_utf8(source) if kind == "CSV" else ""

@@ -1,4 +1,4 @@
-"""What the weather and the light were like: one word a traversal."""
+"""The condition of a traversal, as one word for weather and light."""
 
 from __future__ import annotations
 

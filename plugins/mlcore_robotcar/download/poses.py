@@ -19,7 +19,7 @@ _LEAST_AGREEMENT = 0.5
 
 
 class PoseStatus(IntEnum):
-    """Why an image has a pose, or none."""
+    """Why an image has a pose or not."""
 
     GOOD = 0
     OUTSIDE = 1

@@ -44,7 +44,7 @@ class PosedFrames:
         track: The rows of positions; None if there are none.
         turned: Quarter turns that were added to the yaw, clockwise.
         notes: What was found odd, and how it was taken.
-        faults: What would spoil a result.
+        faults: Problems that make results wrong.
     """
 
     date: str

@@ -1,4 +1,4 @@
-"""RobotCar in dbStruct files: MATLAB v5, one a split, beside folders of colour images."""
+"""RobotCar in dbStruct files: MATLAB v5, one per split, next to folders of colour images."""
 
 from __future__ import annotations
 

@@ -73,10 +73,12 @@ class PreparedSource:
 
     def _summary(self) -> list[str]:
         try:
-            regions = str(json.loads((self.root / SUMMARY).read_text())["regions"])
-            settings = json.loads((self.root / SETTINGS).read_text())
+            regions = str(
+                json.loads((self.root / SUMMARY).read_text(encoding="utf-8"))["regions"]
+            )
+            settings = json.loads((self.root / SETTINGS).read_text(encoding="utf-8"))
             distortion = str(settings["distortion_table"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
                 f"{self.root}/{SUMMARY} or {SETTINGS} is damaged ({error}); run 'mlcore data "
                 "prepare robotcar' again"

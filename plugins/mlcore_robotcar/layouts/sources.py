@@ -79,18 +79,18 @@ class Source(Protocol):
 
 
 class RawSource:
-    """The download itself: each image is developed when it is asked for.
+    """The download itself: each image is developed on demand.
 
     Args:
         config: Options.
         root: Folder of the tree.
         cache_dir: Folder for the indices of tars; None for the user's.
-        progress: Told how many traversals are read.
+        progress: Progress callback, by traversals read.
 
     Attributes:
         traversals: Those with images that have a pose.
         warnings: What was found odd; part of ``notes``.
-        faults: What would spoil a result; part of ``notes``.
+        faults: Problems that make results wrong; part of ``notes``.
 
     Raises:
         DataError: No image there has a pose.

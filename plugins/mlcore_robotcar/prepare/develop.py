@@ -50,7 +50,7 @@ class Survey:
         num_posed: Those with a pose.
         without_pose: The others, by reason.
         notes: What was found odd.
-        faults: What would spoil a result.
+        faults: Problems that make results wrong.
         is_indexed: Whether it has an index.
     """
 

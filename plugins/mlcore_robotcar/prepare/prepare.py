@@ -131,8 +131,8 @@ def _claim(config: RobotCarConfig, out: Path) -> None:
 
 def _expect_same(path: Path, settings: dict[str, Any]) -> None:
     try:
-        before = json.loads(path.read_text())
-    except ValueError as error:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is damaged ({error}); prepare into a new folder") from error
     for name, value in settings.items():
         if before.get(name) != value:

@@ -25,7 +25,7 @@ def mosaic(image: Pixels, enlarge: int) -> Pixels:
     """Return RGB ``(H, W, 3)`` as a Bayer frame GBRG ``(H * enlarge, W * enlarge)``.
 
     Each pixel is repeated, then each raw pixel keeps the one colour it has. Developing blurs
-    colours by a raw pixel; what that takes from each pixel is added beforehand.
+    colours by a raw pixel; each pixel is sharpened in advance to compensate.
     """
     raw = _sampled(image, enlarge)
     if enlarge == 1:

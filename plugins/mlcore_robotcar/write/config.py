@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from mlcore.option_types import AT_LEAST_ONE, Range, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +22,8 @@ class RobotCarWriteConfig:
     """
 
     images: Literal["folders", "tars"] = "folders"
-    enlarge: int = 4
-    chunk_frames: int = 6000
+    enlarge: Annotated[int, Range(at_least=1, at_most=16)] = 4
+    chunk_frames: Annotated[int, AT_LEAST_ONE] = 6000
 
     def __post_init__(self) -> None:
-        if not 1 <= self.enlarge <= 16:
-            raise ValueError(f"enlarge must be between 1 and 16, got {self.enlarge}")
-        if self.chunk_frames < 1:
-            raise ValueError(f"chunk_frames must be at least 1, got {self.chunk_frames}")
+        check_ranges(self)

@@ -158,7 +158,7 @@ def _findings(drives: Sequence[Drive]) -> tuple[Finding, ...]:
 
 
 def _commands(out: Path, regions: Path, longest_px: int) -> tuple[str, ...]:
-    """Return the command lines from the raw tree to a model that is judged.
+    """Return the command lines from the raw tree to an evaluated model.
 
     Under the protocol ``all`` the first traversal, which has the references, is searched, and
     every other is looked for in the one region it lies in: the roles that were written.

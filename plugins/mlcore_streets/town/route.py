@@ -18,7 +18,7 @@ Node = tuple[int, int]
 
 _STEP_M = 0.25
 _RUN_OUT_M = 60.0
-"""The path goes on beyond both ends, for the traffic ahead and behind."""
+"""The path extends beyond both ends, for the traffic ahead and behind."""
 
 _TURN_M = 4.0
 """A turn begins so far before the kerb of the street turned into."""

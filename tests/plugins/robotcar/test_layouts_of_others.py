@@ -76,5 +76,5 @@ def test_file_names_of_others_have_northing_first(tmp_path, raw):
 def test_tables_that_lead_elsewhere_are_refused(tmp_path, folder):
     row = f"{REFERENCE},{folder},5,620000,5735000,0"
     (tmp_path / "a.csv").write_text(f"date,folder,t,easting,northing,yaw\n{row}\n")
-    with pytest.raises(DataError, match="name no folder"):
+    with pytest.raises(DataError, match="are not a folder"):
         open_robotcar(config_of(tmp_path))

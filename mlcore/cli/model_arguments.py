@@ -1,0 +1,126 @@
+"""What commands on models share, whether they lie in a run or in a map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlcore.cli import console
+from mlcore.cli.run_arguments import TrainedRun, open_run
+from mlcore.errors import ConfigError, DataError
+from mlcore.options import Command, RawOption
+from mlcore.options.raw import read_toml
+from mlcore.registry.discovery import Registry
+from mlcore.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from mlcore.deployment.model_folder import DeployedModel
+    from mlcore.retrieval.whitening import Whitening
+
+OF_EMBEDDING = ("training.accelerator", "training.num_workers", "evaluation.batch_size")
+"""Options of a run that embedding with a finished model takes."""
+
+OF_DATA = ("dataset", "training.skip_unreadable", "evaluation.spacing_m", "spacing_m")
+"""Further ones where images of a data set are embedded."""
+
+
+def open_model(
+    path: Path,
+    changes: Sequence[RawOption],
+    block: Sequence[str],
+    command: Command,
+    *,
+    with_dataset: bool = False,
+) -> DeployedModel:
+    """Open the model of a run or of a map.
+
+    The model of a run that was trained before runs had one is written first, which takes the
+    run's data set.
+
+    Args:
+        path: The run, the map, or a copy of either's model folder.
+        changes: Options of the command line.
+        block: Plugins not to load.
+        command: The command, to be named in messages.
+        with_dataset: Whether the run's own data set is wanted, unless ``changes`` choose one.
+
+    Raises:
+        DataError: There is no model at ``path``, or it is damaged.
+        ConfigError: An option does not exist, or does not apply to a finished model.
+    """
+    from mlcore.deployment.map_folder import is_map
+    from mlcore.deployment.model_folder import find_model, load_model
+
+    allowed = (*OF_EMBEDDING, *OF_DATA) if with_dataset else OF_EMBEDDING
+    for item in changes:
+        if item.section not in allowed and item.key not in allowed:
+            raise ConfigError(
+                f"{item.label} does not apply here: the network and its whitening are "
+                f"finished; options that do: {', '.join(f'--{name}' for name in allowed)}"
+            )
+    folder = find_model(path)
+    if folder is None and is_map(path):
+        raise DataError(f"map {path} has no model: {path / 'model'} is missing")
+    if folder is None:
+        trained = open_run(path, (), block, command)
+        console.say(f"note: {path} has no model folder yet; it is written now")
+        folder = save_model_of(trained, _fitted_whitening(trained))
+    kept: list[RawOption] = []
+    if with_dataset and not any(item.section == "dataset" and item.chooses for item in changes):
+        config = RunFolder.open(path).config
+        kept = [item for item in read_toml(config) if item.section == "dataset"]
+    model = load_model(
+        folder,
+        Registry.discover(block=block),
+        options=kept,
+        changes=changes,
+        command=command,
+    )
+    trained_until = RunFolder(path).newest_step()
+    if trained_until > model.info.step:
+        console.say(
+            f"note: {folder} is the model after step {model.info.step}, as it was evaluated; "
+            f"training has reached step {trained_until} since"
+        )
+    return model
+
+
+def lacks_model(trained: TrainedRun) -> bool:
+    """Return whether an evaluation of the run, as it was opened, should leave its model."""
+    same = (
+        trained.config.evaluation == trained.trained_as.evaluation
+        and trained.config.dataset == trained.trained_as.dataset
+    )
+    return same and not (trained.folder.model / "model.json").exists()
+
+
+def save_model_of(trained: TrainedRun, whitening: Whitening | None) -> Path:
+    """Write the model folder of a run and return it."""
+    from mlcore.deployment.model_folder import save_model
+
+    save_model(
+        trained.folder.model,
+        trained.model,
+        trained.trained_as,
+        whitening,
+        run=trained.folder.path.resolve().name,
+        step=trained.folder.newest_step(),
+        data_fingerprint=trained.dataset.fingerprint,
+    )
+    console.say(f"Written: {trained.folder.model}")
+    return trained.folder.model
+
+
+def _fitted_whitening(trained: TrainedRun) -> Whitening | None:
+    """Fit the whitening of a run as its evaluation does."""
+    from mlcore.evaluation.evaluate import embedder_of
+    from mlcore.retrieval.references import embed_references
+
+    with console.progress() as progress:
+        return embed_references(
+            embedder_of(trained.model, trained.config, progress),
+            trained.dataset,
+            trained.dataset.test.references,
+            trained.config.evaluation,
+        ).whitening

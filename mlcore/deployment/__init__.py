@@ -1,0 +1,1 @@
+"""A trained model where it is used: maps to localize in, and exports to other programs."""
