@@ -119,6 +119,14 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder of the comparison"
     )
+    _add_launch_options(parser)
+    parser.add_json_option()
+    parser.add_block_option()
+    return parser
+
+
+def _add_launch_options(parser: Parser) -> None:
+    """Add what says where the runs take place."""
     parser.add_argument(
         "--parallel",
         type=int,
@@ -138,9 +146,6 @@ def make_parser() -> Parser:
         metavar="KEY=VALUE,...",
         help="options of sbatch, as in time=120,partition=gpu,gpus_per_node=1",
     )
-    parser.add_json_option()
-    parser.add_block_option()
-    return parser
 
 
 def _require_usable(own: Namespace, options: Sequence[RawOption]) -> None:
