@@ -86,7 +86,7 @@ class MapFolder:
             model: Folder of the model that embeds the references.
 
         Raises:
-            ConfigError: There is something at ``path`` already, or it cannot be made.
+            ConfigError: There is something at ``path`` already, or it cannot be created.
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ConfigError(
@@ -98,7 +98,7 @@ class MapFolder:
         try:
             (temporary / "model").mkdir(parents=True)
         except OSError as error:
-            raise ConfigError(f"--out {path} cannot be made: {error.strerror}") from error
+            raise ConfigError(f"--out {path} cannot be created: {error.strerror}") from error
         try:
             for name in FILES:
                 if (model / name).exists():
