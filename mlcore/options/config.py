@@ -111,7 +111,7 @@ def attribute_errors(chosen: Chosen[Any], what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MlcoreError, OSError, *STOPS):
+    except (MlcoreError, OSError, UnicodeEncodeError, *STOPS):
         raise
     except BaseException as error:
         raise PluginError(

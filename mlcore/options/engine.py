@@ -153,7 +153,7 @@ class EvaluationOptions:
 
     whitening: Literal["auto", "none", "train", "references"] = "auto"
     dimensions: Annotated[int, AT_LEAST_ONE] = 256
-    whitening_images: Annotated[int, AT_LEAST_ONE] = 5000
+    whitening_images: Annotated[int, Range(at_least=2)] = 5000
     spacing_m: Annotated[float, NOT_NEGATIVE] = 0.0
     thresholds_m: Annotated[tuple[float, ...], POSITIVE] = (5.0, 10.0, 15.0)
     auc_limits_m: Annotated[tuple[float, ...], POSITIVE] = (10.0, 25.0, 50.0)

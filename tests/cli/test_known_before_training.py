@@ -92,7 +92,7 @@ def test_an_image_file_that_is_missing(tmp_path, name):
     for command in commands(folder, tmp_path / "out"):
         code, last, torch_imported = run(*command)
         assert (code, torch_imported) == (2, False), command[0]
-        assert f"1 of 20 image files looked for are missing, the first is {folder}" in last
+        assert f"1 of 20 image files checked are missing, the first is {folder}" in last
         assert name in last
         assert "--training.skip_unreadable true" in last
 
