@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,14 +27,11 @@ from mlcore.networks import (
 from mlcore.options import Chosen, RunConfig, run_from_toml
 from mlcore.options.config import attribute_errors, model_input_size
 from mlcore.protocols import (
-    HasImageFiles,
     InfluenceFunction,
     Loss,
     Miner,
     PlaceDataset,
-    PlaceTable,
     Progress,
-    Split,
     no_progress,
 )
 from mlcore.run_folder import require_same_shapes
@@ -53,9 +50,6 @@ if TYPE_CHECKING:
 
 _NUM_INITIAL_IMAGES = 256
 """Images whose local features NetVLAD is initialised from."""
-
-_MOST_FILES = 200_000
-"""Files of one table that are looked for before training, evenly spaced: seconds on a disk."""
 
 _NUM_SHAPES = 32
 """Training images whose shapes determine the size of the network's input."""
@@ -110,43 +104,6 @@ def open_dataset(config: RunConfig, progress: Progress = no_progress) -> PlaceDa
     )
     dataset: PlaceDataset = _build(config.dataset, context)
     return dataset
-
-
-def require_usable(
-    dataset: PlaceDataset, config: RunConfig, split: Literal["test", "validation"]
-) -> None:
-    """Check before the first step that the data suffice for training and evaluation.
-
-    Raises:
-        DataError: The evaluated region has no reference or no query, or the file of an
-            image is missing and ``skip_unreadable`` is off.
-    """
-    region: Split = getattr(dataset, split)
-    for part, table in (("reference", region.references), ("query", region.queries)):
-        if not len(table):
-            raise DataError(
-                f"the {split} split has no {part} images, so the trained model could "
-                f"not be evaluated; change the options of data set {config.dataset.name!r} "
-                "that select them"
-            )
-    if config.training.skip_unreadable or not isinstance(dataset, HasImageFiles):
-        return
-    for used in (dataset.train, region):
-        for table in (used.references, used.queries):
-            _require_files(dataset, table)
-
-
-def _require_files(dataset: HasImageFiles, table: PlaceTable) -> None:
-    rows = np.linspace(0, len(table) - 1, min(len(table), _MOST_FILES)).astype(int)
-    missing = [
-        path for index in table.index[rows] if not (path := dataset.path(int(index))).exists()
-    ]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(rows)} image files checked are missing, the first is "
-            f"{missing[0]}; restore them, or leave them out with "
-            "--training.skip_unreadable true"
-        )
 
 
 def check_dataset(config: RunConfig, dataset: PlaceDataset) -> tuple[str, ...]:

@@ -68,7 +68,8 @@ def train_and_evaluate(
     Raises:
         MlcoreError: The configuration, the data or the loss is invalid.
     """
-    from mlcore.experiment import check_dataset, open_dataset, require_usable
+    from mlcore.data.presence import require_images
+    from mlcore.experiment import check_dataset, open_dataset
 
     folder = RunFolder(out)
     with ExitStack() as held:
@@ -76,7 +77,12 @@ def train_and_evaluate(
             held.enter_context(folder.locked())
         with _progress() as progress:
             dataset = open_dataset(config, progress)
-        require_usable(dataset, config, split)
+        require_images(
+            dataset,
+            split,
+            name=config.dataset.name,
+            skip_unreadable=config.training.skip_unreadable,
+        )
         checked = _Checked(dataset, check_dataset(config, dataset))
         # All before torch, whose import takes seconds.
         return _train_and_evaluate(
