@@ -109,12 +109,7 @@ def _train_and_evaluate(
     accepted: Sequence[Kind],
 ) -> Outcome:
     """Do the same after importing torch, when the data set is open."""
-    from mlcore.deployment.model_folder import save_model
-    from mlcore.evaluation.evaluate import evaluate_models, with_baselines
-    from mlcore.evaluation.recording import record
     from mlcore.experiment import assemble
-    from mlcore.reporting.figures.curves import save_curves
-    from mlcore.reporting.tables import skipped_notes
     from mlcore.training import fit, tensorboard_notes
     from mlcore.training.memory_estimate import check_budget
     from mlcore.training.strategy import Processes
@@ -147,8 +142,22 @@ def _train_and_evaluate(
         ending = fit(experiment, folder, progress=progress, warn=warn)
     if ending != "finished":
         return Outcome(ending, [], tuple(warnings))
+    results = _evaluate(experiment, folder, split)
+    return Outcome(ending, results, tuple(warnings))
+
+
+def _evaluate(
+    experiment: Experiment, folder: RunFolder, split: Literal["test", "validation"]
+) -> list[Evaluation]:
+    """Evaluate the trained network beside its baselines, and keep results and model."""
+    from mlcore.deployment.model_folder import save_model
+    from mlcore.evaluation.evaluate import evaluate_models, with_baselines
+    from mlcore.evaluation.recording import record
+    from mlcore.reporting.figures.curves import save_curves
+    from mlcore.reporting.tables import skipped_notes
+
     models = {"trained": experiment.model}
-    if config.evaluation.baselines:
+    if experiment.config.evaluation.baselines:
         models = with_baselines(experiment.model, experiment.untrained)
     whitenings: dict[str, Whitening | None] = {}
     with _progress() as progress:
@@ -160,7 +169,7 @@ def _train_and_evaluate(
             progress=progress,
             keep_whitening=whitenings.__setitem__,
         )
-    if first:
+    if is_first():
         console.notes(skipped_notes(results))
         record(folder, results, own=True)
         save_model(
@@ -173,7 +182,7 @@ def _train_and_evaluate(
             data_fingerprint=experiment.dataset.fingerprint,
         )
         save_curves(results, folder.plots / "metres.png")
-    return Outcome(ending, results, tuple(warnings))
+    return results
 
 
 def _require_one_process(processes: Processes) -> None:

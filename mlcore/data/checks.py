@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 NUM_DECODED = 200
 """Images that are decoded, evenly spaced over all; all of them in a full check."""
 MAX_EXAMPLES = 5
-_FEW_LEVELS = 16
-"""A scene with fewer cannot be distinguished from others; even a foggy night has more."""
+_FEW_LEVELS = 18
+"""What a 12-bit sensor leaves of a 16-bit file is 17 levels; even a foggy night has more."""
 RADII_M = (10.0, 25.0)
 """Queries should have a reference within these."""
 

@@ -23,7 +23,7 @@ class SmallCnnBackboneConfig:
             many.
     """
 
-    width: Annotated[int, AT_LEAST_ONE] = 16
+    width: Annotated[int, Range(at_least=8)] = 16
 
     def __post_init__(self) -> None:
         if self.width < 8 or self.width % 8:
@@ -46,7 +46,7 @@ class SmallCnnConfig(NetworkConfig):
     pooling: str = "gem"
     num_clusters: Annotated[int, AT_LEAST_ONE] = 16
     embedding_dim: Annotated[int | None, AT_LEAST_ONE] = 256
-    width: Annotated[int, AT_LEAST_ONE] = 16
+    width: Annotated[int, Range(at_least=8)] = 16
 
 
 @dataclass(frozen=True, kw_only=True)

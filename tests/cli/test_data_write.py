@@ -36,7 +36,7 @@ REFUSED = {
     ),
     "value out of range": (
         ["pittsburgh", "--from", "streets", "--jpeg_quality", "0"],
-        "jpeg_quality must be from 1 to 100, got 0",
+        "jpeg_quality must be between 1 and 100, got 0",
     ),
     "no folder": (["robotcar", "--from", "streets"], "--out is missing"),
 }

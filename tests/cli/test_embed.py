@@ -138,9 +138,9 @@ def test_shards_are_whitened_and_keep_their_whitening(run, tmp_path, capsys):
         ("--whitening none --dimensions 4", "--dimensions has no effect with"),
         ("--whitening none --whitening_images 9", "--whitening_images has no effect with"),
         ("--spacing_m 3", "--spacing_m has no effect with --evaluation.whitening train"),
-        ("--recall_at 5", "--recall_at has no effect in 'mlcore embed'"),
+        ("--recall_at 5", "--evaluation.recall_at has no effect in 'mlcore embed'"),
         ("--evaluation.thresholds_m 3", "--evaluation.thresholds_m has no effect in"),
-        ("--baselines false", "--baselines has no effect in 'mlcore embed'"),
+        ("--baselines false", "--evaluation.baselines has no effect in 'mlcore embed'"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(run, tmp_path, capsys, words, message):
@@ -164,6 +164,6 @@ def test_commands_refuse_options_of_evaluations_that_they_do_not_use(
     run, capsys, command, option
 ):
     value = "none" if option == "whitening" else "7"
-    assert mlcore(command[0], run, *command[1:], f"--{option}", value) == 2
+    assert mlcore(command[0], run, *command[1:], f"--evaluation.{option}", value) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert f"--{option} has no effect in 'mlcore {command[0]}'" in last
+    assert f"--evaluation.{option} has no effect in 'mlcore {command[0]}'" in last

@@ -147,7 +147,7 @@ def test_more_steps_of_a_schedule_over_the_run_are_refused(capsys, tmp_path):
 
 def test_fewer_steps_than_taken_are_refused(capsys, run):
     words = ["--training.max_steps", "3", "--accept-changes", "config"]
-    assert "taken 4 steps already" in refused(capsys, "--resume", run, *words)
+    assert "already taken 4 steps" in refused(capsys, "--resume", run, *words)
 
 
 def test_a_run_from_before_the_history_goes_on(run):

@@ -142,14 +142,18 @@ def test_localize_recognises_a_file_of_the_data_set(run, tmp_path, capsys, synth
 def test_embed_a_split_to_parquet(run, tmp_path, capsys):
     out = tmp_path / "embeddings.parquet"
     assert mlcore("embed", run, "--out", out) == 0
-    assert capsys.readouterr().out == "180 images, 16 dimensions\n"
+    said = "180 images, 8 dimensions, whitened on 180 images (train)\n"
+    assert capsys.readouterr().out == said
     table = parquet.read_table(out)
     assert table.column_names == [
         *("image", "role", "easting_m", "northing_m", "heading_rad"),
         *("traversal", "condition", "embedding"),
     ]
     assert table["role"].to_pylist() == ["reference"] * 60 + ["query"] * 120
-    embeddings = np.array(table["embedding"].to_pylist())
+    raw = tmp_path / "raw.parquet"
+    assert mlcore("embed", run, "--out", raw, "--whitening", "none") == 0
+    embeddings = np.array(parquet.read_table(raw)["embedding"].to_pylist())
+    assert embeddings.shape == (180, 16)
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1.0, atol=1e-6)
 
 
@@ -159,7 +163,7 @@ def test_embed_in_shards_and_go_on(run, tmp_path, capsys):
     assert mlcore(*words) == 0
     assert mlcore("embed", run, "--out", tmp_path / "whole.npy") == 0
     shards, whole = ShardedEmbeddings.open(out), np.load(tmp_path / "whole.npy")
-    assert shards.shape == whole.shape == (180, 16)
+    assert shards.shape == whole.shape == (180, 8)
     np.testing.assert_allclose(shards.read(0, 180), whole, atol=1e-6)
     lines = [(out / f"embeddings-{n:05d}.csv").read_text().splitlines() for n in range(4)]
     joined = [lines[0][0], *(line for part in lines for line in part[1:])]
@@ -201,7 +205,7 @@ def test_embed_a_folder_to_npy(run, tmp_path):
     (photos / "notes.txt").write_text("no image")
     out = tmp_path / "embeddings.npy"
     assert mlcore("embed", run, "--images", photos, "--out", out) == 0
-    assert np.load(out).shape == (2, 16)
+    assert np.load(out).shape == (2, 8)
     with (tmp_path / "embeddings.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == [

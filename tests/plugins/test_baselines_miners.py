@@ -121,7 +121,7 @@ def test_a_sample_is_drawn_from_the_triplets_and_depends_on_seed_and_images() ->
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("geometric-pairs", GeometricPairsOptions(near_radius_m=30), "near_radius_m is 30"),
+        ("geometric-pairs", GeometricPairsOptions(near_radius_m=30), "got 30 and 25"),
     ],
 )
 def test_options_that_cannot_work(name: str, options: object, message: str) -> None:

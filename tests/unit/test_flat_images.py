@@ -46,7 +46,7 @@ def warnings_of(tmp_path, **pictures):
 def test_a_narrow_range_of_16_bits_is_reported(tmp_path, lowest, highest):
     narrow = (lowest + SCENE * (highest - lowest)).astype(np.uint16)
     (warning,) = warnings_of(tmp_path, narrow=narrow, wide=(SCENE * 65_535).astype(np.uint16))
-    assert warning.message.startswith("images have fewer than 16 levels of grey left at 8 bits")
+    assert warning.message.startswith("images keep fewer than 18 grey levels in 8 bits")
     assert (warning.count, warning.examples) == (1, ("narrow.png",))
 
 

@@ -142,6 +142,6 @@ def test_embeddings_that_are_not_finite_name_an_image(synthetic_dataset):
             return super().embed(images) / (images.float().mean() > 1000)
 
     with pytest.raises(
-        DataError, match="first synthetic/0004; the model's weights are invalid"
+        DataError, match="the first is synthetic/0004; the model's weights are invalid"
     ):
         embedder_of(Spoilt())(synthetic_dataset, np.arange(4, 9))

@@ -133,7 +133,7 @@ def test_a_file_that_is_not_the_checkpoint_of_its_name(run, state, message):
 def test_a_checkpoint_brings_back_its_state(run):
     path = run.checkpoint_path(10)
     for extra in ({}, {"optimizer": 3}):
-        state = {"global_step": 10, "state_dict": {"a": 1}} | extra
+        state = {"global_step": 10, "state_dict": {"a": torch.ones(1)}} | extra
         torch.save(state, path)
         assert run.load_checkpoint(path) == state
 

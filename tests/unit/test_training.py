@@ -25,7 +25,9 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def config(module_synthetic_plugin) -> RunConfig:
-    return parse_run(TINY, Registry.discover(only=["synthetic", "soft-contrastive"]))
+    return parse_run(
+        TINY, Registry.discover(only=["synthetic", "soft-contrastive", "networks"])
+    )
 
 
 def train(config: RunConfig, path: Path, **options: object) -> tuple[Experiment, RunFolder]:

@@ -139,7 +139,7 @@ def test_a_kill_leaves_nothing_half_done(tmp_path, raw, pause_s):
         with Image.open(path) as image:
             image.load()
     if process.returncode == -signal.SIGKILL and not (out / "summary.json").exists():
-        with pytest.raises(DataError, match="not wholly prepared"):
+        with pytest.raises(DataError, match="not completely prepared"):
             open_robotcar(config_of(out))
     assert prepare(raw, out).ok
     prepare(raw, tmp_path / "whole")
