@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from mlcore.models import NetworkConfig
-from mlcore.option_types import AT_LEAST_ONE, POSITIVE, check_ranges
+from mlcore.option_types import AT_LEAST_ONE, POSITIVE, Range, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -156,7 +156,7 @@ def test_an_option_that_would_do_nothing_is_refused(run, tmp_path, capsys, words
         (["tsne", "--method", "pca"], "whitening"),
         (["explain"], "thresholds_m"),
         (["movie"], "auc_limits_m"),
-        (["sweep"], "evaluation.dimensions"),
+        (["sweep"], "dimensions"),
         (["sweep"], "spacing_m"),
     ],
 )

@@ -113,6 +113,7 @@ def test_faults_stop_train_compare_and_evaluate_until_they_are_accepted(tmp_path
         assert "[far-rows]" in last
         assert "day_00.png" in last
         assert "--dataset.accept_faults far-rows" in last
+    out = tmp_path / "accepted"
     words = ["train", "--dataset", "images", "--dataset.root", folder, *TINY, "--out", out]
     assert run(*words, "--dataset.accept_faults", "far-rows")[0] == 0
     assert 'accept_faults = [\n    "far-rows",\n]' in (out / "config.toml").read_text()
