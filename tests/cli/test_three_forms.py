@@ -114,7 +114,7 @@ def test_the_paper_s_training_runs_dry(forms, tmp_path):
     """The config as it stands, but for what a CPU without a network cannot bear."""
     run(
         *("train", "--config", PAPER, *forms["robotcar"], "--out", tmp_path / "run"),
-        *("--model.pretrained", "none", "--model.longest_side_px", 96),
+        *("--model.weights", "none", "--model.longest_side_px", 96),
         *("--sampling.hard_pool", 60, "--sampling.hard_refresh", 2),
         *("--training.max_steps", 3, "--training.log_every", 1, "--training.num_workers", 0),
         *("--evaluation.whitening_images", 60, "--evaluation.dimensions", 8),

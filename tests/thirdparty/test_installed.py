@@ -32,18 +32,18 @@ def test_a_strangers_plugin_from_wheel_to_trained_run(installed, tmp_path):
     (plugin,) = [plugin for plugin in listed if plugin["name"] == "example"]
     assert (plugin["distribution"], plugin["version"]) == ("mlcore-example", "0.3.1")
     assert (plugin["status"], plugin["imports_torch"]) == ("ok", False)
-    assert "--loss.power" in installed.run("mlcore", "plugins", "similarity-regression").stdout
+    assert "--loss.power" in installed.run("mlcore", "plugins", "metres-regression").stdout
     training = ["--training.max_steps", "5", "--training.log_every", "1"]
     training += ["--evaluation.baselines", "false"]
     run = tmp_path / "run"
-    help_text = installed.run("mlcore", "train", "--loss", "similarity-regression", "--help")
+    help_text = installed.run("mlcore", "train", "--loss", "metres-regression", "--help")
     assert "--loss.power FLOAT" in help_text.stdout
     installed.run(
-        *("mlcore", "train", "--loss", "similarity-regression", "--loss.power", "1.5"),
+        *("mlcore", "train", "--loss", "metres-regression", "--loss.power", "1.5"),
         *("--influence", "gaussian", "--influence.scale_m", "6", "--dataset", "ring"),
         *("--out", run, *training),
     )
-    assert 'name = "similarity-regression"' in (run / "config.toml").read_text()
+    assert 'name = "metres-regression"' in (run / "config.toml").read_text()
     environment = json.loads((run / "environment.json").read_text())
     assert "mlcore-example" in json.dumps(environment)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -18,7 +18,7 @@ mlcore_hook_api = 1
 
 @dataclass(frozen=True, kw_only=True)
 class RegressionOptions:
-    """Options of ``similarity-regression``.
+    """Options of ``metres-regression``.
 
     Attributes:
         power: Power of the difference between similarity and influence, at least 1.
@@ -55,7 +55,7 @@ def _build_loss(
     from mlcore_example.loss import SimilarityRegression
 
     if context.influence is None:
-        raise mlcore.ConfigError("similarity-regression needs --influence")
+        raise mlcore.ConfigError("metres-regression needs --influence")
     return SimilarityRegression(power=options.power, influence=context.influence)
 
 
@@ -77,7 +77,7 @@ def mlcore_losses() -> list[mlcore.LossFactory]:
     """Return the loss."""
     return [
         mlcore.LossFactory(
-            name="similarity-regression",
+            name="metres-regression",
             summary="cosine similarity as the influence function has it",
             config=RegressionOptions,
             build=_build_loss,
