@@ -99,7 +99,7 @@ def test_localize_embed_tsne_explain_report_sweep(run, tmp_path, capsys):
         ["tsne", "--method", "pca", "--out", str(tmp_path / "t.png")],
         ["explain", "--out", str(tmp_path / "explained.png")],
         ["report"],
-        ["sweep", "--dimensions", "4,8"],
+        ["sweep", "--dimensions", "4,8", "--whitening", "references"],
     ):
         assert main([command[0], str(run), *command[1:]]) == 0, command
     assert (tmp_path / "e.parquet").stat().st_size > 0
