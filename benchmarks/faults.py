@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import _common as common
-from benchmarks._job_kills import jobs, killed_job
 from benchmarks._kills import (
     NUM_STEPS,
     Kill,
@@ -51,7 +50,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     wanted = 4 if options.quick else options.kills
-    of_jobs = 1 if options.quick else options.kills // 4
     generator = random.Random(options.seed)
     made: list[Kill] = []
     differing: list[str] = []
@@ -65,11 +63,6 @@ def main(argv: Sequence[str]) -> int:
             kills = min(KILLS_OF_ONE, wanted - of_comparisons - len(made))
             made += killed_run(run, kills, generator)
             differing += [f"{run.name}: {what}" for what in differences(run, alone)]
-            print(f"{len(made)} kills, {len(differing)} differences", file=sys.stderr)
-        for job in jobs(folder / "data", alone):
-            kills, wrong = killed_job(job, folder / job.name, of_jobs, generator)
-            made += kills
-            differing += wrong
             print(f"{len(made)} kills, {len(differing)} differences", file=sys.stderr)
         if of_comparisons:
             finish(start("compare", "--out", folder / "compared-alone"))
@@ -92,8 +85,7 @@ def main(argv: Sequence[str]) -> int:
         options=options,
         argv=argv,
         method=f"{len(made)} kills of runs of {NUM_STEPS} steps, a checkpoint every 4, of "
-        "comparisons of eight such runs, two at a time, and of data prepare, data write, "
-        f"embed and report, {of_jobs} of each; seed {options.seed}; the moment and "
+        f"comparisons of eight such runs, two at a time; seed {options.seed}; the moment and "
         "the signal are drawn at random",
     )
     bad = differing or any(kill.lost for kill in made) or any("WRONG" in row[1] for row in rows)
