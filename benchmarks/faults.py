@@ -3,10 +3,9 @@
 Each run is killed several times while it starts, steps, writes a checkpoint and evaluates,
 by SIGKILL or SIGTERM, and resumed after each; in the end its weights, metrics, tuples (by
 the metrics) and evaluation must equal those of the run left alone, byte for byte. So must
-those of every run of a comparison, and its tables. So must the files of ``data write``,
-``data prepare``, ``embed`` and ``report``, whatever they had finished at a kill. Further: a
-disk that fills up and a folder that turns read-only under a running training (needs the right
-to mount a tmpfs; left out and said so elsewhere).
+those of every run of a comparison, and its tables. Further: a disk that fills up and a folder
+that turns read-only under a running training (needs the right to mount a tmpfs; left out and
+said so elsewhere).
 """
 
 from __future__ import annotations
