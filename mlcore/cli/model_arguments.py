@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcore.cli import console
 from mlcore.cli.run_arguments import TrainedRun, open_run
 from mlcore.errors import ConfigError, DataError
-from mlcore.options import Command, RawOption
+from mlcore.options import Command, RawOption, unknown_option
+from mlcore.options.engine import EvaluationOptions
 from mlcore.options.raw import read_toml
 from mlcore.registry.discovery import Registry
 from mlcore.run_folder import RunFolder
@@ -18,10 +20,16 @@ if TYPE_CHECKING:
     from mlcore.deployment.model_folder import DeployedModel
     from mlcore.retrieval.whitening import Whitening
 
-OF_EMBEDDING = ("training.accelerator", "training.num_workers", "evaluation.batch_size")
+OF_EMBEDDING = (
+    "training.accelerator",
+    "training.num_workers",
+    "training.skip_unreadable",
+    "evaluation.batch_size",
+    "batch_size",
+)
 """Options of a run that embedding with a finished model takes."""
 
-OF_DATA = ("dataset", "training.skip_unreadable", "evaluation.spacing_m", "spacing_m")
+OF_DATA = ("dataset", "evaluation.spacing_m", "spacing_m")
 """Further ones where images of a data set are embedded."""
 
 
@@ -55,6 +63,7 @@ def open_model(
     allowed = (*OF_EMBEDDING, *OF_DATA) if with_dataset else OF_EMBEDDING
     for item in changes:
         if item.section not in allowed and item.key not in allowed:
+            _require_option(item, command, allowed)
             raise ConfigError(
                 f"{item.label} does not apply here: the network and its whitening are "
                 f"finished; options that do: {', '.join(f'--{name}' for name in allowed)}"
@@ -84,6 +93,14 @@ def open_model(
             f"training has reached step {trained_until} since"
         )
     return model
+
+
+def _require_option(item: RawOption, command: Command, allowed: Sequence[str]) -> None:
+    """Raise UnknownNameError for an option without a section that no command has."""
+    known = [field.name for field in fields(EvaluationOptions)]
+    if not item.section and item.option not in known:
+        flags = [*command.flags, *(f"--{name}" for name in (*allowed, *known))]
+        raise unknown_option(f"--{item.key}", flags, command.name)
 
 
 def lacks_model(trained: TrainedRun) -> bool:

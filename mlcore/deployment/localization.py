@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +75,9 @@ def localize_in_maps(
         if not path.exists():
             raise DataError(f"no image file at {path}; a map is searched with image files")
     source = ImageFiles(images)
-    embedded = model.embedder(progress)(source, np.arange(len(images)), "queries")
+    # Images that the user names are never skipped.
+    embedder = replace(model.embedder(progress), skip_unreadable=False)
+    embedded = embedder(source, np.arange(len(images)), "queries")
     queries = model.whiten(embedded.embeddings)
     found: list[list[MapMatch]] = [[] for _ in images]
     for one in maps:

@@ -243,7 +243,14 @@ def load_model(
         for section, values in info.options.items()
         for option, value in values.items()
     ]
-    config = reopen([*kept, *options], changes, registry, command=command or Command())
+    asks_for_data = any(item.section == "dataset" for item in [*options, *changes])
+    config = reopen(
+        [*kept, *options],
+        changes,
+        registry,
+        command=command or Command(),
+        without=("loss",) if asks_for_data else ("loss", "dataset"),
+    )
 
     from mlcore.experiment import model_with
 

@@ -36,21 +36,33 @@ TRAIN = Command()
 DEFAULT_NAMES = {"dataset": "streets", "model": "small-cnn", "loss": "proposed"}
 
 
-def choose(given: Sequence[RawOption], registry: Registry) -> dict[str, Factory]:
+def choose(
+    given: Sequence[RawOption], registry: Registry, absent: Mapping[str, Factory] | None = None
+) -> dict[str, Factory]:
     """Return the chosen factory of each section; ``given`` is in rising precedence.
+
+    Args:
+        given: All options.
+        registry: The components to choose from.
+        absent: Factories that stand for the data set or the loss, by section: none is looked
+            up in the registry.
 
     Raises:
         ConfigError: A name does not exist or is ambiguous, a section does not apply to the
             loss, or the miner does not fit it.
     """
+    absent = absent or {}
     names = {item.section: item for item in given if item.chooses}
-    loss = _resolve("loss", names.get("loss"), DEFAULT_NAMES["loss"], registry)
+    loss = absent.get("loss") or _resolve(
+        "loss", names.get("loss"), DEFAULT_NAMES["loss"], registry
+    )
     assert isinstance(loss, LossFactory)
     defaults = {**DEFAULT_NAMES, **_defaults_by_loss(loss), **part_defaults(given, registry)}
     for item in given:
         _require_applicable(item, loss, defaults)
     chosen = {
-        section: _resolve(section, names.get(section), defaults[section], registry)
+        section: absent.get(section)
+        or _resolve(section, names.get(section), defaults[section], registry)
         for section in COMPONENTS
         if section in defaults
     }

@@ -6,13 +6,13 @@ choose and of no others. Order: default < TOML file (a later one wins) < command
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mlcore.errors import ConfigError
-from mlcore.factories import DatasetFactory, Factory
+from mlcore.factories import BuildContext, DatasetFactory, Factory, LossFactory
 from mlcore.options.components import DEFAULT_NAMES, TRAIN, Command, choose, require_known
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
 from mlcore.options.engine import EvaluationOptions
@@ -40,6 +40,24 @@ from mlcore.options.sections import (
     values_of,
 )
 from mlcore.registry.discovery import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class _NoOptions:
+    """Options of a component that is not there."""
+
+
+def _refuse(_options: _NoOptions, _context: BuildContext) -> NoReturn:
+    raise AssertionError("a finished model was opened without its data set and its loss")
+
+
+_ABSENT: Mapping[str, Factory] = {
+    "dataset": DatasetFactory(
+        name="none", summary="no data set", config=_NoOptions, build=_refuse
+    ),
+    "loss": LossFactory(name="none", summary="no loss", config=_NoOptions, build=_refuse),
+}
+"""What stands for components that a finished model does without; their plugins may be gone."""
 
 _CHANGEABLE_TRAINING = ("accelerator", "num_workers", "skip_unreadable")
 """Options of ``[training]`` that also apply when images are embedded."""
@@ -145,8 +163,17 @@ def reopen(
     registry: Registry,
     *,
     command: Command = TRAIN,
+    without: Collection[str] = (),
 ) -> RunConfig:
     """Do as :func:`reopen_run` with options that were kept elsewhere than in a TOML file.
+
+    Args:
+        kept: Options of the run.
+        given: Options of the command line.
+        registry: The components to choose from.
+        command: The command, to be named in messages.
+        without: "dataset", "loss" or both: components that are not needed, whose plugins need
+            not be installed. The configuration has placeholders for them.
 
     Raises:
         ConfigError: As for :func:`reopen_run`.
@@ -164,7 +191,8 @@ def reopen(
         _require_used(item, command)
     if any(item.section == "dataset" and item.chooses for item in changes):
         kept = [item for item in kept if item.section != "dataset"]
-    config = _resolve([*kept, *changes], registry, command)
+    absent = {section: _ABSENT[section] for section in without}
+    config = _resolve([*kept, *changes], registry, command, absent)
     # A trained network needs no loss.
     for needed in (config.dataset, config.model, config.backbone, config.pooling):
         if needed is not None:
@@ -250,9 +278,13 @@ def _require_used(item: RawOption, command: Command) -> None:
 
 
 def _resolve(
-    given: Sequence[RawOption], registry: Registry, command: Command = TRAIN
+    given: Sequence[RawOption],
+    registry: Registry,
+    command: Command = TRAIN,
+    absent: Mapping[str, Factory] | None = None,
 ) -> RunConfig:
-    factories = choose(given, registry)
+    absent = absent or {}
+    factories = choose(given, registry, absent)
     given = renamed(given, factories["model"])
     sections = sections_of(factories)
     options = [item for item in given if not item.chooses]
@@ -261,7 +293,7 @@ def _resolve(
     values = values_of(sections, options)
     chosen: dict[str, Any] = {
         section: Chosen(
-            name=registry.qualified_name(factory),
+            name=factory.name if section in absent else registry.qualified_name(factory),
             factory=factory,
             options=construct(factory.config, values[section], f"{section} {factory.name!r}"),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,42 @@ def test_photographs_of_a_folder_are_whitened_alike(run, tmp_path, synthetic_dat
     np.testing.assert_allclose(photo[0], split[0], atol=1e-4)
     with (tmp_path / "photo.csv").open(newline="") as file:
         assert [row["image"] for row in csv.DictReader(file)] == [str(photos / "a.png")]
+
+
+def test_a_folder_is_embedded_without_data_set_and_plugin(run, tmp_path, capsys):
+    """As on a robot: nothing is there but the run's folder, under another name."""
+    robot, photos = tmp_path / "robot", tmp_path / "photos"
+    shutil.copytree(run, robot)
+    shutil.rmtree(robot / "checkpoints")
+    photos.mkdir()
+    for number in range(3):
+        Image.new("RGB", (64, 48), (40 * number, 90, 9)).save(photos / f"{number}.png")
+    words = ["--images", photos, "--block", "soft-contrastive", "--block", "synthetic"]
+    assert mlcore("embed", robot, *words, "--out", tmp_path / "robot.npy") == 0
+    assert mlcore("embed", run, "--images", photos, "--out", tmp_path / "here.npy") == 0
+    assert np.array_equal(np.load(tmp_path / "robot.npy"), np.load(tmp_path / "here.npy"))
+    facts = facts_of(tmp_path / "robot.npy")
+    model = json.loads((run / "model" / "model.json").read_text())
+    assert facts == {
+        "run": "run",
+        "model": model["identity"],
+        "images": str(photos),
+        "whitening": "train",
+        "whitening_images": 180,
+        "dimensions": 8,
+    }
+    capsys.readouterr()
+    assert mlcore("embed", robot, *words, "--split", "test", "--out", tmp_path / "e.npy") == 2
+    assert "--split chooses images of a data set" in capsys.readouterr().err
+
+
+def test_another_whitening_of_a_folder_needs_the_data_set(run, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (64, 48), (40, 90, 9)).save(photos / "a.png")
+    out = tmp_path / "e.npy"
+    assert mlcore("embed", run, "--images", photos, "--dimensions", "4", "--out", out) == 0
+    assert np.load(out).shape == (1, 4)
 
 
 def test_shards_are_whitened_and_keep_their_whitening(run, tmp_path, capsys):

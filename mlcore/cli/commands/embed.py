@@ -6,7 +6,7 @@ They are whitened as in the evaluation of the run, so that searching them repeat
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlcore.cli import console
+from mlcore.cli.model_arguments import open_model
 from mlcore.cli.parser import Parser
 from mlcore.cli.run_arguments import (
     RETRIEVAL_OPTIONS,
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mlcore.protocols import PlaceDataset, Split
+    from mlcore.deployment.model_folder import DeployedModel
+    from mlcore.protocols import PlaceDataset, Progress, Split
     from mlcore.retrieval.embedder import Embedder, ImageSource
     from mlcore.retrieval.export import Columns
     from mlcore.retrieval.whitening import Whitening
@@ -45,11 +47,13 @@ def make_parser() -> Parser:
         evaluation=RETRIEVAL_OPTIONS,
     )
     add_split(parser, "test", "validation", "train")
+    parser.set_defaults(split=None)
     parser.add_argument(
         "--images",
         metavar="DIR",
         type=Path,
-        help="embed the images of this folder instead of a split",
+        help="embed the images of this folder instead of a split; needs neither the run's data "
+        "set nor its plugin",
     )
     parser.add_argument(
         "--out",
@@ -75,20 +79,16 @@ def run(argv: Sequence[str]) -> int:
     options, changes = parser.parse_with_run_options(argv)
     _require_target(options.out, options.shard_size)
     require_parent(options.out, "--out")
+    if options.images is not None and options.split is not None:
+        raise ConfigError("--split chooses images of a data set; --images has none")
+    if options.images is not None and not _needs_dataset(changes):
+        model = open_model(options.run, changes, options.block, parser.command)
+        with console.progress() as progress:
+            return _write(_of_model(model, _of_folder(options.images), progress), options)
     trained = open_run(options.run, changes, options.block, parser.command)
-
-    from mlcore.evaluation.evaluate import embedder_of
-
     _require_effect(trained, changes)
     with console.progress() as progress:
-        embedder = embedder_of(trained.model, trained.config, progress)
-        if options.images is None:
-            images = _of_split(trained.dataset, getattr(trained.dataset, options.split))
-        else:
-            images = _of_folder(options.images)
-        if options.shard_size is None:
-            return _embed_in_one(embedder, images, options, trained)
-        return _embed_in_shards(embedder, images, options, trained)
+        return _write(_of_run(trained, options, progress), options)
 
 
 _USED: dict[str, tuple[str, ...]] = {
@@ -97,6 +97,16 @@ _USED: dict[str, tuple[str, ...]] = {
     "references": ("whitening_images", "dimensions", "spacing_m"),
 }
 """Options of each whitening, by the images that it is fitted on."""
+
+
+def _needs_dataset(changes: Sequence[RawOption]) -> bool:
+    """Return whether an option asks for another whitening than the run's own."""
+    fitting = ("whitening", *_USED["references"])
+    return any(
+        item.section == "dataset"
+        or (item.section in ("", "evaluation") and item.option in fitting)
+        for item in changes
+    )
 
 
 def _require_effect(trained: TrainedRun, changes: Sequence[RawOption]) -> None:
@@ -112,18 +122,70 @@ def _require_effect(trained: TrainedRun, changes: Sequence[RawOption]) -> None:
             )
 
 
-def _embed_in_one(
-    embedder: Embedder, images: _Images, options: Namespace, trained: TrainedRun
-) -> int:
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """Images to embed, and how.
+
+    Attributes:
+        images: The images.
+        embedder: The network with its input.
+        whitening: Returns what embeddings are whitened with; may have to be fitted first.
+        made_from: What the embeddings depend on, to detect changes when a command is resumed.
+    """
+
+    images: _Images
+    embedder: Embedder
+    whitening: Callable[[], Whitening | None]
+    made_from: dict[str, Any]
+
+
+def _of_model(model: DeployedModel, images: _Images, progress: Progress) -> _Job:
+    """Return the job for a finished model, which takes no data set."""
+    return _Job(
+        images=images,
+        embedder=model.embedder(progress),
+        whitening=lambda: model.whitening,
+        made_from={
+            "run": model.info.run,
+            "model": model.info.identity,
+            "images": str(images.folder),
+            "whitening": model.info.whitening,
+        },
+    )
+
+
+def _of_run(trained: TrainedRun, options: Namespace, progress: Progress) -> _Job:
+    """Return the job for a run and its data set."""
+    from mlcore.evaluation.evaluate import embedder_of
+
+    embedder = embedder_of(trained.model, trained.config, progress)
+    if options.images is None:
+        images = _of_split(trained.dataset, getattr(trained.dataset, options.split or "test"))
+    else:
+        images = _of_folder(options.images)
+    return _Job(
+        images=images,
+        embedder=embedder,
+        whitening=lambda: _whitening(embedder, options, trained),
+        made_from={**_made_from(trained, options), **_whitening_options(trained)},
+    )
+
+
+def _write(job: _Job, options: Namespace) -> int:
+    write = _write_in_one if options.shard_size is None else _write_in_shards
+    return write(job, options)
+
+
+def _write_in_one(job: _Job, options: Namespace) -> int:
     from mlcore.retrieval.export import write_embeddings
 
-    whitening = _whitening(embedder, options, trained)
-    found = embedder(images.source, images.index)
+    whitening = job.whitening()
+    found = job.embedder(job.images.source, job.images.index)
     console.notes([f"skipped, unreadable: {name}" for name in found.skipped])
     embeddings = _whitened(found.embeddings, whitening)
     num_images, num_dimensions = embeddings.shape
-    about = {**_made_from(trained, options), **_about(whitening), "dimensions": num_dimensions}
-    columns = images.columns_of(found.rows)
+    about = {**job.made_from, **_about(whitening), "dimensions": num_dimensions}
+    columns = job.images.columns_of(found.rows)
     written = write_embeddings(options.out, embeddings, columns, about)
     for path in written:
         console.say(f"Written: {path}")
@@ -156,7 +218,7 @@ def _whitening(embedder: Embedder, options: Namespace, trained: TrainedRun) -> W
     """Return the whitening of the run's evaluation; of training images that of the test."""
     from mlcore.retrieval.references import whitening_of
 
-    split = "test" if options.split == "train" else options.split
+    split = "validation" if options.split == "validation" else "test"
     references = getattr(trained.dataset, split).references
     settings = trained.config.evaluation
     whitening, skipped = whitening_of(embedder, trained.dataset, references, settings)
@@ -203,11 +265,13 @@ class _Images:
         source: What reads them.
         index: ``(N,)`` int64, their indices in the source.
         columns: Metadata, by name.
+        folder: Where they are; None for those of a data set.
     """
 
     source: ImageSource
     index: NDArray[np.int64]
     columns: Columns
+    folder: Path | None = None
 
     def columns_of(self, rows: NDArray[np.int64]) -> Columns:
         """Return the metadata of some of them."""
@@ -218,7 +282,8 @@ def _made_from(trained: TrainedRun, options: Namespace) -> dict[str, Any]:
     """Return what the embeddings depend on, to detect changes when a command is resumed."""
     checkpoint = trained.folder.newest_checkpoint()
     assert checkpoint is not None  # its weights are in use
-    of_images = options.split if options.images is None else str(options.images.absolute())
+    of_split = options.split or "test"
+    of_images = of_split if options.images is None else str(options.images.absolute())
     return {
         "run": str(trained.folder.path.absolute()),
         "weights": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
@@ -227,32 +292,31 @@ def _made_from(trained: TrainedRun, options: Namespace) -> dict[str, Any]:
     }
 
 
-def _embed_in_shards(
-    embedder: Embedder, images: _Images, options: Namespace, trained: TrainedRun
-) -> int:
+def _write_in_shards(job: _Job, options: Namespace) -> int:
     from mlcore.retrieval.export import write_embeddings
     from mlcore.retrieval.shards import ShardFolder
 
-    size, total = options.shard_size, len(images.index)
-    made_from = {**_made_from(trained, options), **_whitening_options(trained)}
-    folder = ShardFolder(options.out, {**made_from, "shard_size": size, "num_images": total})
-    whitening = _whitening(embedder, options, trained)
-    dimensions = embedder.model.embedding_dim if whitening is None else whitening.dimensions
+    size, total = options.shard_size, len(job.images.index)
+    folder = ShardFolder(
+        options.out, {**job.made_from, "shard_size": size, "num_images": total}
+    )
+    whitening = job.whitening()
+    dimensions = job.embedder.model.embedding_dim if whitening is None else whitening.dimensions
     numbers = range(-(-total // size))
     missing = [number for number in numbers if not folder.has(number)]
     if len(missing) < len(numbers):
         console.say(f"{len(numbers) - len(missing)} of {len(numbers)} shards exist already")
     for number in missing:
         rows = np.arange(number * size, min((number + 1) * size, total))
-        found = embedder(
-            images.source, images.index[rows], f"shard {number + 1} of {len(numbers)}"
+        found = job.embedder(
+            job.images.source, job.images.index[rows], f"shard {number + 1} of {len(numbers)}"
         )
         console.notes([f"skipped, unreadable: {name}" for name in found.skipped])
-        columns = images.columns_of(rows[found.rows])
+        columns = job.images.columns_of(rows[found.rows])
         write_embeddings(folder.shard(number), _whitened(found.embeddings, whitening), columns)
     if options.json:
         shards = [str(folder.shard(number)) for number in numbers]
-        about = {**made_from, **_about(whitening), "dimensions": dimensions}
+        about = {**job.made_from, **_about(whitening), "dimensions": dimensions}
         console.write_json({**about, "written": shards, "num_images": total})
     else:
         console.write(
@@ -276,4 +340,4 @@ def _of_folder(folder: Path) -> _Images:
     console.notes(images.notes)
     index = np.arange(len(images))
     names = [images.image_name(int(row)) for row in index]
-    return _Images(images, index, {"image": np.array(names, dtype=object)})
+    return _Images(images, index, {"image": np.array(names, dtype=object)}, folder.absolute())

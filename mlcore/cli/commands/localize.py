@@ -19,7 +19,9 @@ from mlcore.cli.run_arguments import (
     parser_for_run,
     require_parent,
 )
-from mlcore.errors import ConfigError
+from mlcore.errors import ConfigError, DataError, UnknownNameError
+from mlcore.options import Command, RawOption
+from mlcore.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from mlcore.retrieval.localization import Match, QueryImage
@@ -66,7 +68,7 @@ def run(argv: Sequence[str]) -> int:
 
     if is_map(options.run):
         return localize_in_maps(options, changes, parser.command)
-    trained = open_run(options.run, changes, options.block, parser.command)
+    trained = _open(options, changes, parser.command)
 
     from mlcore.retrieval.localization import resolve_images
 
@@ -79,6 +81,19 @@ def run(argv: Sequence[str]) -> int:
     else:
         _show(asked, found)
     return 0
+
+
+def _open(options: Namespace, changes: Sequence[RawOption], command: Command) -> TrainedRun:
+    """Open the run and its data set, whose references are searched."""
+    RunFolder.open(options.run)  # the hint below is for runs
+    try:
+        return open_run(options.run, changes, options.block, command)
+    except (DataError, UnknownNameError) as error:
+        raise DataError(
+            f"{error}. The references of a run are in its data set; without it, search a map: "
+            f"'mlcore index {options.run} --images DIR --out MAP', then 'mlcore localize MAP "
+            "IMAGE'"
+        ) from error
 
 
 def _localize(

@@ -36,6 +36,15 @@ def test_the_network_and_its_whitening_come_back(model):
     assert again.info == model.info
 
 
+def test_a_model_opens_where_only_the_plugin_of_its_network_is_installed(model):
+    again = load_model(model.path, Registry.discover(only=["networks"]))
+    images = torch.randint(0, 256, (2, 3, 32, 48), dtype=torch.uint8)
+    with torch.inference_mode():
+        found, expected = again.network(images), load(model.path).network(images)
+    assert torch.equal(found, expected)
+    assert (again.config.dataset.name, again.config.loss.name) == ("none", "none")
+
+
 def test_a_model_without_whitening(tmp_path):
     saved = save(tmp_path / "model", whitened=False)
     assert not (tmp_path / "model" / "whitening.npz").exists()
