@@ -1,7 +1,12 @@
 """mlcore: train image embeddings against geometry instead of class labels.
 
-What a plugin author needs is importable from here and costs no import of torch.
+What a plugin author needs is importable from here, and so are :func:`load_run`, :func:`train`,
+:func:`evaluate` and :func:`compare` of :mod:`mlcore.api`. It costs no import of torch.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from mlcore.errors import (
     ConfigError,
@@ -41,6 +46,9 @@ from mlcore.protocols import (
     Triplets,
 )
 
+if TYPE_CHECKING:
+    from mlcore.api import compare, evaluate, load_run, train
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -74,6 +82,24 @@ __all__ = [
     "Triplets",
     "UnknownNameError",
     "Weights",
+    "compare",
+    "evaluate",
     "hookimpl",
+    "load_run",
     "require_library",
+    "train",
 ]
+
+_API = ("compare", "evaluate", "load_run", "train")
+
+
+def __getattr__(name: str) -> object:
+    if name not in _API:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module("mlcore.api"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_API})

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
+from mlcore.reporting.notebook import NotebookBars, in_notebook
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -128,8 +130,12 @@ def table(*columns: str, title: str | None = None) -> Table:
 def progress() -> Iterator[Progress]:
     """Yield a :class:`mlcore.protocols.Progress` to call from the block.
 
-    On a terminal it draws a bar for each description; elsewhere it occasionally writes a line.
+    On a terminal it draws a bar for each description, and so it does in a notebook; elsewhere
+    it occasionally writes a line.
     """
+    if in_notebook():
+        yield NotebookBars()
+        return
     if not sys.stderr.isatty():
         yield _Lines()
         return

@@ -12,7 +12,7 @@ from mlcore.cli.run_arguments import TrainedRun, open_run
 from mlcore.errors import ConfigError, DataError
 from mlcore.options import Command, RawOption, unknown_option
 from mlcore.options.engine import EvaluationOptions
-from mlcore.options.raw import read_toml
+from mlcore.options.raw import SECTIONS, read_toml
 from mlcore.registry.discovery import Registry
 from mlcore.run_folder import RunFolder
 
@@ -96,9 +96,10 @@ def open_model(
 
 
 def _require_option(item: RawOption, command: Command, allowed: Sequence[str]) -> None:
-    """Raise UnknownNameError for an option without a section that no command has."""
+    """Raise UnknownNameError for an option that no command has."""
     known = [field.name for field in fields(EvaluationOptions)]
-    if not item.section and item.option not in known:
+    bare = not item.section and item.option not in known
+    if bare or (item.section and item.section not in SECTIONS):
         flags = [*command.flags, *(f"--{name}" for name in (*allowed, *known))]
         raise unknown_option(f"--{item.key}", flags, command.name)
 

@@ -40,7 +40,7 @@ def read_image(path: Path) -> Tensor:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with open_image(path) as image:
                 _check_size(image, path)
-                pixels = _as_rgb(upright(image))
+                return rgb_image(image)
     except (DataError, MemoryError):
         raise
     except FileNotFoundError:
@@ -52,7 +52,15 @@ def read_image(path: Path) -> Tensor:
     except Exception as error:
         # A damaged file makes Pillow's decoders raise nearly anything.
         raise DataError(f"image {path} cannot be decoded: {error}; {_REMEDY}") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def rgb_image(image: Image.Image) -> Tensor:
+    """Return an image of Pillow as uint8 ``(3, H, W)``, upright, converted as in `read_image`.
+
+    Raises:
+        ValueError: Its pixels are floating-point numbers.
+    """
+    return torch.from_numpy(_as_rgb(upright(image))).permute(2, 0, 1).contiguous()
 
 
 def letterbox(image: Tensor, height: int, width: int) -> Tensor:

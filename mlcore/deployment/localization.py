@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from mlcore.data.image_files import ImageFiles
+from mlcore.deployment.images import SizedImageSource
 from mlcore.deployment.map_folder import MapFolder
 from mlcore.deployment.model_folder import DeployedModel
 from mlcore.errors import DataError
@@ -53,7 +52,7 @@ def require_one_model(maps: Sequence[MapFolder]) -> None:
 
 
 def localize_in_maps(
-    images: Sequence[Path],
+    images: SizedImageSource,
     maps: Sequence[MapFolder],
     model: DeployedModel,
     num_matches: int,
@@ -62,24 +61,20 @@ def localize_in_maps(
     """Return the nearest references of each image over all maps, nearest first.
 
     Args:
-        images: Files.
+        images: To localize.
         maps: All of one model, checked by :func:`require_one_model`.
         model: That model.
         num_matches: References per image, from all maps together.
         progress: Called with the number of images embedded.
 
     Raises:
-        DataError: A file is missing or not an image, or a map is empty.
+        DataError: An image cannot be read, or a map is empty.
     """
-    for path in images:
-        if not path.exists():
-            raise DataError(f"no image file at {path}; a map is searched with image files")
-    source = ImageFiles(images)
     # Images that the user names are never skipped.
     embedder = replace(model.embedder(progress), skip_unreadable=False)
-    embedded = embedder(source, np.arange(len(images)), "queries")
+    embedded = embedder(images, np.arange(len(images)), "queries")
     queries = model.whiten(embedded.embeddings)
-    found: list[list[MapMatch]] = [[] for _ in images]
+    found: list[list[MapMatch]] = [[] for _ in range(len(images))]
     for one in maps:
         neighbours = one.search(queries, num_matches)
         for matches, rows, distances in zip(

@@ -145,6 +145,22 @@ class MapFolder:
             )
         return cls(path, info)
 
+    def require_model(self, identity: str, what: str) -> None:
+        """Check that a model embedded the references.
+
+        Args:
+            identity: The model's.
+            what: Where it is, for the message.
+
+        Raises:
+            DataError: Another one did.
+        """
+        if self.info.model != identity:
+            raise DataError(
+                f"map {self.path} was made with another model than {what}, so that their "
+                "embeddings cannot be compared; make the map again with 'mlcore index'"
+            )
+
     def append(self, parts: Iterable[Part]) -> int:
         """Add references, a shard for each part; all of them, or none if one fails.
 

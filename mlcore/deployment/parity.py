@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from mlcore.deployment.images import ImageList
 from mlcore.deployment.model_folder import DeployedModel
 
 TOLERANCE = 1e-4
@@ -20,25 +21,6 @@ Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Embeds a batch of images of one size, as an exported file does."""
 
 _SIZES = ((480, 640), (640, 480), (75, 100), (64, 64), (333, 517), (1080, 1920), (50, 300))
-
-
-class ImagesInMemory:
-    """Images as a source.
-
-    Args:
-        images: uint8 ``(3, H, W)``, of any sizes.
-    """
-
-    def __init__(self, images: Sequence[Tensor]) -> None:
-        self._images = tuple(images)
-
-    def load_image(self, index: int) -> Tensor:
-        """Return image ``index``."""
-        return self._images[index]
-
-    def image_name(self, index: int) -> str:
-        """Return what messages call image ``index``."""
-        return f"image {index + 1}"
 
 
 def made_images() -> list[Tensor]:
@@ -67,7 +49,7 @@ def measure_parity(
         channels_last: Whether the file takes images ``(B, H, W, 3)``.
     """
     embedder = replace(model.embedder(), device="cpu", num_workers=0)
-    found = embedder(ImagesInMemory(images), np.arange(len(images)))
+    found = embedder(ImageList(images), np.arange(len(images)))
     worst = 0.0
     for image, expected in zip(images, model.whiten(found.embeddings), strict=True):
         pixels = image.permute(1, 2, 0) if channels_last else image

@@ -13,6 +13,7 @@ from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
 from mlcore.options.raw import (
     RawOption,
     command_line_option,
+    python_options,
     read_argv,
     split_argv,
     with_files,
@@ -45,6 +46,7 @@ __all__ = [
     "format_help",
     "parse_options",
     "parse_run",
+    "python_options",
     "read_argv",
     "reopen",
     "reopen_run",

@@ -6,9 +6,10 @@ cannot distinguish ``--loss NAME`` from ``--loss.beta VALUE``; it gets a command
 
 from __future__ import annotations
 
+import os
 import tomllib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ class RawOption:
         section: "loss", "sampling", ...; empty for ``seed`` and ``config``.
         option: Name within the section; ``name`` chooses the section's component.
         value: A TOML value; or the text of the command line, None where there is none.
-        file: The TOML file, or None for the command line.
+        file: The TOML file, or None for the command line and for Python.
     """
 
     section: str
@@ -90,6 +91,45 @@ def command_line_option(flag: str, value: str | None = None) -> RawOption:
         return RawOption(section=key, option="name", value=value)
     section, _, option = key.partition(".") if "." in key else ("", "", key)
     return RawOption(section=section, option=option, value=value)
+
+
+def python_options(options: Mapping[str, Any]) -> list[RawOption]:
+    """Return the options that Python arguments set.
+
+    ``loss="triplet"`` chooses, ``loss={"name": "triplet", "margin": 0.2}`` has a section's
+    options as a TOML file has them, ``{"loss.margin": 0.2}`` one of them as the command line
+    does. A text is read as on the command line, None is "none", any other value as in TOML.
+
+    Raises:
+        ConfigError: A value has a type that no option has.
+    """
+    found: list[RawOption] = []
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            # Like "name" in a TOML section; a component's own options follow its name.
+            found += [
+                RawOption(section=key, option=option, value=_plain(item, f"{key}.{option}"))
+                for option, item in value.items()
+            ]
+        else:
+            given = command_line_option(f"--{key}")
+            found.append(replace(given, value=_plain(value, key)))
+    return found
+
+
+def _plain(value: Any, key: str) -> Any:
+    """Return a Python value as TOML holds it."""
+    if value is None:
+        return "none"
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item, key) for item in value]
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
+        return value.item()
+    if isinstance(value, bool | int | float | str):
+        return value
+    raise ConfigError(f"{key}={value!r} is a {type(value).__name__}, which no option takes")
 
 
 def read_argv(argv: Sequence[str]) -> list[RawOption]:

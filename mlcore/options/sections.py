@@ -126,10 +126,10 @@ def to_document(options: Any) -> dict[str, Any]:
 
 def _typed(item: RawOption, option: Option) -> Any:
     try:
-        if item.file is not None:
-            value = option.from_plain(item.value)
-        elif item.value is not None:
+        if item.file is None and isinstance(item.value, str):
             value = option.from_text(item.value)
+        elif item.file is not None or item.value is not None:
+            value = option.from_plain(item.value)
         elif option.hint is bool:
             return True
         else:

@@ -8,11 +8,11 @@ the same tuples in the same order, because they depend only on seed and sampling
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlcore.cli import console, variants
 from mlcore.cli.comparison_folder import ComparisonFolder
@@ -22,11 +22,13 @@ from mlcore.cli.train_run import STOPPED
 from mlcore.cli.variants import PartialOption, Row, configure
 from mlcore.errors import ConfigError, DataError, Terminated
 from mlcore.files import atomic_write
-from mlcore.options import RawOption, RunConfig, run_to_toml, with_files
+from mlcore.options import Command, RawOption, RunConfig, run_to_toml, with_files
 from mlcore.registry.discovery import Registry
 from mlcore.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
     from mlcore.evaluation.comparison import Entry
     from mlcore.evaluation.results import Evaluation
 
@@ -39,22 +41,63 @@ _PER_ROW = {
 }
 
 
-class _Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
+class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
+    """A run of the comparison was stopped; the same command continues.
+
+    Attributes:
+        code: Exit code of the command.
+    """
+
     def __init__(self, ending: str) -> None:
         self.code = STOPPED[ending]
+
+
+class Compared(NamedTuple):
+    """What a comparison found.
+
+    Attributes:
+        entries: The rows; the others are compared with the first.
+        document: The content of ``comparison.json``.
+        notes: What holds for some rows only.
+    """
+
+    entries: list[Entry]
+    document: dict[str, Any]
+    notes: tuple[str, ...]
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     parser = make_parser()
     own, options = parser.parse_with_run_options(argv)
+    try:
+        found = compare(own, options, parser.command)
+    except Stopped as stopped:
+        return stopped.code
+    if own.json:
+        console.write_json(found.document)
+    else:
+        console.show(tables_of(found))
+    for note in found.notes:
+        console.say(note)
+    console.say(f"Written: {own.out / 'comparison.json'}, metres.png and table.txt beside it")
+    return 0
+
+
+def compare(own: Namespace, options: Sequence[RawOption], command: Command) -> Compared:
+    """Train and evaluate what the command's flags say, and write the comparison.
+
+    Raises:
+        MlcoreError: An option is wrong, or a run failed.
+        Stopped: A run was stopped by a signal.
+    """
     registry = Registry.discover(block=own.block)
     _require_usable(own, options)
     given = with_files(options)
     if own.seeds is None:
         own.seeds = (next((o.value for o in reversed(given) if o.key == "seed"), 0),)
     given.append(RawOption(section="", option="seed", value=str(own.seeds[0])))
-    configs, partial = configure(own.losses, own.vary, given, registry, parser.command)
+    configs, partial = configure(own.losses, own.vary, given, registry, command)
     folder = ComparisonFolder(own.out)
     with folder.lock():
         by_name = {row.name: replace(config, seed=0) for row, config in configs.items()}
@@ -63,15 +106,11 @@ def run(argv: Sequence[str]) -> int:
             with _launcher(own) as launch:
                 rates = _learning_rates(own, folder, configs, launch)
                 _do(_tasks(own, folder, configs, rates), launch, "runs")
-        except _Stopped as stopped:
-            console.say(_CONTINUE)
-            return stopped.code
-        except (KeyboardInterrupt, Terminated):
+        except (Stopped, KeyboardInterrupt, Terminated):
             console.say(_CONTINUE)
             raise
         _require_same_versions(folder.runs)
-        _report(own, configs, _entries(folder, names), partial)
-    return 0
+        return _written(own, configs, _entries(folder, names), partial)
 
 
 def make_parser() -> Parser:
@@ -171,7 +210,7 @@ def _do(tasks: Sequence[Task], launch: Launch, what: str) -> None:
     """Run the tasks that have not finished.
 
     Raises:
-        _Stopped: The user stopped one.
+        Stopped: The user stopped one.
     """
     todo = [task for task in tasks if not task.has_ended]
     done = len(tasks) - len(todo)
@@ -181,7 +220,7 @@ def _do(tasks: Sequence[Task], launch: Launch, what: str) -> None:
     console.say(f"{len(tasks)} {what}{there}")
     for task, ending in launch(todo):
         if ending in STOPPED:
-            raise _Stopped(ending)
+            raise Stopped(ending)
         done += 1
         console.say(f"{done} of {len(tasks)} {what}: {task.out.name} {_outcome(task)}")
 
@@ -296,38 +335,49 @@ def _require_same_versions(runs: Path) -> None:
                 )
 
 
-def _report(
-    own: Namespace,
-    configs: Mapping[Row, RunConfig],
-    entries: Sequence[Entry],
-    partial: Sequence[PartialOption],
-) -> None:
+def tables_of(found: Compared) -> Group:
+    """Return the tables that the command shows."""
     from rich.console import Group
 
-    from mlcore.evaluation.comparison import to_document
-    from mlcore.reporting.comparison import comparison_tables, save_comparison
+    from mlcore.reporting.comparison import comparison_tables
 
-    reference = entries[0]
-    document = to_document(entries, reference)
+    partial = [
+        str(PartialOption(one["option"], tuple(one["rows"])))
+        for one in found.document.get("options_of_some_rows", ())
+    ]
+    return Group(comparison_tables(found.entries, found.entries[0]), *partial)
+
+
+def _written(
+    own: Namespace,
+    configs: Mapping[Row, RunConfig],
+    entries: list[Entry],
+    partial: Sequence[PartialOption],
+) -> Compared:
+    """Write ``comparison.json``, the figure and the table; return what they hold."""
+    from mlcore.evaluation.comparison import to_document
+    from mlcore.reporting.comparison import save_comparison
+
+    document = to_document(entries, entries[0])
     if partial:
         document["options_of_some_rows"] = [one._asdict() for one in partial]
+    found = Compared(entries, document, tuple(_notes(own, configs)))
     RunFolder(own.out).write_json(own.out / "comparison.json", document)
     save_comparison(entries, own.out / "metres.png")
-    tables = Group(comparison_tables(entries, reference), *map(str, partial))
     with atomic_write(own.out / "table.txt") as file:
-        file.write(console.as_text(tables).encode())
-    if own.json:
-        console.write_json(document)
-    else:
-        console.show(tables)
+        file.write(console.as_text(tables_of(found)).encode())
+    return found
+
+
+def _notes(own: Namespace, configs: Mapping[Row, RunConfig]) -> Iterator[str]:
+    """Yield in what the rows differ beside their losses."""
     if any(
         config.sampling.hard_per_tuple and config.sampling.hard_features == "live"
         for config in configs.values()
     ):
-        console.say(
+        yield (
             "Each row trained on its own hard images (--sampling.hard_features live); anchors "
             "and candidate images are the same in all rows"
         )
     if any(option.startswith("sampling.") for one in own.vary for option in one.options):
-        console.say("Rows with different --sampling.* did not see the same tuples")
-    console.say(f"Written: {own.out / 'comparison.json'}, metres.png and table.txt beside it")
+        yield "Rows with different --sampling.* did not see the same tuples"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +18,11 @@ from mlcore.cli.run_arguments import (
     require_parent,
 )
 from mlcore.errors import ConfigError
+from mlcore.options import Command, RawOption
 from mlcore.protocols import Progress
 
 if TYPE_CHECKING:
+    from mlcore.evaluation.results import Evaluation
     from mlcore.models.embedding import EmbeddingModel
     from mlcore.retrieval.whitening import Whitening
 
@@ -44,15 +47,36 @@ def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     parser = make_parser()
     options, changes = parser.parse_with_run_options(argv)
+    results, out = evaluate(options, changes, parser.command)
+    if options.json:
+        from mlcore.evaluation.documents import to_document
+
+        console.write_json(to_document(results))
+    else:
+        from mlcore.reporting.tables import result_tables
+
+        console.show(result_tables(results))
+    console.say(f"Written: {out}")
+    return 0
+
+
+def evaluate(
+    options: Namespace, changes: Sequence[RawOption], command: Command
+) -> tuple[list[Evaluation], Path]:
+    """Evaluate a run as the command's flags say, and return results and their file.
+
+    Raises:
+        MlcoreError: As for :func:`open_run`, or the results cannot be written.
+    """
     require_parent(options.out, "--out")
     if options.out is not None and options.out.exists():
         raise ConfigError(f"--out {options.out} already exists; choose another file")
-    trained = open_run(options.run, changes, options.block, parser.command)
+    trained = open_run(options.run, changes, options.block, command)
 
     from mlcore.evaluation.documents import to_document
     from mlcore.evaluation.evaluate import evaluate_models
     from mlcore.evaluation.recording import record
-    from mlcore.reporting.tables import result_tables, skipped_notes
+    from mlcore.reporting.tables import skipped_notes
 
     whitenings: dict[str, Whitening | None] = {}
     with console.progress() as progress:
@@ -70,14 +94,9 @@ def run(argv: Sequence[str]) -> int:
         out = record(trained.folder, results)
     else:
         trained.folder.write_json(out, to_document(results))
-    if options.json:
-        console.write_json(to_document(results))
-    else:
-        console.show(result_tables(results))
-    console.say(f"Written: {out}")
     if options.split == "test" and lacks_model(trained):
         save_model_of(trained, whitenings["trained"])
-    return 0
+    return results, out
 
 
 def _models(trained: TrainedRun, progress: Progress) -> dict[str, EmbeddingModel]:

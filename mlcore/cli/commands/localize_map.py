@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from mlcore.cli import console
 from mlcore.cli.model_arguments import open_model
-from mlcore.errors import ConfigError
+from mlcore.errors import ConfigError, DataError
 from mlcore.options import Command, RawOption
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from mlcore.deployment.localization import MapMatch
 
 
@@ -24,6 +26,7 @@ def localize_in_maps(options: Namespace, changes: Sequence[RawOption], command: 
         ConfigError: An option does not apply to maps, or no image is given.
         DataError: A map is damaged, empty or of another model, or an image is not one.
     """
+    from mlcore.data.image_files import ImageFiles
     from mlcore.deployment.localization import localize_in_maps as localize
     from mlcore.deployment.localization import require_one_model
     from mlcore.deployment.map_folder import MapFolder, is_map
@@ -36,11 +39,14 @@ def localize_in_maps(options: Namespace, changes: Sequence[RawOption], command: 
     images = [path for path in words if not is_map(path)]
     if not images:
         raise ConfigError("give an image file to localize, after the maps")
+    for path in images:
+        if not path.exists():
+            raise DataError(f"no image file at {path}; a map is searched with image files")
     maps = [MapFolder.open(path) for path in (options.run, *more)]
     require_one_model(maps)
     model = open_model(options.run, changes, options.block, command)
     with console.progress() as progress:
-        found = localize(images, maps, model, options.top, progress)
+        found = localize(ImageFiles(images), maps, model, options.top, progress)
     if options.json:
         console.write_json(
             [
@@ -49,14 +55,15 @@ def localize_in_maps(options: Namespace, changes: Sequence[RawOption], command: 
             ]
         )
     else:
-        _show(images, found, several=bool(more))
+        names = [str(path) for path in images]
+        console.show(matches_table(names, found, several=bool(more)))
     return 0
 
 
-def _show(
-    images: Sequence[Path], found: Sequence[Sequence[MapMatch]], *, several: bool
-) -> None:
-    """Draw a table; the maps are named where there are several."""
+def matches_table(
+    images: Sequence[str], found: Sequence[Sequence[MapMatch]], *, several: bool
+) -> Table:
+    """Return the matches of each image; the maps are named where there are several."""
     table = console.table(
         "image",
         "rank#",
@@ -72,7 +79,7 @@ def _show(
             position = match.position_m
             where = ["unknown"] * 2 if position is None else [f"{x:.1f}" for x in position[:2]]
             table.add_row(
-                str(image) if rank == 1 else "",
+                image if rank == 1 else "",
                 str(rank),
                 *([match.map] if several else []),
                 match.image,
@@ -81,4 +88,4 @@ def _show(
                 f"{match.embedding_distance:.3f}",
                 end_section=rank == len(matches),
             )
-    console.show(table)
+    return table

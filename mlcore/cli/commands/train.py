@@ -87,7 +87,7 @@ def run(argv: Sequence[str]) -> int:
         return 0
     if was_started_by_first():
         return _train(own, config, registry, Path(os.environ[RUN_FOLDER]), new=False)
-    out = own.out or _default_folder(config)
+    out = own.out or default_folder(config)
     if is_first():
         RunFolder.require_free(out)
     return _train(own, config, registry, out, new=True)
@@ -143,7 +143,8 @@ def _train(
     return 0
 
 
-def _default_folder(config: RunConfig) -> Path:
+def default_folder(config: RunConfig) -> Path:
+    """Return a run folder by time, loss and data set."""
     now = dt.datetime.now(tz=dt.UTC).astimezone()
     loss, dataset = config.loss.factory.name, config.dataset.factory.name
     return Path("runs") / f"{now:%Y%m%d-%H%M%S}-{loss}-{dataset}"

@@ -1,0 +1,135 @@
+"""A trained model in Python: embeds and localizes images without its training data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlcore.api.results import Matches
+from mlcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mlcore.deployment.map_folder import MapFolder
+    from mlcore.deployment.model_folder import DeployedModel, ModelInfo
+    from mlcore.models.embedding import EmbeddingModel
+    from mlcore.retrieval.whitening import Whitening
+
+StrPath = str | os.PathLike[str]
+
+
+def several(paths: StrPath | Sequence[StrPath]) -> Sequence[StrPath]:
+    """Return one path, or a sequence of them, as a sequence."""
+    return (paths,) if isinstance(paths, str | os.PathLike) else paths
+
+
+class TrainedModel:
+    """A trained network with its preprocessing and whitening: what :func:`load_run` returns.
+
+    Args:
+        path: What was opened.
+        model: Its content.
+
+    Attributes:
+        path: The run, map or model folder.
+    """
+
+    def __init__(self, path: Path, model: DeployedModel) -> None:
+        self.path = path
+        self._model = model
+        self._maps: dict[Path, MapFolder] = {}
+
+    @property
+    def model(self) -> EmbeddingModel:
+        """The network, in evaluation mode: uint8 ``(B, 3, H, W)`` to ``(B, D)``."""
+        return self._model.network
+
+    @property
+    def whitening(self) -> Whitening | None:
+        """What the evaluation whitened embeddings with; None for none."""
+        return self._model.whitening
+
+    @property
+    def info(self) -> ModelInfo:
+        """Where the model comes from: run, step, options, input size, versions, hashes."""
+        return self._model.info
+
+    def embed(self, images: Any, *, whiten: bool = True) -> NDArray[np.float32]:
+        """Return the embeddings of images, ``(N, K)`` float32, in the order given.
+
+        They are letterboxed and whitened as in the evaluation of the run, to be compared by
+        Euclidean distance.
+
+        Args:
+            images: The path of an image file, or of a folder: all images below it, in the order
+                of their paths; a Pillow image; a uint8 NumPy array ``(H, W, 3)`` or
+                ``(N, H, W, 3)``, RGB; a uint8 tensor ``(3, H, W)`` or ``(N, 3, H, W)``; or any
+                iterable of these.
+            whiten: False: the network's own, ``(N, D)``.
+
+        Raises:
+            DataError: An image cannot be read, or is of another type or shape.
+        """
+        import numpy as np
+
+        from mlcore.deployment.images import image_list
+
+        source = image_list(images)
+        found = self._model.embedder()(source, np.arange(len(source)))
+        if len(found.skipped):
+            from mlcore.cli import console
+
+            console.notes([f"skipped, unreadable: {name}" for name in found.skipped])
+        return self._model.whiten(found.embeddings) if whiten else found.embeddings
+
+    def localize(
+        self, images: Any, maps: StrPath | Sequence[StrPath] | None = None, *, top: int = 5
+    ) -> Matches:
+        """Return the most similar references of each image, over all maps, nearest first.
+
+        Args:
+            images: As for :meth:`embed`.
+            maps: Folders of maps of this model; by default the one that was opened.
+            top: References per image.
+
+        Raises:
+            ConfigError: ``top`` is less than 1, or no map is given.
+            DataError: An image cannot be read; a map is damaged, empty or of another model.
+        """
+        from mlcore.deployment.images import image_list
+        from mlcore.deployment.localization import localize_in_maps
+
+        if top < 1:
+            raise ConfigError(f"top must be at least 1, got {top}")
+        source = image_list(images)
+        found = localize_in_maps(source, self._open(maps), self._model, top)
+        names = [source.image_name(number) for number in range(len(source))]
+        return Matches(names, found)
+
+    def _open(self, maps: StrPath | Sequence[StrPath] | None) -> list[MapFolder]:
+        from mlcore.deployment.map_folder import MapFolder, is_map
+
+        if maps is None and not is_map(self.path):
+            raise ConfigError(
+                f"localize needs maps=...; 'mlcore index {self.path} --images DIR --out MAP' "
+                "makes one"
+            )
+        for path in map(Path, several(self.path if maps is None else maps)):
+            if path not in self._maps:
+                folder = MapFolder.open(path)
+                folder.require_model(self.info.identity, str(self.path))
+                self._maps[path] = folder
+        return [self._maps[Path(path)] for path in several(maps or self.path)]
+
+    def __repr__(self) -> str:
+        info = self.info
+        height, width = info.input_size
+        network = info.options["model"]["name"]
+        return (
+            f"<TrainedModel {self.path}: {network} at {height} x {width} px, "
+            f"{info.dimensions} dimensions, whitening {info.whitening}, step {info.step}>"
+        )
