@@ -5,7 +5,7 @@ Plain differentiable torch; the reference that the faster implementations are he
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ def dense_row_terms(
     weights = pair_weights(geometry)
     attraction, repulsion = weights.attraction.to(x.dtype), weights.repulsion.to(x.dtype)
     # relu, not clamp: its gradient at 0 is 0, so that a zero embedding gets none.
-    similarity = torch.relu(x @ y.T)
+    similarity = torch.relu(exact_product(x, y.T))
     # An image's similarity to itself is constant; detached, it adds no rounding noise.
     similarity = torch.where(weights.same, similarity.detach(), similarity)
     p, n = attraction * similarity, repulsion * similarity
@@ -57,6 +57,32 @@ def dense_row_terms(
         log_one_plus_sum_exp(alpha * (base - p), attracts) / alpha,
         log_one_plus_sum_exp(beta * (n - base), repels) / beta,
     )
+
+
+def exact_product(a: Tensor, b: Tensor) -> Tensor:
+    """Return ``a @ b``, also differentiated in full precision.
+
+    If backward is called inside autocast, it would round the factors of plain products.
+    """
+    product: Tensor = _ExactProduct.apply(a, b)
+    return product
+
+
+class _ExactProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(a: Tensor, b: Tensor) -> Tensor:
+        with torch.autocast(a.device.type, enabled=False):
+            return a @ b
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: object) -> None:
+        del output
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = ctx.saved_tensors
+        return exact_product(gradient, b.T), exact_product(a.T, gradient)
 
 
 def normalized(embeddings: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mlcore.protocols import DeviceInfluenceFunction, LossOutput
+from mlcore_soft_contrastive.autograd import tiled_row_terms
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.dense import RowTerms, dense_row_terms
 from mlcore_soft_contrastive.geometry import Geometry
@@ -22,7 +23,7 @@ from mlcore_soft_contrastive.tiled.products import Products
 from mlcore_soft_contrastive.tiled.state import MakeBackend, TileState
 from mlcore_soft_contrastive.tiled.threads import mean
 from mlcore_soft_contrastive.tiled.torch_backend import TorchBackend
-from mlcore_soft_contrastive.tiled.walk import Plan, tiled_row_terms
+from mlcore_soft_contrastive.tiled.walk import Plan
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -97,8 +98,15 @@ def _row_terms(
     small = config.implementation == "auto" and pairs < SMALLEST_TILED
     if config.implementation == "dense" or small:
         return "dense", dense_row_terms(embeddings, references, geometry, config)
-    name, plan = plan_tiles(geometry, config, embeddings, square=references is None)
-    return name, tiled_row_terms(embeddings, references, plan)
+    names: list[str] = []
+
+    def make_plan(embeddings: Tensor, geometry: Geometry) -> Plan:
+        name, plan = plan_tiles(geometry, config, embeddings, square=references is None)
+        names.append(name)
+        return plan
+
+    terms = tiled_row_terms(embeddings, references, geometry, make_plan)
+    return names[0], terms
 
 
 CPU_TILE = 512

@@ -9,7 +9,8 @@ Shapes: ``B`` rows (images whose loss is computed), ``R`` columns (references).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import torch
@@ -57,6 +58,22 @@ class Geometry:
     self_index: Tensor
     influence: InfluenceFunction
     heading_limit_rad: float | None
+
+    def tensors(self) -> list[Tensor | None]:
+        """Return every tensor, in an order that :meth:`with_tensors` reads back."""
+        sides = (self.rows,) if self.columns is self.rows else (self.rows, self.columns)
+        columns = [getattr(side, field.name) for side in sides for field in fields(side)]
+        return [self.self_index, *columns]
+
+    def with_tensors(self, tensors: Sequence[Tensor | None]) -> Geometry:
+        """Return the same with other tensors, such as those that autograd hands a function."""
+        self_index, *columns = tensors
+        assert self_index is not None, "every image has an entry"
+        size = len(fields(Places))
+        rows, *others = (Places(*columns[k : k + size]) for k in range(0, len(columns), size))  # type: ignore[arg-type]
+        return replace(
+            self, rows=rows, columns=others[0] if others else rows, self_index=self_index
+        )
 
     @property
     def heading_threshold_rad(self) -> float:

@@ -15,20 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import compress
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
-from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.tiled.layout import Blocks, TilePair
 from mlcore_soft_contrastive.tiled.memory import TileMemory, most_kept
 from mlcore_soft_contrastive.tiled.products import Products
 from mlcore_soft_contrastive.tiled.state import TileState
 from mlcore_soft_contrastive.tiled.threads import in_turns, mean
-from mlcore_soft_contrastive.tiled.unit_rows import UnitRows
 
 ROUNDING = 1e-5
 """Relative margin of bounds on what back ends compute in float32: some 100 of its units."""
@@ -74,64 +71,7 @@ class Plan:
         return pair.gap_m < self.geometry.influence.support_m
 
 
-def tiled_row_terms(embeddings: Tensor, references: Tensor | None, plan: Plan) -> RowTerms:
-    """Return the loss terms of each row, in the order of the batch.
-
-    Args:
-        embeddings: ``(B, D)``, not normalised; finite.
-        references: ``(R, D)``; None in the square form.
-        plan: What to walk over; serves one call.
-    """
-    terms: tuple[Tensor, Tensor] = _TiledLoss.apply(embeddings, references, plan)
-    return RowTerms(*terms)
-
-
-class _TiledLoss(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, embeddings: Tensor, references: Tensor | None, plan: Plan
-    ) -> tuple[Tensor, Tensor]:
-        x = UnitRows.of(embeddings, plan.rows)
-        y = x if references is None else UnitRows.of(references, plan.columns)
-        walk = _Walk(plan, x.values, y.values)
-        with plan.products.rounding():
-            walk.mine()
-            walk.sum()
-        ctx.plan, ctx.walk, ctx.x, ctx.y = plan, walk, x, y
-        # For torch's own check that no backward comes after the graph was freed.
-        ctx.save_for_backward(embeddings.new_empty(0))
-        attraction, repulsion = plan.state.terms()
-        dtype = x.values.dtype
-        return (
-            _unsorted(attraction.to(dtype), plan.rows),
-            _unsorted(repulsion.to(dtype), plan.rows),
-        )
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        _ = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "the tiled soft contrastive loss has no second derivatives (create_graph); "
-                "use implementation='dense'"
-            )
-        plan: Plan = ctx.plan
-        x, y = ctx.x, ctx.y
-        attraction, repulsion = (g.double()[plan.rows.order] for g in gradients)
-        plan.state.start_gradient(attraction, repulsion)
-        # Also if backward is called inside autocast, products are as configured.
-        with torch.autocast(x.values.device.type, enabled=False), plan.products.rounding():
-            by_x, by_y = ctx.walk.differentiate(
-                repulsion.abs().amax(), needs_columns=ctx.needs_input_grad[1]
-            )
-            return (
-                _unsorted(x.chain(by_x), plan.rows).to(x.dtype),
-                None if by_y is None else _unsorted(y.chain(by_y), plan.columns).to(y.dtype),
-                None,
-            )
-
-
-class _Walk:
+class Walk:
     """Goes over the tiles: similarities, elementwise work, gradient products."""
 
     def __init__(self, plan: Plan, x: Tensor, y: Tensor) -> None:
@@ -367,5 +307,6 @@ def _least(values: Tensor, order: Blocks) -> dict[int, float]:
     return dict(zip((span.start for span in order.spans), least, strict=True))
 
 
-def _unsorted(values: Tensor, order: Blocks) -> Tensor:
+def unsorted(values: Tensor, order: Blocks) -> Tensor:
+    """Return rows along the curve in the order of the batch."""
     return torch.empty_like(values).index_copy_(0, order.order, values)

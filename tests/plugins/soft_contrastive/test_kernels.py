@@ -25,6 +25,7 @@ from mlcore_soft_contrastive import (
     dispatch,
     soft_contrastive_loss,
 )
+from mlcore_soft_contrastive.autograd import tiled_row_terms
 from mlcore_soft_contrastive.inputs import checked_geometry
 from mlcore_soft_contrastive.pairwise import distance
 from mlcore_soft_contrastive.tiled.cupy_backend import KernelBackend, Launch
@@ -32,7 +33,7 @@ from mlcore_soft_contrastive.tiled.kernel_source import pairwise_source, tiles_s
 from mlcore_soft_contrastive.tiled.layout import blocks, tile_pairs
 from mlcore_soft_contrastive.tiled.products import Products
 from mlcore_soft_contrastive.tiled.state import TileState
-from mlcore_soft_contrastive.tiled.walk import Plan, tiled_row_terms
+from mlcore_soft_contrastive.tiled.walk import Plan
 
 Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
 INFLUENCES: dict[str, Any] = {
@@ -74,7 +75,7 @@ def evaluate(
         ),
         products=Products(config.tile_precision),
     )
-    terms = tiled_row_terms(leaf, None, plan)
+    terms = tiled_row_terms(leaf, None, geometry, lambda *_: plan)
     loss = terms.attraction.mean() + terms.repulsion.mean()
     (grad,) = torch.autograd.grad(loss, leaf)
     return loss.detach(), grad

@@ -244,8 +244,10 @@ def test_derivatives_it_does_not_have(route: Route) -> None:
     (first,) = torch.autograd.grad(loss, leaf, retain_graph=True)
     (second,) = torch.autograd.grad(loss, leaf, retain_graph=True)
     assert torch.equal(first, second)
+    (differentiable,) = torch.autograd.grad(loss, leaf, create_graph=True)
+    assert torch.equal(differentiable, first)
     with pytest.raises(RuntimeError, match=r"no second derivatives.*implementation='dense'"):
-        torch.autograd.grad(loss, leaf, create_graph=True)
+        torch.autograd.grad(differentiable.sum(), leaf, retain_graph=True)
     (_,) = torch.autograd.grad(loss, leaf)
     with pytest.raises(RuntimeError, match="backward through the graph a second time"):
         torch.autograd.grad(loss, leaf)
