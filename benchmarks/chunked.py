@@ -31,7 +31,7 @@ from mlcore.training.memory_estimate import activation_bytes
 from mlcore_soft_contrastive import soft_contrastive_loss
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.influence import Sigmoid
-from mlcore_soft_contrastive.loss import SoftContrastiveLoss
+from mlcore_soft_contrastive.loss import BatchLoss
 
 DURATION = "5 minutes"
 
@@ -178,7 +178,7 @@ def loss_step(size: int) -> tuple[float, float]:
         place_id=nothing,
         index=nothing,
     )
-    loss = SoftContrastiveLoss(SoftContrastiveConfig(), Sigmoid())
+    loss = BatchLoss(SoftContrastiveConfig(), Sigmoid())
     embeddings: Tensor = torch.nn.functional.normalize(rows)
     before = _held(torch.device("cpu"))
     seconds = []

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from mlcore_soft_contrastive.config import SoftContrastiveConfig
     from mlcore_soft_contrastive.functional import soft_contrastive_loss
     from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
-    from mlcore_soft_contrastive.loss import SoftContrastiveLoss
+    from mlcore_soft_contrastive.module import SoftContrastiveLoss
     from mlcore_soft_contrastive.pairwise.distance import pairwise_distance
 
 _HOME = {
     "Linear": "influence",
     "Sigmoid": "influence",
     "SoftContrastiveConfig": "config",
-    "SoftContrastiveLoss": "loss",
+    "SoftContrastiveLoss": "module",
     "Step": "influence",
     "Tanh": "influence",
     "pairwise_distance": "pairwise.distance",

@@ -19,8 +19,10 @@ from mlcore_soft_contrastive.inputs import checked_geometry
 AUTO_HEADING_LIMIT_RAD = math.radians(60.0)
 
 
-class SoftContrastiveLoss(nn.Module):
-    """Soft contrastive loss over all pairs of a batch; it has no parameters.
+class BatchLoss(nn.Module):
+    """Soft contrastive loss over all pairs of a batch, as the engine calls losses.
+
+    :class:`mlcore_soft_contrastive.SoftContrastiveLoss` is for loops of one's own.
 
     Args:
         config: The formula's options.
@@ -42,9 +44,7 @@ class SoftContrastiveLoss(nn.Module):
         self.heading_limit_rad = heading_limit_rad
 
     @classmethod
-    def for_run(
-        cls, config: SoftContrastiveConfig, context: BuildContext
-    ) -> SoftContrastiveLoss:
+    def for_run(cls, config: SoftContrastiveConfig, context: BuildContext) -> BatchLoss:
         """Return the loss as a run's options and its context make it.
 
         Raises:

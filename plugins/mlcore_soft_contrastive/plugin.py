@@ -10,7 +10,7 @@ from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
 
 if TYPE_CHECKING:
-    from mlcore_soft_contrastive.loss import SoftContrastiveLoss
+    from mlcore_soft_contrastive.loss import BatchLoss
 
 mlcore_hook_api = 1
 
@@ -19,10 +19,10 @@ PAPER = (
 )
 
 
-def _build_loss(config: SoftContrastiveConfig, context: BuildContext) -> SoftContrastiveLoss:
-    from mlcore_soft_contrastive.loss import SoftContrastiveLoss
+def _build_loss(config: SoftContrastiveConfig, context: BuildContext) -> BatchLoss:
+    from mlcore_soft_contrastive.loss import BatchLoss
 
-    return SoftContrastiveLoss.for_run(config, context)
+    return BatchLoss.for_run(config, context)
 
 
 def _build_influence(config: InfluenceFunction, context: BuildContext) -> InfluenceFunction:

@@ -11,6 +11,7 @@ import mlcore_soft_contrastive
 from mlcore.factories import BuildContext, InfluenceFactory, LossFactory
 from mlcore.registry.discovery import Registry, collect
 from mlcore_soft_contrastive import plugin
+from mlcore_soft_contrastive.loss import BatchLoss
 
 
 def test_found_by_name_and_alias() -> None:
@@ -30,7 +31,7 @@ def test_builds_what_it_describes() -> None:
         if isinstance(factory, InfluenceFactory):
             assert built.support_m > 0
         else:
-            assert isinstance(built, mlcore_soft_contrastive.SoftContrastiveLoss)
+            assert isinstance(built, BatchLoss)
 
 
 def test_listing_imports_no_torch() -> None:

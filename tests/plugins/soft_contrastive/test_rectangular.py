@@ -16,9 +16,9 @@ from mlcore_soft_contrastive import (
     Linear,
     Sigmoid,
     SoftContrastiveConfig,
-    SoftContrastiveLoss,
     soft_contrastive_loss,
 )
+from mlcore_soft_contrastive.loss import BatchLoss
 
 Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
 
@@ -98,7 +98,7 @@ def test_no_references_at_all() -> None:
 def test_shares_of_a_joint_batch_add_up(cuts: list[int], mining: bool, route: Route) -> None:
     embeddings, positions, headings = route(31, 200.0, 4)
     batch = batch_of(positions, headings)
-    module = SoftContrastiveLoss(SoftContrastiveConfig(mining=mining), Sigmoid(), math.pi / 3)
+    module = BatchLoss(SoftContrastiveConfig(mining=mining), Sigmoid(), math.pi / 3)
     whole = embeddings.clone().requires_grad_()
     expected = module(whole, batch)
     expected.loss.backward()
@@ -132,7 +132,7 @@ def test_heading_limit_of_a_run(
 ) -> None:
     context = BuildContext(tuples_per_batch=tuples, has_headings=has_headings)
     config = SoftContrastiveConfig(heading_limit_deg=limit)
-    module = SoftContrastiveLoss.for_run(config, context)
+    module = BatchLoss.for_run(config, context)
     assert module.heading_limit_rad == expected
     assert isinstance(module.influence, Sigmoid)
 
@@ -140,13 +140,13 @@ def test_heading_limit_of_a_run(
 def test_heading_limit_without_headings_is_refused() -> None:
     config = SoftContrastiveConfig(heading_limit_deg=30.0)
     with pytest.raises(ConfigError, match=r"heading_limit_deg is 30\.0.*has no headings"):
-        SoftContrastiveLoss.for_run(config, BuildContext())
+        BatchLoss.for_run(config, BuildContext())
 
 
 def test_module_equals_function(route: Route) -> None:
     embeddings, positions, headings = route(12, 60.0, 8)
     config = SoftContrastiveConfig(alpha=3.0, beta=20.0, epsilon=0.2)
-    module = SoftContrastiveLoss.for_run(config, BuildContext(influence=Linear(cutoff_m=9.0)))
+    module = BatchLoss.for_run(config, BuildContext(influence=Linear(cutoff_m=9.0)))
     assert list(module.parameters()) == []
     expected = soft_contrastive_loss(
         embeddings, positions, influence=Linear(cutoff_m=9.0), alpha=3.0, beta=20.0, epsilon=0.2
