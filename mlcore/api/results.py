@@ -26,7 +26,8 @@ class RunResult(Result):
     Attributes:
         path: The run folder.
         file: The file of these results.
-        evaluations: One for each model: untrained, pixels, trained.
+        evaluations: One for each model: untrained, pixels, trained; none if training was not
+            to evaluate.
         warnings: What went wrong in training without ending it.
     """
 
@@ -48,12 +49,16 @@ class RunResult(Result):
 
     def view(self) -> RenderableType:
         """Return the tables of ``mlcore evaluate``."""
+        if not self.evaluations:
+            return f"{self.path} is trained and not evaluated (training.evaluate = false)"
         from mlcore.reporting.tables import result_tables
 
         return result_tables(self.evaluations)
 
     def picture(self) -> bytes:
         """Return the curves of accuracy by distance as a PNG."""
+        if not self.evaluations:
+            return b""
         from tempfile import TemporaryDirectory
 
         from mlcore.reporting.figures.curves import save_curves

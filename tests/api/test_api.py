@@ -90,6 +90,15 @@ def test_a_notebook_shows_tables_and_curves(trained):
     assert "<html>" not in shown
 
 
+def test_a_run_that_is_not_evaluated_has_an_empty_table(tmp_path):
+    options = {**TINY, "training": {"max_steps": 1, "evaluate": False}}
+    run = mlcore.train(**options, out=tmp_path / "run")
+    assert run.table() == []
+    assert "not evaluated" in str(run)
+    assert "not evaluated" in run._repr_html_()
+    assert run.load().info.step == 1
+
+
 def test_evaluating_again_takes_the_options_of_the_command(trained, tmp_path):
     again = mlcore.evaluate(trained.path, out=tmp_path / "same.json", baselines=False)
     assert again.table() == trained.table()
