@@ -26,6 +26,9 @@ from mlcore.testing import RULES
 
 REPOSITORY = Path(__file__).parents[1]
 DISTRIBUTION = "mlcore-localization"
+API = "mlcore.api"
+"""What ``mlcore`` passes on to programs and notebooks; plugins may not import it."""
+
 PUBLIC_PLUGINS = ("mlcore_soft_contrastive",)
 """Packages of our plugins that offer functions to any program."""
 
@@ -131,7 +134,7 @@ def api_page() -> Iterator[str]:
     yield "The modules that a plugin or a program may import. The documentation site (`make"
     yield "docs-site`) shows their classes and functions here; in the repository, read the"
     yield from ("docstrings of the modules.", "")
-    for name in (*public_modules(), *PUBLIC_PLUGINS):
+    for name in (*public_modules(), API, *PUBLIC_PLUGINS):
         yield from (f"## `{name}`", "", f"::: {name}")
         yield from ("    options:", "      show_root_heading: false")
         if name == hookspecs.PROJECT:  # which only passes on what the other modules define

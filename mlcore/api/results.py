@@ -37,14 +37,16 @@ class RunResult(Result):
     warnings: tuple[str, ...] = ()
 
     def table(self) -> list[dict[str, Any]]:
-        """Return a record for each condition and model: names, measures, shares in [0, 1].
+        """Return a record for each model and condition, and one for "all queries".
 
-        A condition of None stands for all queries.
+        Names, the number of queries, and the measures of the tables; shares in [0, 1].
         """
+        from mlcore.evaluation.results import OVERALL
+
         return [
-            {"condition": condition, "model": one.model, **_measures(one, condition)}
+            {"model": one.model, "condition": condition or OVERALL, **_measures(one, condition)}
             for one in self.evaluations
-            for condition in one.sections
+            for condition in (*one.present_conditions, None)
         ]
 
     def view(self) -> RenderableType:
