@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from mlcore.data.adaptation import TrainedOnReferences
-from mlcore.errors import DataError
+from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext
 from mlcore.files import user_cache_dir
 from mlcore.models.config import input_size
@@ -120,6 +120,22 @@ def check_dataset(config: RunConfig, dataset: PlaceDataset) -> tuple[str, ...]:
     if isinstance(dataset, TrainedOnReferences):
         dataset = dataset.original
     return require_sound(dataset, getattr(config.dataset.options, "accept_faults", ()))
+
+
+def require_validation(config: RunConfig, dataset: PlaceDataset) -> None:
+    """Check that a run that validates has something to validate on.
+
+    Raises:
+        ConfigError: The validation split has no reference or no query.
+    """
+    every = config.training.validate_every
+    split = dataset.validation
+    for what, table in (("reference", split.references), ("query", split.queries)):
+        if every and not len(table):
+            raise ConfigError(
+                f"--training.validate_every {every}: the validation split has no {what} image; "
+                "use 0, or give the data set a validation split with references and queries"
+            )
 
 
 def assemble(
@@ -293,10 +309,10 @@ def restore(run: RunFolder, registry: Registry) -> tuple[RunConfig, EmbeddingMod
     checkpoint = run.newest_checkpoint()
     if checkpoint is None:
         raise DataError(f"{run.path} has no checkpoint; train it with 'mlcore train --resume'")
-    state = run.load_checkpoint(checkpoint)["state_dict"]
-    weights = {
+    state = run.load_checkpoint(checkpoint)
+    weights = state.get("kept_weights") or {
         name.removeprefix("model."): value
-        for name, value in state.items()
+        for name, value in state["state_dict"].items()
         if name.startswith("model.")
     }
     return config, model_with(config, weights, f"{checkpoint}")

@@ -68,6 +68,7 @@ class RunFolder:
         self.config = path / "config.toml"
         self.environment = path / "environment.json"
         self.metrics = path / "metrics.jsonl"
+        self.validation = path / "validation.jsonl"
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation.json"
         self.evaluations = path / "evaluations"
@@ -236,16 +237,17 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
     def cut_metrics(self, last_step: int) -> None:
-        """Drop the rows of ``metrics.jsonl`` after ``last_step``, which will be made again."""
-        if not self.metrics.exists():
-            return
-        kept = [
-            line
-            for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
-            if _step_of(line) is not None and (_step_of(line) or 0) <= last_step
-        ]
-        with atomic_write(self.metrics) as file:
-            file.write("".join(line + "\n" for line in kept).encode())
+        """Drop the rows of metrics and validations after ``last_step``: they are made again."""
+        for path in (self.metrics, self.validation):
+            if not path.exists():
+                continue
+            kept = [
+                line
+                for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+                if _step_of(line) is not None and (_step_of(line) or 0) <= last_step
+            ]
+            with atomic_write(path) as file:
+                file.write("".join(line + "\n" for line in kept).encode())
 
     def write_json(self, path: Path, content: Any) -> None:
         """Write ``content`` as JSON to ``path`` in this folder, all or nothing."""

@@ -69,7 +69,7 @@ def train_and_evaluate(
         MlcoreError: The configuration, the data or the loss is invalid.
     """
     from mlcore.data.presence import require_images
-    from mlcore.experiment import check_dataset, open_dataset
+    from mlcore.experiment import check_dataset, open_dataset, require_validation
 
     folder = RunFolder(out)
     with ExitStack() as held:
@@ -77,6 +77,7 @@ def train_and_evaluate(
             held.enter_context(folder.locked())
         with _progress() as progress:
             dataset = open_dataset(config, progress)
+        require_validation(config, dataset)
         require_images(
             dataset,
             split if config.training.evaluate else None,

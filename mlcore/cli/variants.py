@@ -26,6 +26,8 @@ _NOT_VARIED = {
     "influence": "use --losses LOSS+INFLUENCE",
     "miner": "each loss uses its default miner",
     "seed": "use --seeds",
+    "training.checkpoint": "the checkpoint rule must be the same for all rows",
+    "training.patience": "the checkpoint rule must be the same for all rows",
 }
 
 

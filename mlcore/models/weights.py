@@ -23,7 +23,7 @@ from mlcore.factories import Weights
 from mlcore.models.embedding import EmbeddingModel
 from mlcore.models.networks import Network
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_WRAPPERS = ("kept_weights", "state_dict", "model_state_dict", "model")
 _PREFIXES = ("model.", "module.")
 _COUNTER = "num_batches_tracked"
 """A number of batch norms that no embedding depends on; many files lack it."""

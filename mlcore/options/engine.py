@@ -79,6 +79,14 @@ class TrainingOptions:
             halve-each-epoch (as in the paper).
         warmup_steps: Steps over which the learning rate rises linearly from 0.
         gradient_clip: Largest gradient norm; 0: gradients are not clipped.
+        validate_every: Steps between two evaluations on the validation split, without
+            whitening; also after the last step. 0: none.
+        checkpoint: Weights that the run ends with: last, or best (the largest area under the
+            accuracy curve on validation, as tables show it).
+        patience: Validations in a row without a better one after which training stops; 0: it
+            does not.
+        ema_decay: Decay per step of a moving average of the weights, which is then validated
+            and kept instead of them; 0: none.
         augment: Whether to vary brightness, contrast, scale and position of training images.
         checkpoint_every: Steps between two checkpoints.
         log_every: Steps between two rows of metrics.jsonl.
@@ -112,6 +120,10 @@ class TrainingOptions:
     schedule: Literal["constant", "cosine", "halve-each-epoch"] = "cosine"
     warmup_steps: Annotated[int, NOT_NEGATIVE] = 0
     gradient_clip: Annotated[float, NOT_NEGATIVE] = 0.0
+    validate_every: Annotated[int, NOT_NEGATIVE] = 0
+    checkpoint: Literal["last", "best"] = "last"
+    patience: Annotated[int, NOT_NEGATIVE] = 0
+    ema_decay: Annotated[float, Range(at_least=0, below=1)] = 0.0
     augment: bool = True
     checkpoint_every: Annotated[int, AT_LEAST_ONE] = 200
     log_every: Annotated[int, AT_LEAST_ONE] = 10
@@ -129,6 +141,14 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if not self.validate_every and self.checkpoint == "best":
+            raise ValueError(
+                "checkpoint best needs validate_every, the steps between validations"
+            )
+        if not self.validate_every and self.patience:
+            raise ValueError(
+                f"patience {self.patience} needs validate_every, the steps between validations"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

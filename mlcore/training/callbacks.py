@@ -59,7 +59,8 @@ class Checkpoints(pl.Callback):
         step = trainer.global_step
         self._agree(pl_module)
         stop = self.stopped_by is not None
-        if stop or step % self._every == 0 or step == trainer.max_steps:
+        ends = stop or trainer.should_stop or step == trainer.max_steps
+        if ends or step % self._every == 0:
             self._save(trainer, step)
         if stop:
             trainer.should_stop = True

@@ -28,6 +28,7 @@ from mlcore.training.checkpoint_io import DurableCheckpointIO
 from mlcore.training.gradient_cache import live_batch_norms
 from mlcore.training.hard_images import HardImages
 from mlcore.training.health import Health, Warn
+from mlcore.training.selection import Selection
 from mlcore.training.strategy import Processes, stop_others
 from mlcore.training.task import EmbeddingTask
 
@@ -91,16 +92,10 @@ def fit(
     files = DurableCheckpointIO()
     checkpoints = Checkpoints(run, files, options.checkpoint_every)
     # The rows of a step are written before its checkpoint, after which it is not repeated.
-    callbacks: list[pl.Callback] = [
-        Metrics(run, options.log_every),
-        SkippedImages(run),
-        checkpoints,
-        TrainingProgress(progress),
-    ]
-    if is_first():
-        callbacks.append(Health(warn))
-    if experiment.planner.hard is not None:
-        callbacks.append(HardImages(experiment, experiment.planner.hard, progress))
+    selection = None
+    if Selection.is_needed(options):
+        selection = Selection(experiment, run, progress)
+    callbacks = _callbacks(experiment, run, selection, checkpoints, progress, warn)
     task = EmbeddingTask(experiment, start, run.failed_batch).train()
     if options.compile:
         getattr(experiment.model, "backbone", experiment.model).compile()
@@ -123,8 +118,38 @@ def fit(
             stop_others()
             raise
     if checkpoints.stopped_by is None:
+        _finish(selection)
         return "finished"
     return "interrupted" if checkpoints.stopped_by is signal.SIGINT else "terminated"
+
+
+def _finish(selection: Selection | None) -> None:
+    """Give the network the weights that the run ends with."""
+    if selection:
+        selection.finish()
+
+
+def _callbacks(
+    experiment: Experiment,
+    run: RunFolder,
+    selection: Selection | None,
+    checkpoints: Checkpoints,
+    progress: Progress,
+    warn: Warn,
+) -> list[pl.Callback]:
+    """Return what happens between steps; all that a step writes comes before its checkpoint."""
+    callbacks: list[pl.Callback] = [
+        *([selection] if selection else []),
+        Metrics(run, experiment.config.training.log_every),
+        SkippedImages(run),
+        checkpoints,
+        TrainingProgress(progress),
+    ]
+    if is_first():
+        callbacks.append(Health(warn))
+    if experiment.planner.hard is not None:
+        callbacks.append(HardImages(experiment, experiment.planner.hard, progress))
+    return callbacks
 
 
 def _trainer(
