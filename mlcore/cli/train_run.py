@@ -197,9 +197,7 @@ def _keep_model(experiment: Experiment, folder: RunFolder) -> None:
     _save_model(experiment, folder, whitening)
 
 
-def _save_model(
-    experiment: Experiment, folder: RunFolder, whitening: Whitening | None
-) -> None:
+def _save_model(experiment: Experiment, folder: RunFolder, whitening: Whitening | None) -> None:
     from mlcore.deployment.model_folder import save_model
 
     save_model(

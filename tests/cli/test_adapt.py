@@ -63,7 +63,14 @@ def test_a_map_without_queries_trains_and_localizes(config, tmp_path, capsys):
 
 
 def test_a_comparison_evaluates(config, tmp_path, capsys):
-    words = ["compare", "--losses", "proposed,log-ratio", *config, "--training.evaluate", "false"]
+    words = [
+        "compare",
+        "--losses",
+        "proposed,log-ratio",
+        *config,
+        "--training.evaluate",
+        "false",
+    ]
     assert main([*words, "--out", str(tmp_path / "compared")]) == 2
     assert "training.evaluate must be true" in capsys.readouterr().err
     assert not (tmp_path / "compared").exists()
