@@ -157,6 +157,7 @@ def assemble(
         DataError: The data set is missing, malformed or too small for one tuple.
         ConfigError: The components do not fit together.
     """
+    _require_whole_windows(config)
     dataset = dataset or open_dataset(config, progress)
     if data_notes is None:
         data_notes = check_dataset(config, dataset)
@@ -202,6 +203,16 @@ def assemble(
     )
 
 
+def _require_whole_windows(config: RunConfig) -> None:
+    """Raise ConfigError for hard images, planned by step, with several batches per step."""
+    if config.training.accumulate > 1 and config.sampling.hard_per_tuple:
+        raise ConfigError(
+            f"--training.accumulate {config.training.accumulate} cannot be combined with "
+            f"--sampling.hard_per_tuple {config.sampling.hard_per_tuple}; use "
+            "--sampling.tuples_per_batch with --training.chunk_size for a large batch"
+        )
+
+
 def _tuples(config: RunConfig, dataset: PlaceDataset) -> tuple[TuplePlanner, TrainingBatches]:
     """Return the tuples of the run, as images of the table and as batches to train on."""
     from mlcore.sampling.batches import TrainingBatches
@@ -218,6 +229,7 @@ def _tuples(config: RunConfig, dataset: PlaceDataset) -> tuple[TuplePlanner, Tra
         input_size=model_input_size(config),
         seed=derive_seed(config.seed, "augmentation"),
         augment=config.training.augment,
+        augmentations=config.training.augmentations,
         skip_unreadable=config.training.skip_unreadable,
     )
     return planner, batches

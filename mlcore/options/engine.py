@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Range, check_ranges
 
+Augmentation = Literal["color-jitter", "resized-crop", "perspective", "rand-augment"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
@@ -88,6 +90,12 @@ class TrainingOptions:
         ema_decay: Decay per step of a moving average of the weights, which is then validated
             and kept instead of them; 0: none.
         augment: Whether to vary brightness, contrast, scale and position of training images.
+        augmentations: More variation, by torchvision, in this order: color-jitter (brightness,
+            contrast and saturation by up to 40 %, hue by up to 10 %), resized-crop (60 to 100 %
+            of the area), perspective (every second image), rand-augment (two operations of
+            magnitude 9). None mirrors.
+        accumulate: Batches per optimizer step, whose mean gradient it follows; a loss compares
+            images within a batch only, see chunk_size for one large batch.
         checkpoint_every: Steps between two checkpoints.
         log_every: Steps between two rows of metrics.jsonl.
         precision: Precision of the model, by Lightning's name; the loss is always computed
@@ -125,6 +133,8 @@ class TrainingOptions:
     patience: Annotated[int, NOT_NEGATIVE] = 0
     ema_decay: Annotated[float, Range(at_least=0, below=1)] = 0.0
     augment: bool = True
+    augmentations: tuple[Augmentation, ...] = ()
+    accumulate: Annotated[int, AT_LEAST_ONE] = 1
     checkpoint_every: Annotated[int, AT_LEAST_ONE] = 200
     log_every: Annotated[int, AT_LEAST_ONE] = 10
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"

@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader, Dataset
 from mlcore.data.images import augment, fits, letterbox
 from mlcore.distributed import deal
 from mlcore.errors import DataError, WorkerError
+from mlcore.options.engine import Augmentation
 from mlcore.protocols import Batch, PlaceDataset, Role, SuppliesExtras
+from mlcore.sampling.augmentations import apply_augmentations
 from mlcore.sampling.planner import BatchPlan, TuplePlanner
 
 _MOST_PLANS = 100
@@ -67,6 +69,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         input_size: Height and width in pixels that images are letterboxed to.
         seed: Of the augmentation.
         augment: Whether to augment images.
+        augmentations: Further ones, by name.
         skip_unreadable: Leave out an image that cannot be read (with its whole tuple if it
             is the anchor) instead of stopping.
     """
@@ -79,6 +82,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         input_size: tuple[int, int],
         seed: int,
         augment: bool = True,
+        augmentations: Sequence[Augmentation] = (),
         skip_unreadable: bool = False,
     ) -> None:
         self.input_size = input_size
@@ -86,6 +90,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         self._planner = planner
         self._seed = seed
         self._augment = augment
+        self._augmentations = tuple(augmentations)
         self._skip_unreadable = skip_unreadable
 
     @property
@@ -183,6 +188,9 @@ class TrainingBatches(Dataset[TrainingBatch]):
             images = torch.stack([image.pixels for image in fitted])
             if self._augment:
                 images = augment(images, self._seed, step, slots=places[readable])
+            images = apply_augmentations(
+                images, self._augmentations, self._seed, step, places[readable]
+            )
         return TrainingBatch(
             images=images,
             batch=self._describe(plan, np.ones(len(plan.rows), dtype=bool)),

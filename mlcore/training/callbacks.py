@@ -56,6 +56,9 @@ class Checkpoints(pl.Callback):
         Raises:
             OSError: The checkpoint cannot be written; the previous one is unchanged.
         """
+        assert isinstance(pl_module, EmbeddingTask)
+        if not pl_module.completes_step:
+            return
         step = trainer.global_step
         self._agree(pl_module)
         stop = self.stopped_by is not None
@@ -103,9 +106,9 @@ class Metrics(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
     ) -> None:
         """Append the step's row if it is time."""
-        if trainer.global_step % self._every or not is_first():
-            return
         assert isinstance(pl_module, EmbeddingTask)
+        if trainer.global_step % self._every or not pl_module.completes_step or not is_first():
+            return
         row = {name: float(value) for name, value in pl_module.row.items()}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": trainer.global_step, **row}) + "\n")

@@ -163,6 +163,7 @@ def _trainer(
     return pl.Trainer(
         max_steps=options.max_steps,
         accelerator=options.accelerator,
+        accumulate_grad_batches=options.accumulate,
         gradient_clip_val=options.gradient_clip or None,
         log_every_n_steps=options.log_every,
         logger=_tensorboard(run),

@@ -49,6 +49,8 @@ class Health(pl.Callback):
     ) -> None:
         """Look at the step's loss and embeddings."""
         assert isinstance(pl_module, EmbeddingTask)
+        if not pl_module.completes_step:
+            return
         self._losses.append(float(pl_module.row["loss"]))
         collapsed = pl_module.spread < _ONE_POINT
         self._num_collapsed = self._num_collapsed + 1 if collapsed else 0

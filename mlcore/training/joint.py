@@ -11,7 +11,8 @@ Shapes: ``B`` images in the joint batch, ``D`` embedding dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -89,6 +90,25 @@ def embedding_gradient(leaf: Tensor, in_shares: bool) -> Tensor:
     """
     gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
     return sum_over_processes(gradient) if in_shares else gradient
+
+
+@contextmanager
+def earlier_gradients_aside(model: nn.Module, loss: nn.Module) -> Iterator[None]:
+    """Let the block compute the gradients of one batch, and add them to those before it.
+
+    :func:`add_up_gradients` would otherwise add up gradients of earlier batches again.
+    """
+    if num_processes() == 1:
+        yield
+        return
+    parameters = [p for module in (model, loss) for p in module.parameters()]
+    earlier = [(p, p.grad) for p in parameters if p.grad is not None]
+    for parameter, _ in earlier:
+        parameter.grad = None
+    yield
+    for parameter, gradient in earlier:
+        assert gradient is not None
+        parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
 
 
 def add_up_gradients(model: nn.Module, loss: nn.Module, loss_in_shares: bool) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from mlcore.distributed import is_first
 from mlcore.options.engine import TrainingOptions
 from mlcore.protocols import Progress
+from mlcore.training.task import EmbeddingTask
 
 if TYPE_CHECKING:
     from mlcore.evaluation.results import Evaluation
@@ -85,6 +86,9 @@ class Selection(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
     ) -> None:
         """Average and validate after the step, if it is time."""
+        assert isinstance(pl_module, EmbeddingTask)
+        if not pl_module.completes_step:
+            return
         step = trainer.global_step
         if self._options.ema_decay:
             self._average(step)

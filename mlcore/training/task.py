@@ -35,6 +35,7 @@ from mlcore.training.gradient_cache import (
 from mlcore.training.joint import (
     JointLoss,
     add_up_gradients,
+    earlier_gradients_aside,
     embedding_gradient,
     joint_loss,
 )
@@ -77,7 +78,9 @@ class EmbeddingTask(pl.LightningModule):
         failed_batch: Where to save a batch whose loss is not finite; None: nowhere.
 
     Attributes:
-        row: Numbers of the last step: loss, learning rate, the loss's own.
+        row: Numbers of the last step: loss, learning rate, the loss's own; means over its
+            batches.
+        completes_step: Whether an optimizer step followed the last batch.
         spread: Mean distance of the last batch's embeddings from their mean, relative to
             their mean length; 0 where all images have one embedding.
     """
@@ -96,6 +99,7 @@ class EmbeddingTask(pl.LightningModule):
         self._seed = derive_seed(experiment.config.seed, "training")
         self._step: _Step
         self.row: dict[str, Tensor | float] = {}
+        self.completes_step = True
         self.spread = math.inf
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -110,8 +114,8 @@ class EmbeddingTask(pl.LightningModule):
         """Return this process's share of the batches, from the step where training starts."""
         return TrainingLoader(
             self._experiment.batches,
-            start_step=self._start_step,
-            num_steps=self._options.max_steps,
+            start_step=self._start_step * self._options.accumulate,
+            num_steps=self._options.max_steps * self._options.accumulate,
             num_workers=self._options.num_workers,
             rank=self.trainer.global_rank,
             count=self.trainer.world_size,
@@ -163,10 +167,11 @@ class EmbeddingTask(pl.LightningModule):
     def backward(self, loss: Tensor, *_: Any, **__: Any) -> None:
         """Differentiate: the loss to the embeddings, these to the network, all added up."""
         step = self._step
-        loss.backward()  # type: ignore[no-untyped-call]
-        gradient = embedding_gradient(step.leaf, step.in_shares)
-        step.embedded.backward(gradient[step.rows])
-        add_up_gradients(self.model, self.loss, step.in_shares)  # type: ignore[arg-type]
+        with earlier_gradients_aside(self.model, self.loss):  # type: ignore[arg-type]
+            loss.backward()  # type: ignore[no-untyped-call]
+            gradient = embedding_gradient(step.leaf, step.in_shares)
+            step.embedded.backward(gradient[step.rows])
+            add_up_gradients(self.model, self.loss, step.in_shares)  # type: ignore[arg-type]
 
     def _agree(self, item: TrainingBatch) -> tuple[TrainingBatch, list[int]]:
         """Return the batch without unreadable images, and the sizes of the shares."""
@@ -228,12 +233,20 @@ class EmbeddingTask(pl.LightningModule):
 
     def _record(self, output: JointLoss, item: TrainingBatch) -> None:
         stats = {f"loss/{k}": v for k, v in output.stats.items() if not isinstance(v, str)}
-        self.row = {
+        row = {
             "loss": output.total.to(output.mine.dtype),
             "learning_rate": self.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
             "letterboxed": float(item.num_letterboxed),
             **stats,
         }
+        earlier = item.step % self._options.accumulate  # batches of this step so far
+        if earlier:
+            row = {
+                name: (self.row.get(name, value) * earlier + value) / (earlier + 1)
+                for name, value in row.items()
+            }
+        self.row = row
+        self.completes_step = earlier + 1 == self._options.accumulate
         self.log_dict({name: float(value) for name, value in self.row.items()})
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -284,7 +297,8 @@ class EmbeddingTask(pl.LightningModule):
         """Return the optimizer of the model and the loss, and its schedule."""
         options = self._options
         optimizer = build_optimizer(self.model, self.loss, options)  # type: ignore[arg-type]
-        factor = learning_rate_factor(options, self._experiment.planner.steps_per_epoch)
+        steps = math.ceil(self._experiment.planner.steps_per_epoch / options.accumulate)
+        factor = learning_rate_factor(options, steps)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {
             "optimizer": optimizer,

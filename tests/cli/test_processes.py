@@ -119,6 +119,22 @@ def test_losses_with_miners_and_parameters(loss, tmp_path):
     assert_close_runs(two, one)
 
 
+@pytest.mark.slow
+def test_accumulated_and_validated_in_two_processes(tmp_path):
+    """Gradients of earlier batches must not be added up over processes twice."""
+    words = [*TINY, "--training.max_steps", "4", "--loss", "pml-proxy-anchor"]
+    words += ["--training.accumulate", "2", "--training.validate_every", "2"]
+    words += ["--training.ema_decay", "0.5"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(*words, "--out", one)
+    train(*words, "--training.devices", "2", "--out", two)
+    assert_close_runs(two, one)
+    rows = [(run / "validation.jsonl").read_text().splitlines() for run in (one, two)]
+    assert [json.loads(row)["step"] for row in rows[1]] == [2, 4]
+    for row, other in zip(*rows, strict=True):
+        assert json.loads(row)["area"] == pytest.approx(json.loads(other)["area"], abs=1e-3)
+
+
 def test_other_commands_start_no_processes(tmp_path, synthetic_plugin, capsys):
     words = [*TINY, "--training.max_steps", "2", "--training.devices", "2"]
     out = str(tmp_path / "compared")
