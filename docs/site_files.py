@@ -14,6 +14,7 @@ PATTERNS = (
     "LICENSE",
     "docs/**/*.md",
     "docs/images/*",
+    "docs/notebooks/*.ipynb",
     "benchmarks/configs/*",
     "benchmarks/results/*.md",
     "benchmarks/results/*.png",

@@ -94,7 +94,10 @@ class Selection(pl.Callback):
             self._average(step)
         every = self._options.validate_every
         if every and (step % every == 0 or step == trainer.max_steps):
-            self._record(self._validate(), step)
+            row = self._record(self._validate(), step)
+            for logger in trainer.loggers:
+                named = {f"validation/{name}": value for name, value in row.items()}
+                logger.log_metrics(named, step=step)
             if self._has_stagnated:
                 trainer.should_stop = True
 
@@ -151,7 +154,7 @@ class Selection(pl.Callback):
             model.load_state_dict(own)
         return result
 
-    def _record(self, result: Evaluation, step: int) -> None:
+    def _record(self, result: Evaluation, step: int) -> dict[str, float]:
         """Record a validation, and keep its weights if they are the best so far."""
         protocol = result.protocol
         area = result.area(protocol.area_limit_m)
@@ -161,16 +164,15 @@ class Selection(pl.Callback):
             self._best_area, self._best_step = area, step
             if self._options.checkpoint == "best":
                 self._best = _copied(self._averaged or self._experiment.model.state_dict())
-        if not is_first():
-            return
         row = {
-            "step": step,
             "area": area,
             **{f"accuracy_{t:g}_m": result.accuracy(t) for t in protocol.thresholds_m},
             "best_step": self._best_step,
         }
-        with self._run.validation.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        if is_first():
+            with self._run.validation.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **row}) + "\n")
+        return row
 
 
 def _copied(weights: Weights) -> Weights:
