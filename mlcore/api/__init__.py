@@ -14,10 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mlcore.api.model import StrPath, TrainedModel, several
-from mlcore.api.results import Comparison, Matches, RunResult
+from mlcore.api.matches import Matches
+from mlcore.api.model import StrPath, TrainedModel, load_run, several
+from mlcore.api.results import Comparison, RunResult
 from mlcore.errors import ConfigError, Terminated
-from mlcore.options import Command, RawOption, command_line_option, python_options
+from mlcore.options import RawOption, command_line_option, python_options
 
 __all__ = [
     "Comparison",
@@ -29,26 +30,6 @@ __all__ = [
     "load_run",
     "train",
 ]
-
-
-def load_run(path: StrPath, *, block: Sequence[str] = (), **options: Any) -> TrainedModel:
-    """Open the model of a run or of a map, without its training data.
-
-    Args:
-        path: A run folder, a map of ``mlcore index``, or a copy of either's ``model/``.
-        block: Plugins not to load.
-        options: ``training={"accelerator": "cpu", "num_workers": 2}`` and
-            ``evaluation={"batch_size": 16}``; no others apply to a finished model.
-
-    Raises:
-        DataError: There is no model at ``path``, or a file of it is damaged.
-        ConfigError: The network's plugin is not installed, or an option does not apply.
-    """
-    from mlcore.cli.model_arguments import open_model
-
-    changes = python_options(options)
-    command = Command("mlcore.load_run")
-    return TrainedModel(Path(path), open_model(Path(path), changes, block, command))
 
 
 def train(

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlcore.api.results import Matches
+from mlcore.api.matches import Matches
 from mlcore.errors import ConfigError
+from mlcore.options import Command, python_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,26 @@ StrPath = str | os.PathLike[str]
 def several(paths: StrPath | Sequence[StrPath]) -> Sequence[StrPath]:
     """Return one path, or a sequence of them, as a sequence."""
     return (paths,) if isinstance(paths, str | os.PathLike) else paths
+
+
+def load_run(path: StrPath, *, block: Sequence[str] = (), **options: Any) -> TrainedModel:
+    """Open the model of a run or of a map, without its training data.
+
+    Args:
+        path: A run folder, a map of ``mlcore index``, or a copy of either's ``model/``.
+        block: Plugins not to load.
+        options: ``training={"accelerator": "cpu", "num_workers": 2}`` and
+            ``evaluation={"batch_size": 16}``; no others apply to a finished model.
+
+    Raises:
+        DataError: There is no model at ``path``, or a file of it is damaged.
+        ConfigError: The network's plugin is not installed, or an option does not apply.
+    """
+    from mlcore.cli.model_arguments import open_model
+
+    changes = python_options(options)
+    command = Command("mlcore.load_run")
+    return TrainedModel(Path(path), open_model(Path(path), changes, block, command))
 
 
 class TrainedModel:

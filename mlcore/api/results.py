@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlcore.api.model import TrainedModel, load_run
 from mlcore.reporting.notebook import Result
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mlcore.api.model import TrainedModel
     from mlcore.cli.commands.compare import Compared
-    from mlcore.deployment.localization import MapMatch
     from mlcore.evaluation.comparison import Entry
     from mlcore.evaluation.results import Evaluation
 
@@ -71,8 +69,6 @@ class RunResult(Result):
 
     def load(self) -> TrainedModel:
         """Open the trained model."""
-        from mlcore.api import load_run
-
         return load_run(self.path)
 
     def __repr__(self) -> str:
@@ -127,49 +123,6 @@ class Comparison(Result):
     def __repr__(self) -> str:
         names = ", ".join(entry.name for entry in self.entries)
         return f"<Comparison in {self.path}: {names}; print it, or see .table()>"
-
-
-class Matches(Result, Sequence["list[MapMatch]"]):
-    """The references found for each image, nearest first; a sequence over the images.
-
-    Args:
-        images: Names of the images.
-        found: The matches of each.
-
-    Attributes:
-        images: Paths of the images, or their numbers.
-    """
-
-    def __init__(self, images: Sequence[str], found: Sequence[list[MapMatch]]) -> None:
-        self.images = tuple(images)
-        self._found = list(found)
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._found[index]
-
-    def __iter__(self) -> Iterator[list[MapMatch]]:
-        return iter(self._found)
-
-    def table(self) -> list[dict[str, Any]]:
-        """Return a record for each match: image, rank from 1, and what is known of it."""
-        return [
-            {"query": image, "rank": rank, **asdict(match)}
-            for image, matches in zip(self.images, self._found, strict=True)
-            for rank, match in enumerate(matches, start=1)
-        ]
-
-    def view(self) -> RenderableType:
-        """Return the table of ``mlcore localize``."""
-        from mlcore.cli.commands.localize_map import matches_table
-
-        several = len({match.map for matches in self._found for match in matches}) > 1
-        return matches_table(self.images, self._found, several=several)
-
-    def __repr__(self) -> str:
-        return f"<Matches of {len(self)} images; print it, or see .table()>"
 
 
 def _measures(evaluation: Evaluation, condition: str | None) -> dict[str, Any]:
