@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from mlcore.cli.main import HelpShown
@@ -23,7 +23,8 @@ class Parser(argparse.ArgumentParser):
         settings: Further arguments of argparse's parser.
 
     Attributes:
-        words: By argument, what shells offer for it where it has no ``choices``.
+        words: By argument, a function that returns what shells offer for it where it has no
+            ``choices``.
 
     Raises:
         ConfigError: From the parse methods, for what the user got wrong; a misspelt flag
@@ -41,7 +42,7 @@ class Parser(argparse.ArgumentParser):
     ) -> None:
         self.takes_run_options = takes_run_options
         self.evaluation = evaluation
-        self.words: dict[str, Sequence[str]] = {}
+        self.words: dict[str, Callable[[], Iterable[str]]] = {}
         super().__init__(
             prog=f"mlcore {command}", description=summary, allow_abbrev=False, **settings
         )
