@@ -73,7 +73,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse_command(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Return the values of the command's flags and arguments; there are no others."""
+        """Return the values of the command's flags and arguments; others are refused."""
         found, unknown = self.parse_known_args(argv)
         for word in unknown:
             flag = word.partition("=")[0]
@@ -94,5 +94,5 @@ class Parser(argparse.ArgumentParser):
         raise HelpShown
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print before it exits."""
+        """Raise the message that argparse would print before it exits."""
         raise ConfigError(f"{self.prog}: {message}; see '{self.prog} --help'")

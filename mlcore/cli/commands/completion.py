@@ -75,7 +75,7 @@ def run(argv: Sequence[str]) -> int:
 def candidates(words: Sequence[str]) -> list[str]:
     """Return the completions of the last word of a command line (without "mlcore").
 
-    ``--loss=prop`` is one word to zsh and fish; bash makes it three and replaces the last.
+    ``--loss=prop`` is one word in zsh and fish; bash makes it three and replaces the last.
     """
     *before, word = words
     flag = ""
@@ -117,7 +117,7 @@ def _candidates(before: Sequence[str], word: str) -> Iterable[str]:
 
 
 def _argument_words(before: Sequence[str], parser: Parser) -> Iterable[str]:
-    """Return what may stand in the place of the next argument."""
+    """Return the words that the next argument can be."""
     arguments = [action for action in parser.actions() if not action.option_strings]
     given = _num_arguments(before, parser)
     if not arguments or (given >= len(arguments) and arguments[-1].nargs not in ("*", "+")):
@@ -143,7 +143,7 @@ def _num_arguments(words: Sequence[str], parser: Parser) -> int:
 
 
 def _values(flag: str, before: Sequence[str], parser: Parser) -> Sequence[str]:
-    """Return the values of an option of a run, as far as they are words."""
+    """Return the values of an option of a run, if they are words."""
     key = flag.removeprefix("--")
     if key in COMPONENTS:
         names = Registry.discover().factories(COMPONENTS[key])

@@ -1,4 +1,4 @@
-"""``mlcore index RUN --out MAP``: a map of references, to localize in anywhere."""
+"""``mlcore index RUN --out MAP``: a map of references, to localize without the run's data."""
 
 from __future__ import annotations
 
