@@ -68,7 +68,7 @@ def expect(holds: object, expected: str, came: object) -> None:
         raise Fault(expected, str(came))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Check:
     """A named check; ``str(check)`` is ``plugin/kind/component/name``.
 
@@ -94,6 +94,9 @@ class Check:
 
     def __str__(self) -> str:
         return f"{self.plugin}/{self.component}/{self.name}"
+
+    def __repr__(self) -> str:
+        return f"<check {self}>"
 
     def __call__(self) -> None:
         """Run the check.
