@@ -38,8 +38,8 @@ class Batch:
     """Everything a loss or miner may know of a batch of images besides their embeddings.
 
     Attributes:
-        positions_m: ``(B, 2)`` or ``(B, 3)`` float64, metres, in one frame for the data
-            set. Centre in float64 before any cast to float32.
+        positions_m: ``(B, 2)`` or ``(B, 3)`` float64, metres, in one frame per region. Centre
+            in float64 before any cast to float32.
         headings_rad: ``(B,)`` float64, clockwise from north in (-pi, pi]; None where the
             data set has none.
         tuple_id: ``(B,)`` int64, the tuple each image was drawn for, from 0.
@@ -47,6 +47,9 @@ class Batch:
         place_id: ``(B,)`` int64 in ``[0, num_places)``, the cell of a global grid over the
             training positions: the class label of proxies and classifiers.
         index: ``(B,)`` int64, the data set's image index.
+        region: ``(B,)`` int64 codes; images of different regions are infinitely far apart,
+            whatever their positions (:mod:`mlcore.geometry` has distances that know this).
+            None for one region.
         extras: Further ``(B, ...)`` tensors that a data set supplies, by name.
     """
 
@@ -56,6 +59,7 @@ class Batch:
     role: Tensor
     place_id: Tensor
     index: Tensor
+    region: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -81,6 +85,7 @@ class Batch:
             role=change(self.role),
             place_id=change(self.place_id),
             index=change(self.index),
+            region=None if self.region is None else change(self.region),
             extras={name: change(column) for name, column in self.extras.items()},
         )
 
@@ -266,6 +271,9 @@ class PlaceTable:
         traversals: Names of the traversals.
         condition: ``(N,)`` integer codes into ``conditions``.
         conditions: Names of the capture conditions, such as "overcast" or "night".
+        region: ``(N,)`` integer codes into ``regions``; positions of different regions share
+            no frame: such images are infinitely far apart. None for one region.
+        regions: Names of the regions, the same in all tables of a data set.
     """
 
     index: NDArray[np.int64]
@@ -276,6 +284,8 @@ class PlaceTable:
     conditions: Sequence[str]
     headings_rad: NDArray[np.float64] | None = None
     arc_length_m: NDArray[np.float64] | None = None
+    region: NDArray[np.integer] | None = None
+    regions: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         size = len(self.index)
@@ -283,7 +293,7 @@ class PlaceTable:
             raise ValueError(
                 f"positions_m must be (N, 2) or (N, 3), got {self.positions_m.shape}"
             )
-        for name in ("positions_m", "traversal", "condition", "headings_rad", "arc_length_m"):
+        for name in _PER_IMAGE:
             column = getattr(self, name)
             if column is not None and len(column) != size:
                 raise ValueError(f"{name} has {len(column)} rows, index has {size}")
@@ -293,28 +303,40 @@ class PlaceTable:
 
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_] | slice) -> PlaceTable:
         """Return the given rows (integer or boolean array, or slice) as a table."""
-        heading, arc = self.headings_rad, self.arc_length_m
-        return replace(
-            self,
-            index=self.index[rows],
-            positions_m=self.positions_m[rows],
-            traversal=self.traversal[rows],
-            condition=self.condition[rows],
-            headings_rad=None if heading is None else heading[rows],
-            arc_length_m=None if arc is None else arc[rows],
-        )
+        columns = {name: getattr(self, name) for name in ("index", *_PER_IMAGE)}
+        taken = {name: column[rows] for name, column in columns.items() if column is not None}
+        return replace(self, **taken)
+
+
+_PER_IMAGE = (
+    "positions_m",
+    "traversal",
+    "condition",
+    "headings_rad",
+    "arc_length_m",
+    "region",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """One region of a data set: what is searched, and what is looked for.
+    """One part of a data set: what is searched, and what is looked for.
 
     In training, both take part: references are the traversal whose locations one epoch
-    visits, queries the other traversals of the same region (possibly none).
+    visits, queries the other traversals of the same places (possibly none).
     """
 
     references: PlaceTable
     queries: PlaceTable
+
+    def __post_init__(self) -> None:
+        named = [tuple(table.regions) for table in (self.references, self.queries)]
+        coded = [table.region is not None for table in (self.references, self.queries)]
+        if named[0] != named[1] or coded[0] != coded[1]:
+            raise ValueError(
+                f"references and queries must have the same regions, got {named[0]} and "
+                f"{named[1]}"
+            )
 
 
 class PlaceDataset(Protocol):

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     )
     from mlcore.data.images import read_image
     from mlcore.data.mat_files import MatArray, fields_of, numbers_of, read_mat, texts_of
-    from mlcore.data.positions import PositionIndex, heading_difference_rad, wrap_rad
+    from mlcore.data.positions import (
+        PositionIndex,
+        apart_m,
+        distances_m,
+        heading_difference_rad,
+        wrap_rad,
+    )
     from mlcore.data.soundness import FAULTS, check_opened, check_splits, require_sound
     from mlcore.data.spec_bytes import MAX_BYTES, describe_contents, read_bounded
 
@@ -42,11 +48,13 @@ _HOME = {
     "MatArray": "mat_files",
     "PositionIndex": "positions",
     "RADII_M": "checks",
+    "apart_m": "positions",
     "check_coverage": "checks",
     "check_files": "checks",
     "check_opened": "soundness",
     "check_splits": "soundness",
     "describe_contents": "spec_bytes",
+    "distances_m": "positions",
     "fields_of": "mat_files",
     "file_names": "checks",
     "find_images": "image_files",
@@ -75,11 +83,13 @@ __all__ = [
     "ImageWalk",
     "MatArray",
     "PositionIndex",
+    "apart_m",
     "check_coverage",
     "check_files",
     "check_opened",
     "check_splits",
     "describe_contents",
+    "distances_m",
     "fields_of",
     "file_names",
     "find_images",

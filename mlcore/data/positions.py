@@ -15,6 +15,35 @@ LOCAL_BLOCK = 100_000
 """Points looked up at once, which bounds the memory."""
 
 
+REGION_GAP_M = 1e9
+"""Between regions in :func:`apart_m`: more than any distance on the earth, or any radius."""
+
+
+def apart_m(
+    positions_m: NDArray[np.float64], region: NDArray[np.integer] | None
+) -> NDArray[np.float64]:
+    """Return positions whose distances are right across regions too, for searches.
+
+    The region becomes one more coordinate, :data:`REGION_GAP_M` from region to region, so that
+    distances within a region stay the same to the last bit. One region costs nothing.
+
+    Args:
+        positions_m: ``(N, 2)`` or ``(N, 3)``.
+        region: ``(N,)`` codes; None for one region, whose positions are returned as they are.
+    """
+    if region is None:
+        return positions_m
+    return np.column_stack([positions_m, region * REGION_GAP_M])
+
+
+def distances_m(
+    first_m: NDArray[np.float64], second_m: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return distances of positions of :func:`apart_m`, broadcast; infinite across regions."""
+    distance: NDArray[np.float64] = np.linalg.norm(first_m - second_m, axis=-1)
+    return np.where(distance >= REGION_GAP_M / 2, np.inf, distance)
+
+
 def wrap_rad(angle_rad: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return angles wrapped to (-pi, pi]."""
     wrapped: NDArray[np.float64] = np.pi - np.mod(np.pi - angle_rad, 2 * np.pi)
@@ -37,7 +66,8 @@ class PositionIndex:
     about 50 bytes per image, without the positions, which are not copied.
 
     Args:
-        positions_m: ``(N, 2)`` or ``(N, 3)`` float64, metres; kept, not copied.
+        positions_m: ``(N, 2)`` or ``(N, 3)`` float64, metres, with regions as of
+            :func:`apart_m`; kept, not copied.
     """
 
     def __init__(self, positions_m: NDArray[np.float64]) -> None:

@@ -208,6 +208,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
     def _describe(self, plan: BatchPlan, keep: NDArray[np.bool_]) -> Batch:
         columns, rows = self._planner.images, plan.rows[keep]
         index, headings = columns.index[rows], columns.headings_rad
+        region = columns.region
         extras: dict[str, Tensor] = {}
         if isinstance(self._dataset, SuppliesExtras):
             supplied = self._dataset.extras(index)
@@ -221,6 +222,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
             role=_tensor(plan.role[keep]),
             place_id=_tensor(self._planner.place_id[rows]),
             index=_tensor(index),
+            region=None if region is None else _tensor(region[rows].astype(np.int64)),
             extras=extras,
         )
 

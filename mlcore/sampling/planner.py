@@ -120,7 +120,8 @@ class TuplePlanner:
     @cached_property
     def place_id(self) -> Rows:
         """``(N,)`` place of each training image: the cell of a global grid, numbered from 0."""
-        return place_ids(self.images.positions_m, self._options.place_cell_m)
+        images = self.images
+        return place_ids(images.positions_m, self._options.place_cell_m, images.region)
 
     @cached_property
     def num_places(self) -> int:
@@ -189,7 +190,7 @@ class TuplePlanner:
 
         The location's own image is among them.
         """
-        own, positions = int(self._locations[location]), self.images.positions_m
+        own, positions = int(self._locations[location]), self.images.apart_m
         rows = generator.permutation(self._candidates.around(own))
         for start in range(0, len(rows), _ANCHORS_LOOKED_AT):
             block = rows[start : start + _ANCHORS_LOOKED_AT]
@@ -226,7 +227,7 @@ class TuplePlanner:
 
     def _set_locations(self, rows: Rows) -> None:
         self._locations = rows
-        self._location_index = PositionIndex(self.images.positions_m[rows])
+        self._location_index = PositionIndex(self.images.apart_m[rows])
 
     def _near_and_far_in_words(self) -> str:
         limit = ""
