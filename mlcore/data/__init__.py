@@ -35,6 +35,14 @@ if TYPE_CHECKING:
         heading_difference_rad,
         wrap_rad,
     )
+    from mlcore.data.projections import (
+        Zone,
+        change_zone,
+        groups_of,
+        near_zones,
+        project,
+        turn_deg,
+    )
     from mlcore.data.soundness import FAULTS, check_opened, check_splits, require_sound
     from mlcore.data.spec_bytes import MAX_BYTES, describe_contents, read_bounded
 
@@ -48,7 +56,9 @@ _HOME = {
     "MatArray": "mat_files",
     "PositionIndex": "positions",
     "RADII_M": "checks",
+    "Zone": "projections",
     "apart_m": "positions",
+    "change_zone": "projections",
     "check_coverage": "checks",
     "check_files": "checks",
     "check_opened": "soundness",
@@ -59,17 +69,21 @@ _HOME = {
     "file_names": "checks",
     "find_images": "image_files",
     "grid_step": "geometry_checks",
+    "groups_of": "projections",
     "heading_difference_rad": "positions",
     "image_suffixes": "image_formats",
+    "near_zones": "projections",
     "nearest_m": "checks",
     "numbers_of": "mat_files",
     "open_image": "image_formats",
+    "project": "projections",
     "read_bounded": "spec_bytes",
     "read_image": "images",
     "read_mat": "mat_files",
     "require_sound": "soundness",
     "texts_of": "mat_files",
     "too_fast": "geometry_checks",
+    "turn_deg": "projections",
     "wrap_rad": "positions",
 }
 
@@ -83,7 +97,9 @@ __all__ = [
     "ImageWalk",
     "MatArray",
     "PositionIndex",
+    "Zone",
     "apart_m",
+    "change_zone",
     "check_coverage",
     "check_files",
     "check_opened",
@@ -94,17 +110,21 @@ __all__ = [
     "file_names",
     "find_images",
     "grid_step",
+    "groups_of",
     "heading_difference_rad",
     "image_suffixes",
+    "near_zones",
     "nearest_m",
     "numbers_of",
     "open_image",
+    "project",
     "read_bounded",
     "read_image",
     "read_mat",
     "require_sound",
     "texts_of",
     "too_fast",
+    "turn_deg",
     "wrap_rad",
 ]
 

@@ -5,6 +5,7 @@ A measure added to :data:`MEASURES` appears in all of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -217,6 +218,11 @@ def summaries(evaluation: Evaluation) -> dict[str, Any]:
             name: summary(evaluation, name) for name in evaluation.present_conditions
         },
     }
+
+
+def metres(distance_m: float) -> str:
+    """Return a geometric distance as text; infinite ones are those between regions."""
+    return f"{distance_m:.1f} m" if math.isfinite(distance_m) else "another region"
 
 
 def _text(argument: Argument) -> str:

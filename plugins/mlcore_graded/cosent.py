@@ -66,7 +66,9 @@ class _Cosent(torch.autograd.Function):
             ctx.save_for_backward(torch.zeros_like(x))
             return x.new_zeros(())
         every = torch.arange(len(batch), device=batch.positions_m.device)
-        distance_m = _packed(every, lambda rows, columns: between_m(batch, rows[:, None], columns))
+        distance_m = _packed(
+            every, lambda rows, columns: between_m(batch, rows[:, None], columns)
+        )
         similarity = _packed(x, lambda rows, columns: rows @ columns.T)
         low, high = similarity.min(), similarity.max()
         factor = math.exp(scale * float(high - low))

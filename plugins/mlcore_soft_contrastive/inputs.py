@@ -135,9 +135,7 @@ def _places(
     places = Places(_finite_float64(f"{name}positions_m", positions), None)
     if headings_rad is not None:
         headings = _column(f"{name}headings_rad", headings_rad, embeddings)
-        places = replace(
-            places, headings_rad=_finite_float64(f"{name}headings_rad", headings)
-        )
+        places = replace(places, headings_rad=_finite_float64(f"{name}headings_rad", headings))
     if region is not None:
         codes = _column(f"{name}region", region, embeddings)
         if codes.is_floating_point():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -118,6 +119,8 @@ def _draw(
 
 
 def _show(asked: Sequence[QueryImage], found: Sequence[Sequence[Match]]) -> None:
+    from mlcore.evaluation.measures import metres
+
     table = console.table(
         "image",
         "rank#",
@@ -126,7 +129,7 @@ def _show(asked: Sequence[QueryImage], found: Sequence[Sequence[Match]]) -> None
         "northing (m)#",
         "condition",
         "embedding distance#",
-        "distance (m)#",
+        "distance#",
     )
     for one, matches in zip(asked, found, strict=True):
         for rank, match in enumerate(matches, start=1):
@@ -138,7 +141,7 @@ def _show(asked: Sequence[QueryImage], found: Sequence[Sequence[Match]]) -> None
                 f"{match.position_m[1]:.1f}",
                 match.condition,
                 f"{match.embedding_distance:.3f}",
-                "unknown" if match.distance_m is None else f"{match.distance_m:.1f}",
+                "unknown" if match.distance_m is None else metres(match.distance_m),
                 end_section=rank == len(matches),
             )
     console.show(table)
@@ -148,5 +151,10 @@ def _as_json(one: QueryImage, matches: Sequence[Match]) -> dict[str, object]:
     return {
         "image": one.name,
         "position_m": None if one.position_m is None else one.position_m.tolist(),
-        "matches": [asdict(match) for match in matches],
+        "region": one.region,
+        "matches": [
+            # JSON has no infinity; the regions say why there is no distance.
+            asdict(match) | ({"distance_m": None} if match.distance_m == math.inf else {})
+            for match in matches
+        ],
     }

@@ -73,7 +73,10 @@ def blocks(places: Places, tile: int) -> Blocks:
         places: N > 0 images; the curve runs through the first two coordinates.
         tile: Largest number of rows of a block.
     """
-    orders, spans, regions, start = [], [], [], 0
+    orders: list[Tensor] = []
+    spans: list[slice] = []
+    regions: list[int] = []
+    start = 0
     for region, rows in _by_region(places):
         one_block = len(rows) <= tile
         order = (
