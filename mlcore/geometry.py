@@ -49,16 +49,19 @@ def pairwise_distance_m(positions_m: Tensor, others_m: Tensor | None = None) -> 
     return distance_m(positions_m[:, None], others_m[None])
 
 
-def between_m(batch: Batch, first: Tensor, second: Tensor) -> Tensor:
-    """Return the distances of images of a batch, in metres, float64.
-
-    Infinite for images of different regions.
+def between_m(
+    batch: Batch, first: Tensor | None = None, second: Tensor | None = None
+) -> Tensor:
+    """Return distances of images of a batch, in metres, float64; infinite across regions.
 
     Args:
         batch: The images.
-        first: int64 rows of the batch.
-        second: Likewise; both are broadcast: ``rows[:, None], rows`` makes all pairs.
+        first: int64 rows of the batch; by default ``(B, 1)``, all of them.
+        second: Likewise ``(B,)``. Both are broadcast, by default to all pairs ``(B, B)``.
     """
+    every = torch.arange(len(batch), device=batch.positions_m.device)
+    first = every[:, None] if first is None else first
+    second = every if second is None else second
     distance = distance_m(batch.positions_m[first], batch.positions_m[second])
     if batch.region is None:
         return distance
@@ -123,8 +126,7 @@ class NearFar:
 
         Memory: about 40 bytes for each of the ``B * B`` pairs.
         """
-        rows = torch.arange(len(batch), device=batch.positions_m.device)
-        distance = between_m(batch, rows[:, None], rows)
+        distance = between_m(batch)
         near = distance <= self.near_radius_m
         near.fill_diagonal_(False)
         if self.heading_limit_rad is not None and batch.headings_rad is not None:

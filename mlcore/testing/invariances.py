@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mlcore.factories import LossFactory
-from mlcore.protocols import Batch, Pairs, RowwiseLoss, Triplets
+from mlcore.protocols import Batch, Pairs, Role, RowwiseLoss, Triplets
 from mlcore.testing.calls import differentiate, output_of
 from mlcore.testing.cases import LossCase, build, loss_case_of, rows_of
 from mlcore.testing.check import CheckSkipped, expect
@@ -65,6 +65,26 @@ def translation(subject: Subject) -> None:
         _close(near_origin, far_away),
         f"at raw UTM positions the loss at centred ones, {float(near_origin):.9g}",
         f"{float(far_away):.9g}; take differences in float64 before any cast",
+    )
+
+
+def regions(subject: Subject) -> None:
+    """Where one region lies changes nothing: images of another are infinitely far away."""
+    rows = rows_of("standard")
+    apart = replace(rows.batch, region=rows.batch.tuple_id)
+    anchors = apart.positions_m[apart.role == int(Role.ANCHOR)]
+    onto_the_first_m = (anchors[1] - anchors[0]) * apart.tuple_id[:, None]
+    together = replace(apart, positions_m=apart.positions_m - onto_the_first_m)
+    rows = rows._replace(batch=apart)
+    case = loss_case_of(subject.factory, rows, dtype=torch.float64)
+    kept = torch.isin(apart.index, case.batch.index)
+    before = differentiate(case)
+    after = differentiate(case._replace(batch=together.take(kept)))
+    expect(
+        bool(torch.isfinite(before)) and _close(before, after),
+        f"the loss of two regions wherever they lie, {float(before):.9g}",
+        f"{float(after):.9g} where their positions coincide; mlcore.geometry.between_m gives "
+        "distances that are infinite across regions (batch.region)",
     )
 
 
@@ -167,12 +187,20 @@ def rows_add_up(subject: Subject) -> None:
     )
 
 
+_BATCH_COLUMNS = (
+    "positions_m",
+    "headings_rad",
+    "tuple_id",
+    "role",
+    "place_id",
+    "index",
+    "region",
+)
+
+
 def columns_of(batch: Batch) -> dict[str, Tensor]:
     """Return every tensor of a batch by name."""
-    columns = {
-        f"batch.{name}": getattr(batch, name)
-        for name in ("positions_m", "headings_rad", "tuple_id", "role", "place_id", "index")
-    }
+    columns = {f"batch.{name}": getattr(batch, name) for name in _BATCH_COLUMNS}
     return {name: column for name, column in columns.items() if column is not None}
 
 

@@ -118,6 +118,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "gradcheck": gradcheck,
     "permutation": invariances.permutation,
     "translation": invariances.translation,
+    "regions": invariances.regions,
     "declares-needs": invariances.declares_needs,
     "autocast": autocast,
     "inputs-unmodified": invariances.inputs_unmodified,

@@ -53,6 +53,7 @@ LOSS = (
     Rule("gradcheck", "the float64 gradient is that of finite differences", declarable=True),
     Rule("permutation", "the order of the images changes nothing", declarable=True),
     Rule("translation", "moving all positions changes nothing", declarable=True),
+    Rule("regions", "moving one region changes nothing: others are infinitely far away"),
     Rule("declares-needs", "it reads nothing of the batch that needs does not declare"),
     Rule("autocast", "it is finite and a float under autocast", declarable=True),
     Rule("inputs-unmodified", "embeddings, batch and tuples are left as they were"),

@@ -49,8 +49,7 @@ class RowBlock:
     @cached_property
     def distance_m(self) -> Tensor:
         """Geometric distances, ``(b, n)`` float64; infinite across regions."""
-        every = torch.arange(len(self.batch), device=self.anchors.device)
-        whole = between_m(self.batch, self.anchors[:, None], every)
+        whole = between_m(self.batch, self.anchors[:, None])
         return whole.gather(1, self.others)
 
     @cached_property
