@@ -209,6 +209,8 @@ class NeedsHeadings(Pull):
 
 class FlatPositions(Pull):
     def distance(self, batch):
+        if batch.region is not None:
+            return super().distance(batch)
         easting, northing = batch.positions_m.T
         return torch.hypot(easting[:, None] - easting[None], northing[:, None] - northing[None])
 

@@ -65,9 +65,7 @@ def one_city(table, code):
     return replace(table.take(table.region == code), region=None, regions=())
 
 
-@pytest.mark.parametrize(
-    "num_pairs", [24_000, pytest.param(1_000_000, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("num_pairs", [24_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_no_near_pair_crosses_regions(num_pairs):
     planner = TuplePlanner(split_of(two_cities()), OPTIONS, 3)
     city = planner.images.region
