@@ -190,6 +190,7 @@ def _tuples(config: RunConfig, dataset: PlaceDataset) -> tuple[TuplePlanner, Tra
         config.sampling,
         derive_seed(config.seed, "tuples"),
         other_far="other-far" in config.loss.factory.needs,
+        part_of=getattr(dataset, "part_of", None),
     )
     batches = TrainingBatches(
         dataset,

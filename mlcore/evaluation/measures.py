@@ -215,7 +215,7 @@ def summaries(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "overall": summary(evaluation),
         "conditions": {
-            name: summary(evaluation, name) for name in evaluation.present_conditions
+            name: summary(evaluation, name) for name in evaluation.sections if name is not None
         },
     }
 

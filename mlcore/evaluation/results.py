@@ -9,6 +9,7 @@ them. All distances are in metres unless called embedding distances.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -149,9 +150,18 @@ class Evaluation:
 
     @property
     def sections(self) -> tuple[str | None, ...]:
-        """The conditions to report, and None, for all of them, if there are several."""
+        """The conditions to report, and None, for all of them, if there are several.
+
+        Conditions such as "a: sun" and "a: night", of one of several data sets, are followed by
+        "a", for both.
+        """
+        found: list[str | None] = []
         present = self.present_conditions
-        return (*present, None) if len(present) > 1 else present
+        for group, members in itertools.groupby(present, lambda name: name.partition(": ")[0]):
+            names = list(members)
+            is_part = 1 < len(names) < len(present) and group not in names
+            found += [*names, group] if is_part else names
+        return (*found, None) if len(present) > 1 else tuple(found)
 
     def num_queries(self, condition: str | None = None) -> int:
         """Return how many queries there are, of one condition or in all."""
@@ -162,7 +172,8 @@ class Evaluation:
 
         Args:
             threshold_m: The threshold.
-            condition: Only the queries of this condition; None for all.
+            condition: Only the queries of this condition, or of a group of them, such as "a"
+                for "a: sun" and "a: night"; None for all.
         """
         return float(np.mean(self._rows(self.distance_m, condition) < threshold_m))
 
@@ -290,7 +301,10 @@ class Evaluation:
     def _rows(self, column: NDArray[Any], condition: str | None) -> NDArray[Any]:
         if condition is None:
             return column
-        rows: NDArray[Any] = column[self.condition == self.conditions.index(condition)]
+        members = [name == condition for name in self.conditions]
+        if condition not in self.conditions:
+            members = [name.startswith(f"{condition}: ") for name in self.conditions]
+        rows: NDArray[Any] = column[np.array(members)[self.condition]]
         return rows
 
 

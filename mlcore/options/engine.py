@@ -27,6 +27,9 @@ class SamplingOptions:
             the anchor, where headings are known.
         location_spacing_m: Spacing (metres) of locations along a traversal; an epoch draws
             one anchor at each location.
+        balance: Where anchors come from: locations (every location once per epoch, so that a
+            larger data set or city has more), or datasets or regions in turn, each with as
+            many anchors as any other.
         place_cell_m: Side (metres) of the grid cells that serve as classes for proxy and
             classification losses.
         hard_per_tuple: Near images, and far images, per tuple that are chosen because their
@@ -45,6 +48,7 @@ class SamplingOptions:
     far_radius_m: Annotated[float | None, POSITIVE] = None
     near_heading_limit_deg: Annotated[float, Range(at_least=0, at_most=180)] = 30.0
     location_spacing_m: Annotated[float, POSITIVE] = 1.0
+    balance: Literal["locations", "datasets", "regions"] = "locations"
     place_cell_m: Annotated[float, POSITIVE] = 15.0
     hard_per_tuple: Annotated[int, NOT_NEGATIVE] = 0
     hard_features: Literal["initial", "live"] = "initial"

@@ -8,11 +8,12 @@ are chosen in advance: see :mod:`mlcore.sampling.hard_tuples`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlcore.data.positions import PositionIndex
 from mlcore.errors import ConfigError, DataError
@@ -66,6 +67,8 @@ class TuplePlanner:
         other_far: Whether each tuple gets one more far image, far from the anchor and all far
             images. It is drawn last, from its own generator, so that the others do not depend
             on it.
+        part_of: Returns the number of the data set of each image, by index, where there are
+            several; for ``balance`` datasets.
 
     Attributes:
         images: What tuples are drawn from.
@@ -77,7 +80,13 @@ class TuplePlanner:
     """
 
     def __init__(
-        self, split: Split, options: SamplingOptions, seed: int, *, other_far: bool = False
+        self,
+        split: Split,
+        options: SamplingOptions,
+        seed: int,
+        *,
+        other_far: bool = False,
+        part_of: Callable[[Rows], Rows] | None = None,
     ) -> None:
         near_radius_m, far_radius_m = _radii_m(options)
         if not len(split.references):
@@ -94,6 +103,7 @@ class TuplePlanner:
         )
         self._notes = [*_note_on_headings(split)]
         self._locate(split.references)
+        self._groups = self._grouped(part_of)
         self.hard: HardTuples | None = None
         if options.hard_per_tuple:
             self.hard = HardTuples(self._candidates, options, seed, self._anchor)
@@ -170,10 +180,37 @@ class TuplePlanner:
             location = int(generator.integers(self.num_locations))
         else:
             generator = np.random.default_rng((self._seed, epoch, visit))
-            location = int(_order(self._seed, epoch, self.num_locations)[visit])
+            location = self._location(number)
         # There is one: locations without an anchor were left out.
         anchor = next(filter(self._candidates.make_a_tuple, self._anchors(location, generator)))
         return anchor, generator
+
+    def _location(self, number: int) -> int:
+        """Return the location of a tuple: of all in random order, or of each group in turn."""
+        if len(self._groups) < 2:
+            epoch, visit = self._visit(number)
+            return int(_order((self._seed, epoch), self.num_locations)[visit])
+        turn, group = divmod(number, len(self._groups))
+        locations = self._groups[group]
+        cycle, place = divmod(turn, len(locations))
+        order = _order_of_group((self._seed, cycle, group, 4), len(locations))
+        return int(locations[order[place]])
+
+    def _grouped(self, part_of: Callable[[Rows], Rows] | None) -> list[Rows]:
+        """Return the locations of each group that takes its turn; none for one group."""
+        codes: NDArray[np.integer] | None = None
+        if self._options.balance == "regions" and self.images.region is not None:
+            codes = self.images.region[self._locations]
+        elif self._options.balance == "datasets" and part_of is not None:
+            codes = part_of(self.images.index[self._locations])
+        if codes is None:
+            return []
+        groups = [np.flatnonzero(codes == code) for code in np.unique(codes)]
+        sizes = ", ".join(str(len(group)) for group in groups)
+        self._notes.append(
+            f"{self._options.balance} in turn, {len(groups)} of them with {sizes} locations"
+        )
+        return groups
 
     def _visit(self, number: int) -> tuple[int, int]:
         """Return the epoch of a tuple and its place in it."""
@@ -254,8 +291,13 @@ class TuplePlanner:
 
 
 @lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, num_locations: int) -> Rows:
-    return np.random.default_rng((seed, epoch)).permutation(num_locations)
+def _order(seed: tuple[int, ...], size: int) -> Rows:
+    return np.random.default_rng(seed).permutation(size)
+
+
+@lru_cache(maxsize=64)  # the groups together are as large as one order of all
+def _order_of_group(seed: tuple[int, ...], size: int) -> Rows:
+    return np.random.default_rng(seed).permutation(size)
 
 
 def _note_on_headings(split: Split) -> Iterator[str]:
