@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         open_image,
     )
     from mlcore.data.images import read_image
+    from mlcore.data.listed_images import ListedImages, split_cities
     from mlcore.data.mat_files import MatArray, fields_of, numbers_of, read_mat, texts_of
     from mlcore.data.positions import (
         PositionIndex,
@@ -51,6 +52,7 @@ _HOME = {
     "FAULTS": "soundness",
     "ImageFiles": "image_files",
     "ImageWalk": "image_formats",
+    "ListedImages": "listed_images",
     "MAX_BYTES": "spec_bytes",
     "MAX_EXAMPLES": "checks",
     "MatArray": "mat_files",
@@ -81,6 +83,7 @@ _HOME = {
     "read_image": "images",
     "read_mat": "mat_files",
     "require_sound": "soundness",
+    "split_cities": "listed_images",
     "texts_of": "mat_files",
     "too_fast": "geometry_checks",
     "turn_deg": "projections",
@@ -95,6 +98,7 @@ __all__ = [
     "RADII_M",
     "ImageFiles",
     "ImageWalk",
+    "ListedImages",
     "MatArray",
     "PositionIndex",
     "Zone",
@@ -122,6 +126,7 @@ __all__ = [
     "read_image",
     "read_mat",
     "require_sound",
+    "split_cities",
     "texts_of",
     "too_fast",
     "turn_deg",

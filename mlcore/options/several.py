@@ -145,17 +145,25 @@ def _build(options: SeveralOptions, context: BuildContext) -> SeveralDatasets:
 
 
 def _check(options: SeveralOptions, *, full: bool = False) -> Report:
-    """Return the reports of all data sets as one."""
-    from mlcore.data.soundness import check_any
+    """Return the reports of all data sets as one; only together do they need test images."""
+    from mlcore.data.soundness import check_any, check_splits
 
+    try:
+        opened = _build(options, BuildContext())
+    except DataError as error:
+        return Report(findings=(Finding("fault", str(error)),))
     facts: dict[str, str | int | float] = {}
     findings: list[Finding] = []
-    for label, part in zip(labels_of(options.parts), options.parts, strict=True):
+    for (label, dataset), part in zip(opened.parts.items(), options.parts, strict=True):
         if part.factory.check is None:
-            opened = part.factory.build(part.options, BuildContext())
-            report = check_any(opened, part.factory.radii.near_radius_m, full=full)
+            report = check_any(dataset, part.factory.radii.near_radius_m, full=full)
         else:
             report = part.factory.check(part.options, **({"full": True} if full else {}))
+        empty = {finding.message for finding in check_splits(dataset)}
         facts |= {f"{label}: {name}": fact for name, fact in report.facts.items()}
-        findings += [replace(one, message=f"{label}: {one.message}") for one in report.findings]
-    return Report(facts=facts, findings=tuple(findings))
+        findings += [
+            replace(finding, message=f"{label}: {finding.message}")
+            for finding in report.findings
+            if finding.message not in empty
+        ]
+    return Report(facts=facts, findings=(*findings, *check_splits(opened)))
