@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcore.cli import console
-from mlcore.cli.commands.localize_map import localize_in_maps
+from mlcore.cli.commands.localize_map import localize_in_maps, write_predictions
 from mlcore.cli.parser import Parser
 from mlcore.cli.run_arguments import (
     RETRIEVAL_OPTIONS,
@@ -51,6 +51,13 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--picture", type=Path, metavar="PNG", help="draw each image beside its matches"
     )
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="FILE",
+        help="write a line per image: its key and those of its matches, as the MSLS server "
+        "takes them; a key is a file name without folder and suffix",
+    )
     parser.add_json_option()
     return parser
 
@@ -62,6 +69,7 @@ def run(argv: Sequence[str]) -> int:
     if options.top < 1:
         raise ConfigError(f"--top must be at least 1, got {options.top}")
     require_parent(options.picture, "--picture")
+    require_parent(options.predictions, "--predictions")
 
     from mlcore.deployment.map_folder import is_map
 
@@ -75,6 +83,8 @@ def run(argv: Sequence[str]) -> int:
     found = _localize(trained, asked, options)
     if options.picture is not None:
         _draw(options.picture, trained, asked, found)
+    if options.predictions is not None:
+        write_predictions(options.predictions, [one.name for one in asked], found)
     if options.json:
         console.write_json([_as_json(*pair) for pair in zip(asked, found, strict=True)])
     else:
