@@ -274,6 +274,8 @@ class PlaceTable:
         region: ``(N,)`` integer codes into ``regions``; positions of different regions share
             no frame: such images are infinitely far apart. None for one region.
         regions: Names of the regions, the same in all tables of a data set.
+        place: ``(N,)`` integer codes of places that the data set itself defines, different in
+            different regions; None: places are the cells of a grid.
     """
 
     index: NDArray[np.int64]
@@ -286,6 +288,7 @@ class PlaceTable:
     arc_length_m: NDArray[np.float64] | None = None
     region: NDArray[np.integer] | None = None
     regions: Sequence[str] = ()
+    place: NDArray[np.integer] | None = None
 
     def __post_init__(self) -> None:
         size = len(self.index)
@@ -315,6 +318,7 @@ _PER_IMAGE = (
     "headings_rad",
     "arc_length_m",
     "region",
+    "place",
 )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SPLITS = ("train", "validation", "test")
+_PLACES_PER_PART = 2**40
 _PER_INDEX = ("times_s", "extras")
 """What a data set may offer for an array of images; offered here if every part offers it."""
 
@@ -197,6 +198,7 @@ class SeveralDatasets:
                 ]
             ).astype(np.int64),
             regions=tuple(regions),
+            place=_places(tables, [list(self.parts).index(label) for label, _ in labels]),
         )
 
 
@@ -208,6 +210,16 @@ def _optional(
     found = [column(table) for table in tables if len(table)]
     known = [values for values in found if values is not None]
     return np.concatenate(known) if known and len(known) == len(found) else None
+
+
+def _places(tables: Sequence[PlaceTable], parts: Sequence[int]) -> NDArray[np.int64] | None:
+    """Return places that differ from part to part; None if a part has none of its own."""
+    found = [
+        part * _PLACES_PER_PART + np.asarray(table.place, np.int64)
+        for part, table in zip(parts, tables, strict=True)
+        if table.place is not None
+    ]
+    return np.concatenate(found) if len(found) == len(tables) else None
 
 
 def _coded(

@@ -28,12 +28,14 @@ class TrainingImages:
         positions_m: ``(N, 2)`` or ``(N, 3)`` float64, metres.
         headings_rad: ``(N,)`` float64, or None unless both parts have headings.
         region: ``(N,)`` codes, or None for one region.
+        place: ``(N,)`` codes of the data set's places, or None unless both parts have some.
     """
 
     index: Rows
     positions_m: NDArray[np.float64]
     headings_rad: NDArray[np.float64] | None
     region: NDArray[np.integer] | None = None
+    place: NDArray[np.integer] | None = None
 
     @classmethod
     def of(cls, split: Split) -> TrainingImages:
@@ -41,11 +43,13 @@ class TrainingImages:
         parts = [part for part in (split.references, split.queries) if len(part)]
         headings = [part.headings_rad for part in parts if part.headings_rad is not None]
         regions = [part.region for part in parts if part.region is not None]
+        places = [part.place for part in parts if part.place is not None]
         return cls(
             index=_joined([part.index for part in parts]),
             positions_m=_joined([part.positions_m for part in parts]),
             headings_rad=_joined(headings) if len(headings) == len(parts) else None,
             region=_joined(regions) if regions else None,
+            place=_joined(places) if len(places) == len(parts) else None,
         )
 
     def __len__(self) -> int:
@@ -55,6 +59,13 @@ class TrainingImages:
     def apart_m(self) -> NDArray[np.float64]:
         """Positions for searches: :func:`mlcore.data.positions.apart_m`."""
         return apart_m(self.positions_m, self.region)
+
+    def places(self, cell_m: float) -> Rows:
+        """Return the place ``(N,)`` of each image, from 0: the data set's, or else a cell's."""
+        if self.place is None:
+            return place_ids(self.positions_m, cell_m, self.region)
+        codes: Rows = np.unique(self.place, return_inverse=True)[1]
+        return codes.astype(np.int64, copy=False)
 
 
 def location_rows(references: PlaceTable, spacing_m: float) -> Rows:

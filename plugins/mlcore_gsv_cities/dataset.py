@@ -123,6 +123,8 @@ def _table(views: Sequence[View], city: NDArray[np.int64], cities: Sequence[str]
         mine = city == number
         zone = Zone.of(longitude[mine], latitude[mine])
         positions_m[mine] = project(longitude[mine], latitude[mine], zone)
+    own = np.stack([city, [view.place for view in views]])
+    place = np.unique(own, axis=1, return_inverse=True)[1].ravel()
     headings_deg = np.array([view.heading_deg for view in views])
     return PlaceTable(
         index=np.arange(len(views)),
@@ -134,6 +136,7 @@ def _table(views: Sequence[View], city: NDArray[np.int64], cities: Sequence[str]
         conditions=("all",),
         region=city if len(cities) > 1 else None,
         regions=tuple(cities) if len(cities) > 1 else (),
+        place=place,
     )
 
 

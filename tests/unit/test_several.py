@@ -152,9 +152,9 @@ def test_every_location_of_a_data_set_is_visited_in_turn(synthetic_dataset):
     planner = TuplePlanner(
         both.train, replace(OPTIONS, balance="datasets"), 0, part_of=both.part_of
     )
-    visits = [planner._location(number) for number in range(2 * 60)]
+    visits = [planner._visits.location(number) for number in range(2 * 60)]
     assert Counter(visits) == Counter(range(120))
-    assert visits[::2] != [planner._location(number) for number in range(120, 240, 2)]
+    assert visits[::2] != [planner._visits.location(number) for number in range(120, 240, 2)]
 
 
 def test_results_have_a_block_for_each_data_set():
