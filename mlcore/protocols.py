@@ -9,9 +9,9 @@ Shapes: ``B`` images in a batch, ``D`` embedding dimensions, ``N`` images in a t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,9 +47,8 @@ class Batch:
         place_id: ``(B,)`` int64 in ``[0, num_places)``, the cell of a global grid over the
             training positions: the class label of proxies and classifiers.
         index: ``(B,)`` int64, the data set's image index.
-        region: ``(B,)`` int64 codes; images of different regions are infinitely far apart,
-            whatever their positions (:mod:`mlcore.geometry` has distances that know this).
-            None for one region.
+        region: ``(B,)`` int64 codes, None for one region; images of different regions are
+            infinitely far apart (:func:`mlcore.geometry.between_m` knows this).
         extras: Further ``(B, ...)`` tensors that a data set supplies, by name.
     """
 
@@ -271,11 +270,9 @@ class PlaceTable:
         traversals: Names of the traversals.
         condition: ``(N,)`` integer codes into ``conditions``.
         conditions: Names of the capture conditions, such as "overcast" or "night".
-        region: ``(N,)`` integer codes into ``regions``; positions of different regions share
-            no frame: such images are infinitely far apart. None for one region.
+        region: ``(N,)`` integer codes into ``regions``, infinitely far apart; None for one.
         regions: Names of the regions, the same in all tables of a data set.
-        place: ``(N,)`` integer codes of places that the data set itself defines, different in
-            different regions; None: places are the cells of a grid.
+        place: ``(N,)`` integer codes of the data set's own places; None: those of a grid.
     """
 
     index: NDArray[np.int64]
@@ -296,9 +293,8 @@ class PlaceTable:
             raise ValueError(
                 f"positions_m must be (N, 2) or (N, 3), got {self.positions_m.shape}"
             )
-        for name in _PER_IMAGE:
-            column = getattr(self, name)
-            if column is not None and len(column) != size:
+        for name, column in self._columns().items():
+            if len(column) != size:
                 raise ValueError(f"{name} has {len(column)} rows, index has {size}")
 
     def __len__(self) -> int:
@@ -306,20 +302,14 @@ class PlaceTable:
 
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_] | slice) -> PlaceTable:
         """Return the given rows (integer or boolean array, or slice) as a table."""
-        columns = {name: getattr(self, name) for name in ("index", *_PER_IMAGE)}
-        taken = {name: column[rows] for name, column in columns.items() if column is not None}
-        return replace(self, **taken)
+        return replace(self, **{name: column[rows] for name, column in self._columns().items()})
+
+    def _columns(self) -> dict[str, Any]:
+        names = [f.name for f in fields(self) if f.name not in _NAMES_OF_CODES]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
-_PER_IMAGE = (
-    "positions_m",
-    "traversal",
-    "condition",
-    "headings_rad",
-    "arc_length_m",
-    "region",
-    "place",
-)
+_NAMES_OF_CODES = ("traversals", "conditions", "regions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,13 +324,9 @@ class Split:
     queries: PlaceTable
 
     def __post_init__(self) -> None:
-        named = [tuple(table.regions) for table in (self.references, self.queries)]
-        coded = [table.region is not None for table in (self.references, self.queries)]
-        if named[0] != named[1] or coded[0] != coded[1]:
-            raise ValueError(
-                f"references and queries must have the same regions, got {named[0]} and "
-                f"{named[1]}"
-            )
+        one, other = ((t.region is None, *t.regions) for t in (self.references, self.queries))
+        if one != other:
+            raise ValueError(f"references have regions {one[1:]}, queries {other[1:]}")
 
 
 class PlaceDataset(Protocol):

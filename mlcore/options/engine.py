@@ -16,9 +16,9 @@ class SamplingOptions:
     """How tuples are drawn; with the same options and seed every loss sees the same ones.
 
     Attributes:
+        tuples_per_batch: Tuples per batch.
         scheme: What a batch holds: tuples (an anchor, near and far images each) or places
             (some images of each of several places that are far from each other).
-        tuples_per_batch: Tuples per batch.
         near_per_tuple: Near images per tuple, besides its anchor.
         far_per_tuple: Far images per tuple.
         places_per_batch: Places per batch, for the scheme places.
@@ -45,8 +45,8 @@ class SamplingOptions:
         hard_refresh: Anchors between two updates of the embeddings that decide what is hard.
     """
 
-    scheme: Literal["tuples", "places"] = "tuples"
     tuples_per_batch: Annotated[int, AT_LEAST_ONE] = 1
+    scheme: Literal["tuples", "places"] = "tuples"
     near_per_tuple: Annotated[int, AT_LEAST_ONE] = 12
     far_per_tuple: Annotated[int, AT_LEAST_ONE] = 12
     places_per_batch: Annotated[int, Range(at_least=2)] = 60

@@ -32,7 +32,7 @@ def open_gsv_cities(config: GsvCitiesConfig) -> ListedImages:
 
     Raises:
         ConfigError: The root is missing, or a city is in two splits.
-        DataError: There is no folder Images, no city of that name, or a city without images.
+        DataError: The folder Images is missing, no city of that name, or a city without images.
     """
     root = root_of(config)
     chosen = cities_of(config, root)

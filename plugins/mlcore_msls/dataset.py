@@ -25,7 +25,7 @@ def open_msls(config: MslsConfig) -> ListedImages:
 
     Raises:
         ConfigError: The root is missing, or a city is in two splits.
-        DataError: There is no folder train_val, no city of that name, or a table is malformed.
+        DataError: The folder train_val or a city is missing, or a table is malformed.
     """
     root = root_of(config)
     chosen = cities_of(config, root)
