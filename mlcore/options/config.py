@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from mlcore.errors import STOPS, MlcoreError, PluginError
+from mlcore.errors import STOPS, ConfigError, MlcoreError, PluginError
 from mlcore.factories import (
     BackboneFactory,
     DatasetFactory,
@@ -86,6 +86,15 @@ class RunConfig:
     sampling: SamplingOptions
     training: TrainingOptions
     evaluation: EvaluationOptions
+
+    def __post_init__(self) -> None:
+        # Hard images are planned by step.
+        if self.training.accumulate > 1 and self.sampling.hard_per_tuple:
+            raise ConfigError(
+                f"--training.accumulate {self.training.accumulate} cannot be combined with "
+                f"--sampling.hard_per_tuple {self.sampling.hard_per_tuple}; use "
+                "--sampling.tuples_per_batch with --training.chunk_size for a large batch"
+            )
 
 
 def model_input_size(config: RunConfig) -> tuple[int, int]:

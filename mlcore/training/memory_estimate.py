@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 _DENSE_MATRICES = 12
 """``B x B`` matrices of float32 that a step of a loss over all pairs holds at most.
 
-Measured with :class:`mlcore.testing.memory.PeakMemory` on the 17 shipped losses that declare
-quadratic memory: 9 for the median one, from 4 to 13 for all but three, which hold 21 to 56.
+Measured with :class:`mlcore.testing.losses.memory.PeakMemory` on the 17 shipped losses that
+declare quadratic memory: 9 for the median one, from 4 to 13 for all but three, which hold 21 to
+56.
 """
 
 _KEPT_AND_NEW = 3
@@ -82,7 +83,9 @@ def estimate(experiment: Experiment) -> Estimate:
     trained += sum(p.numel() for p in getattr(experiment.loss, "parameters", list)())
     other_far = "other-far" in config.loss.factory.needs
     per_tuple = 1 + sampling.near_per_tuple + sampling.far_per_tuple + other_far
-    joint = sampling.tuples_per_batch * per_tuple
+    if sampling.scheme == "places":
+        per_tuple = sampling.images_per_place
+    joint = sampling.batch_tuples * per_tuple
     share = deal(joint, Processes.of(options).count)[0]
     mine = share.stop - share.start
     size = experiment.batches.input_size

@@ -25,7 +25,7 @@ _NOT_OF_THE_FUNCTION = "heading_limit_deg"
 class SoftContrastiveLoss(nn.Module):
     """The soft contrastive loss (Thoma et al., NeurIPS 2020) with its options; no parameters.
 
-    Called as ``loss(embeddings, positions_m, headings_rad)``, it returns a scalar tensor:
+    Called as ``loss(embeddings, positions_m, headings_rad, region)``, it returns a scalar:
     :func:`mlcore_soft_contrastive.soft_contrastive_loss` has the formula.
 
     Safe under ``torch.compile`` (the loss itself is left as it is), ``torch.func.grad`` and
@@ -93,10 +93,12 @@ class SoftContrastiveLoss(nn.Module):
         embeddings: Tensor,
         positions_m: ArrayLike,
         headings_rad: ArrayLike | None = None,
+        region: ArrayLike | None = None,
         *,
         references: Tensor | None = None,
         reference_positions_m: ArrayLike | None = None,
         reference_headings_rad: ArrayLike | None = None,
+        reference_region: ArrayLike | None = None,
         self_index: ArrayLike | None = None,
     ) -> Tensor:
         """Return the mean loss of the images.
@@ -105,9 +107,11 @@ class SoftContrastiveLoss(nn.Module):
             embeddings: ``(B, D)``; need not be normalised.
             positions_m: ``(B, 2)`` or ``(B, 3)``, metres; float64 for UTM.
             headings_rad: ``(B,)``, radians.
+            region: ``(B,)`` integer codes; different regions are infinitely far apart.
             references: ``(R, D)`` embeddings to compare with instead of the batch itself.
             reference_positions_m: ``(R, 2)`` or ``(R, 3)``, metres.
             reference_headings_rad: ``(R,)``, radians.
+            reference_region: ``(R,)``, given if and only if ``region`` is.
             self_index: ``(B,)`` int64, the column of ``references`` that is row i itself.
 
         Raises:
@@ -123,6 +127,8 @@ class SoftContrastiveLoss(nn.Module):
             references=references,
             reference_positions_m=reference_positions_m,
             reference_headings_rad=reference_headings_rad,
+            region=region,
+            reference_region=reference_region,
             self_index=self_index,
             **self.options,
         )

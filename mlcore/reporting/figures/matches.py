@@ -1,4 +1,4 @@
-"""Queries beside the references they were matched with, as a picture."""
+"""Pictures of queries beside the references they were matched with."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from mlcore.evaluation.measures import metres
 from mlcore.reporting.figures.canvas import save_figure
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ def save_matches(
     found: Sequence[Sequence[Match]],
     load_image: Callable[[int], Tensor],
 ) -> None:
-    """Write a PNG with a row for each query: the query, then up to five references.
+    """Write a PNG with one row per query: the query, then up to five references.
 
-    The distance in metres, where known, is green within 10 m and red beyond.
+    The distance in metres, if known, is green within 10 m and red beyond.
 
     Args:
         path: The file to write.
@@ -69,8 +70,8 @@ def _show(panel: Axes, image: Tensor, caption: str, colour: str) -> None:
 
 
 def _caption(rank: int, match: Match) -> str:
-    metres = "" if match.distance_m is None else f"{match.distance_m:.1f} m, "
-    return f"{rank}. {metres}embedding {match.embedding_distance:.2f}"
+    away = "" if match.distance_m is None else f"{metres(match.distance_m)}, "
+    return f"{rank}. {away}embedding {match.embedding_distance:.2f}"
 
 
 def _colour(match: Match) -> str:

@@ -1,8 +1,8 @@
-"""The colour of a place: positions as colours whose difference is about their distance.
+"""Colours of places: the difference of two colours is about proportional to the distance.
 
 A square of the map becomes a square in the plane of constant lightness of OKLab (Ottosson,
 A perceptual color space for image processing, 2020), in which equal distances look about
-equally different. One scale for both axes: a metre is the same step of colour east as north.
+equally different. Both axes have one scale: a metre is the same step east as north.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.reporting.figures.canvas import save_figure
-from mlcore.reporting.figures.positions import axis_names
+from mlcore.reporting.figures.positions import axis_names, side_by_side
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LIGHTNESS = 0.74
 _HALF_SIDE = 0.078
-"""The largest square of this lightness about grey that a screen can show, less a little."""
+"""Half side of the largest square about grey that sRGB shows at this lightness, or less."""
 
 _TO_LMS = np.array(
     [
@@ -45,7 +45,7 @@ _TO_LINEAR_RGB = np.array(
 
 
 class Extent(NamedTuple):
-    """The square of the map that has colours.
+    """The square of the map that is coloured.
 
     Attributes:
         centre_m: ``(2,)`` easting and northing.
@@ -64,7 +64,7 @@ def extent_of(positions_m: NDArray[np.float64]) -> Extent:
 
 
 def place_colours(positions_m: NDArray[np.float64], extent: Extent) -> NDArray[np.float64]:
-    """Return sRGB ``(N, 3)`` in [0, 1] of positions ``(N, 2 or 3)``; outside: the nearest."""
+    """Return sRGB ``(N, 3)`` in [0, 1] of positions ``(N, 2 or 3)``, clamped to the square."""
     scaled = (positions_m[:, :2] - extent.centre_m) / extent.half_side_m
     chroma = _HALF_SIDE * np.clip(scaled, -1.0, 1.0)
     lab = np.concatenate([np.full((len(chroma), 1), _LIGHTNESS), chroma], axis=1)
@@ -77,13 +77,13 @@ def place_colours(positions_m: NDArray[np.float64], extent: Extent) -> NDArray[n
 def save_place_figure(
     split: Split, projections: Sequence[tuple[str, Projection]], path: Path, *, title: str = ""
 ) -> None:
-    """Draw the map in its colours and embeddings of queries in the same, to a PNG.
+    """Draw the coloured map, and query embeddings in the colours of their places, to a PNG.
 
     Args:
         split: Where images were taken; the map shows references small and queries large.
-        projections: Of the queries, with the name of the model; a panel each.
+        projections: Name of each model and the projection of its query embeddings.
         path: The file to write.
-        title: Above the picture.
+        title: Title of the picture.
     """
     figure = place_figure(split, projections, title=title)
     save_figure(figure, path)
@@ -92,7 +92,7 @@ def save_place_figure(
 def place_figure(
     split: Split, projections: Sequence[tuple[str, Projection]], *, title: str = ""
 ) -> Figure:
-    """Return what :func:`save_place_figure` writes, as a figure without a window."""
+    """Return the figure that :func:`save_place_figure` writes; no window is opened."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -106,24 +106,28 @@ def place_figure(
         panel.set_visible(False)
     if title:
         figure.suptitle(title, fontweight="bold", parse_math=False)
-    queries = split.queries.positions_m
-    extent = extent_of(np.concatenate([split.references.positions_m[:, :2], queries[:, :2]]))
-    _draw_map(panels[0], split, extent)
-    colours = place_colours(queries, extent)
+    references_m, queries_m = side_by_side(split.references, split.queries)
+    extent = extent_of(np.concatenate([references_m, queries_m]))
+    _draw_map(panels[0], references_m, queries_m, extent)
+    colours = place_colours(queries_m, extent)
     for panel, (name, found) in zip(panels[1:], projections, strict=False):
         _draw_projection(panel, name, found, colours)
     return figure
 
 
-def _draw_map(panel: Axes, split: Split, extent: Extent) -> None:
+def _draw_map(
+    panel: Axes,
+    references_m: NDArray[np.float64],
+    queries_m: NDArray[np.float64],
+    extent: Extent,
+) -> None:
     corner_m = extent.centre_m - extent.half_side_m
     steps = corner_m[:, None] + 2 * extent.half_side_m * (np.arange(128) + 0.5) / 128
     grid = np.stack(np.meshgrid(steps[0], steps[1]), axis=-1)
     field = place_colours(grid.reshape(-1, 2), extent).reshape(128, 128, 3)
     side_m = 2 * extent.half_side_m
     panel.imshow(field, extent=(0, side_m, 0, side_m), origin="lower", interpolation="bilinear")
-    references = split.references.positions_m[:, :2] - corner_m
-    queries = split.queries.positions_m[:, :2] - corner_m
+    references, queries = references_m - corner_m, queries_m - corner_m
     panel.scatter(
         references[:, 0], references[:, 1], s=5, c="#333333", lw=0, label="references"
     )
@@ -137,7 +141,7 @@ def _draw_map(panel: Axes, split: Split, extent: Extent) -> None:
         label="queries",
     )
     panel.set_title("colour of a place", fontsize="medium")
-    x_name, y_name = axis_names(split.references.positions_m)
+    x_name, y_name = axis_names(references_m)
     panel.set_xlabel(f"{x_name} - {corner_m[0]:.0f} (m)", fontsize="small")
     panel.set_ylabel(f"{y_name} - {corner_m[1]:.0f} (m)", fontsize="small")
     panel.legend(loc="lower right", fontsize="small", framealpha=0.8, facecolor="0.6")

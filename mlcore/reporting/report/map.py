@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.evaluation.gradcam import worst_and_best
+from mlcore.evaluation.measures import metres
 from mlcore.evaluation.results import Evaluation
 from mlcore.protocols import PlaceDataset, Progress
-from mlcore.reporting.figures.positions import axis_names
+from mlcore.reporting.figures.positions import axis_names, side_by_side
 from mlcore.reporting.report.charts import round_values
 from mlcore.reporting.report.content import ReportContent
 from mlcore.reporting.report.thumbnails import thumbnails
@@ -66,7 +67,7 @@ def map_part(content: ReportContent, progress: Progress) -> dict[str, Any]:
 
 
 def pictured_rows(shown: Evaluation, most: int) -> list[int]:
-    """Return rows of queries: a third the worst, a third the best, a third evenly spaced."""
+    """Return rows of queries: a third the worst, a third the best, and others evenly spaced."""
     num_queries = len(shown.distance_m)
     if num_queries <= most:
         return worst_and_best(shown, num_queries, 0)
@@ -93,16 +94,13 @@ def _positions(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return positions of queries, of the references they retrieved, and of all references."""
     shown, split = content.results[-1], content.split
-    queries = dict(
-        zip(split.queries.index.tolist(), split.queries.positions_m[:, :2], strict=True)
-    )
-    references = dict(
-        zip(split.references.index.tolist(), split.references.positions_m[:, :2], strict=True)
-    )
+    references_m, queries_m = side_by_side(split.references, split.queries)
+    queries = dict(zip(split.queries.index.tolist(), queries_m, strict=True))
+    references = dict(zip(split.references.index.tolist(), references_m, strict=True))
     return (
         np.array([queries[index] for index in shown.query_index.tolist()]),
         np.array([references[index] for index in shown.reference_index.tolist()]),
-        split.references.positions_m[:, :2],
+        references_m,
     )
 
 
@@ -110,9 +108,10 @@ def _caption(shown: Evaluation, dataset: PlaceDataset, row: int, outcome: str) -
     return (
         f"{dataset.image_name(int(shown.query_index[row]))} "
         f"({shown.conditions[shown.condition[row]]}): {outcome}, "
-        f"{shown.distance_m[row]:.1f} m from "
+        f"{metres(shown.distance_m[row])} from "
         f"{dataset.image_name(int(shown.reference_index[row]))}; nearest reference at "
-        f"{shown.nearest_m[row]:.1f} m; embedding distance {shown.embedding_distance[row]:.2f}"
+        f"{metres(shown.nearest_m[row])}; embedding distance "
+        f"{shown.embedding_distance[row]:.2f}"
     )
 
 
@@ -192,7 +191,7 @@ def draw_map(
     """Return the map.
 
     Args:
-        shown: Results to draw the queries of.
+        shown: The results whose queries are drawn.
         outcomes: "right" or "wrong" of each query.
         queries: ``(Q, 2)`` in units of the viewBox.
         references: ``(N, 2)`` likewise.
@@ -238,7 +237,7 @@ def condition_numbers(shown: Evaluation) -> NDArray[np.int64]:
 
 
 def _path(points: NDArray[np.float64], outcome: str) -> str:
-    """Return dots, or crosses for wrong matches, which differ without their colour."""
+    """Return dots, or crosses for wrong matches, so that they differ without colour too."""
     if outcome == RIGHT:
         return "".join(f"M{x:g} {y:g}h0" for x, y in points)
     return "".join(f"M{x - 4:g} {y - 4:g}l8 8m-8 0l8-8" for x, y in points)

@@ -67,6 +67,18 @@ def test_references_are_compared_with():
     torch.testing.assert_close(sum(halves) / 2, whole)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_regions_are_infinitely_far_apart(size):
+    embeddings, positions, headings = batch_of(size)
+    region = torch.arange(size) % 2
+    apart = positions + 1e5 * region[:, None]
+    found = SoftContrastiveLoss()(embeddings, positions, headings, region)
+    torch.testing.assert_close(found, SoftContrastiveLoss()(embeddings, apart))
+    leaves = torch.func.grad(SoftContrastiveLoss())(embeddings, positions, None, region)
+    expected = torch.func.grad(SoftContrastiveLoss())(embeddings, apart)
+    torch.testing.assert_close(leaves, expected, rtol=1e-4, atol=1e-8)
+
+
 def test_its_options_are_shown_and_checked():
     assert repr(SoftContrastiveLoss()) == f"SoftContrastiveLoss({Sigmoid()!r})"
     changed = SoftContrastiveLoss(Sigmoid(cutoff_m=9.0), beta=40.0, heading_limit_rad=1.0)
