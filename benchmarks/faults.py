@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import _common as common
+from benchmarks._job_kills import jobs, killed_job
 from benchmarks._kills import (
     NUM_STEPS,
     Kill,
@@ -40,6 +41,8 @@ DURATION = "20 minutes"
 KILLS_OF_ONE = 10
 COMPARISONS = 0.2
 """Share of the kills that are of comparisons."""
+JOBS = 0.1
+"""Share of the kills that are of each of data write, data prepare, embed and report."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -56,7 +59,12 @@ def main(argv: Sequence[str]) -> int:
         folder = Path(name)
         alone = folder / "alone"
         finish(train(alone))
-        of_comparisons = int(COMPARISONS * wanted)
+        of_comparisons, of_job = int(COMPARISONS * wanted), int(JOBS * wanted)
+        for job in jobs(folder / "data", alone) if of_job else ():
+            job_kills, wrong = killed_job(job, folder / job.name, of_job, generator)
+            made += job_kills
+            differing += wrong
+            print(f"{len(made)} kills, {len(differing)} differences", file=sys.stderr)
         while len(made) < wanted - of_comparisons:
             run = folder / f"run-{len(made)}"
             kills = min(KILLS_OF_ONE, wanted - of_comparisons - len(made))
@@ -84,8 +92,8 @@ def main(argv: Sequence[str]) -> int:
         options=options,
         argv=argv,
         method=f"{len(made)} kills of runs of {NUM_STEPS} steps, a checkpoint every 4, of "
-        f"comparisons of eight such runs, two at a time; seed {options.seed}; the moment and "
-        "the signal are drawn at random",
+        "comparisons of eight such runs, two at a time, and of data write, data prepare, embed "
+        f"and report; seed {options.seed}; the moment and the signal are drawn at random",
     )
     bad = differing or any(kill.lost for kill in made) or any("WRONG" in row[1] for row in rows)
     return 1 if bad else 0
