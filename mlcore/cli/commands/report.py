@@ -40,6 +40,7 @@ def make_parser() -> Parser:
     parser = parser_for_runs(
         "report",
         "Write a run's report as one HTML file; draw the accuracy curves of several runs.",
+        evaluation=("batch_size", "baselines"),
     )
     parser.add_argument(
         "--out",
