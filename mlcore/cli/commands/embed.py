@@ -45,6 +45,7 @@ def make_parser() -> Parser:
         evaluation=RETRIEVAL_OPTIONS,
     )
     add_split(parser, "test", "validation", "train")
+    parser.set_defaults(split=None)
     parser.add_argument(
         "--images",
         metavar="DIR",
@@ -79,7 +80,8 @@ def run(argv: Sequence[str]) -> int:
 
     from mlcore.evaluation.evaluate import embedder_of
 
-    _require_effect(trained, changes)
+    _require_effect(trained, changes, options)
+    options.split = options.split or "test"
     with console.progress() as progress:
         embedder = embedder_of(trained.model, trained.config, progress)
         if options.images is None:
@@ -99,17 +101,21 @@ _USED: dict[str, tuple[str, ...]] = {
 """Options of each whitening, by the images that it is fitted on."""
 
 
-def _require_effect(trained: TrainedRun, changes: Sequence[RawOption]) -> None:
-    """Raise ConfigError for an option of whitening that was given and does nothing."""
+def _require_effect(
+    trained: TrainedRun, changes: Sequence[RawOption], options: Namespace
+) -> None:
+    """Raise ConfigError for what only whitening on references uses, with another."""
     source = _source(trained)
+    if source == "references":
+        return
     for item in changes:
-        idle = item.option in _USED["references"] and item.option not in _USED[source]
-        if idle and item.section in ("", "evaluation"):
-            remedy = [s for s, used in _USED.items() if item.option in used]
+        if item.option == "spacing_m" and item.section in ("", "evaluation"):
             raise ConfigError(
                 f"{item.label} has no effect with --evaluation.whitening {source}, which this "
-                f"run has; choose --whitening {' or --whitening '.join(remedy)}"
+                "run has; choose --whitening references"
             )
+    if options.images is not None and options.split is not None:
+        raise ConfigError("--split chooses images of a data set; --images has none")
 
 
 def _embed_in_one(

@@ -63,7 +63,9 @@ def gallery(content: ReportContent) -> list[dict[str, Any]]:
 
 def projections(content: ReportContent) -> dict[str, Any]:
     """Return the map and each projection as points, coloured by position."""
-    positions_m = content.split.queries.positions_m
+    positions_m = whole_m = content.split.queries.positions_m
+    if content.projected is not None:
+        positions_m = positions_m[content.projected]
     rows = evenly_spaced(len(positions_m), _MOST_PROJECTED)
     around = np.concatenate([content.split.references.positions_m[:, :2], positions_m[:, :2]])
     colours = place_colours(positions_m[rows], extent_of(around))
@@ -81,6 +83,8 @@ def projections(content: ReportContent) -> dict[str, Any]:
         for title, points in panels
     ]
     part = f"{len(rows)} evenly spaced ones are shown." if len(rows) < len(positions_m) else ""
+    if len(positions_m) < len(whole_m):
+        part += f" {len(whole_m) - len(positions_m)} could not be read and are left out."
     return {"projections": drawn if content.projections else [], "projected_part": part}
 
 
