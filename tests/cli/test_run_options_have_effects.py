@@ -166,7 +166,7 @@ def test_options_of_the_machine_are_asked_of_it(tmp_path, monkeypatch, synthetic
         loader(self, *args, **{**options, "num_workers": 0})
 
     monkeypatch.setattr(torch.utils.data.DataLoader, "__init__", spied)
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: asked.append("compiled"))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda _: asked.append("compiled"))
     words = ["--training.num_workers", "3", "--training.compile", "true"]
     assert main([*BASE.split(), *words, "--out", str(tmp_path / "run")]) == 0
     assert {3, "compiled"} <= {*asked}

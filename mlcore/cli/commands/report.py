@@ -112,7 +112,7 @@ def _out(options: Namespace) -> Path:
     require_within(options)
     if options.pictures < 0 or options.explained < 0:
         raise ConfigError("--pictures and --explained must not be negative")
-    require_parent(out, "--out")
+    require_parent(options.out, "--out")
     return out
 
 
