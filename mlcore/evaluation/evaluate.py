@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mlcore.distributed import require_accelerator
 from mlcore.errors import ConfigError, DataError
 from mlcore.evaluation.graded import GradedColumns, GradedProtocol, ndcg, order_counts
 from mlcore.evaluation.results import Evaluation, EvaluationProtocol
@@ -263,6 +264,11 @@ def embedder_of(
 
 
 def device_of(accelerator: str) -> torch.device:
-    """Return the device of a Lightning accelerator name."""
+    """Return the device of a Lightning accelerator name.
+
+    Raises:
+        ConfigError: It is a GPU, and there is none.
+    """
+    require_accelerator(accelerator)
     on_gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if on_gpu else "cpu")

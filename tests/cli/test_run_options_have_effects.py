@@ -23,15 +23,16 @@ from mlcore.training.strategy import Processes
 
 SUPPORT = Path(__file__).parents[1] / "support"
 BASE = (
-    "train --dataset synthetic --model.width 8 --model.embedding_dim 16 "
+    "train --dataset synthetic --model.embedding_dim 16 "
     "--sampling.near_per_tuple 3 --sampling.far_per_tuple 3 --sampling.tuples_per_batch 2 "
     "--training.max_steps 8 --training.log_every 1 --training.checkpoint_every 4 "
     "--training.accelerator cpu --evaluation.whitening train --evaluation.dimensions 8 "
     "--evaluation.baselines false"
 )
+SMALL = "--model.width 8"
 HARD = "--sampling.hard_per_tuple 1 --sampling.hard_refresh 4"
 PROXIES = "--loss pml-proxy-anchor"
-NETWORK = "--backbone resnet18 --pooling gem --model.weights none"
+NETWORK = "--backbone resnet18 --pooling gem --model.weights none --training.max_steps 2"
 SAMPLING = {
     "tuples_per_batch": "3",
     "near_per_tuple": "2",
@@ -64,7 +65,7 @@ TRAINING = {
     "devices": "2",
     "num_nodes": "2",
     "chunk_size": "5",
-    "batch_norm": "frozen",
+    "batch_norm": f"frozen {NETWORK}",
     "compile": "true",
     "check_memory": "false",
     "num_workers": "1",
@@ -115,7 +116,8 @@ def outcome_of(tmp_path_factory):
             patch.syspath_prepend(SUPPORT)
             patch.setattr(EmbeddingModel, "forward", counted)
             sizes.clear()
-            code = main([*BASE.split(), *words.split(), "--out", str(run)])
+            small = "" if "--backbone" in words else SMALL
+            code = main([*f"{BASE} {small} {words}".split(), "--out", str(run)])
         seen[words] = (code, tuple(sizes), *written(run))
         return seen[words]
 
