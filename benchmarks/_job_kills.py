@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks._kills import Kill, finish, launch, wait_until, wait_until_gone
+from benchmarks._kills import FINISH_S, Kill, finish, launch, wait_until, wait_until_gone
 
 DATA = ("--from", "synthetic")
 STARTING = 0.2
@@ -127,7 +127,7 @@ def killed_job(
             wait_until(lambda at=at: len(job.contents(out)) >= at, process, pause=0.01)  # type: ignore[misc]
         step = len(job.contents(out))
         process.send_signal(stop)
-        process.communicate(timeout=120)
+        process.communicate(timeout=FINISH_S)
         wait_until_gone(out)
         found = job.contents(out)
         wrong += [f"{job.name}: {name} is damaged" for name in job.damaged(found, wanted)]

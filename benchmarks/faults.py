@@ -23,6 +23,7 @@ from pathlib import Path
 from benchmarks import _common as common
 from benchmarks._job_kills import jobs, killed_job
 from benchmarks._kills import (
+    FINISH_S,
     NUM_STEPS,
     Kill,
     comparison_differences,
@@ -82,6 +83,7 @@ def main(argv: Sequence[str]) -> int:
             found = comparison_differences(compared, folder / "compared-alone")
             differing += [f"{compared.name}: {what}" for what in found]
             print(f"{len(made)} kills, {len(differing)} differences", file=sys.stderr)
+        print(step_table(made), file=sys.stderr)
         rows = [*full_disk(alone), *read_only(alone)]
     common.report(
         __file__,
@@ -139,7 +141,7 @@ def full_disk(alone: Path) -> Iterator[tuple[str, str]]:
                     file.write(bytes(4096))
             except OSError:
                 pass
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=FINISH_S)
         yield what, _went_on(run, alone, process.returncode, said, filler.unlink)
 
 
@@ -156,7 +158,7 @@ def read_only(alone: Path) -> Iterator[tuple[str, str]]:
         # Files that are open for writing keep a plain remount from being allowed.
         _mount("-o", "remount,ro,force", str(disk)) or _mount("--bind", str(disk), str(disk))
         _mount("-o", "remount,bind,ro", str(disk))
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=FINISH_S)
         yield (
             what,
             _went_on(

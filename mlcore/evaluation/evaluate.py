@@ -181,8 +181,9 @@ def _require_images(split: Split, name: str) -> None:
 
 def _require_a_number(options: EvaluationOptions) -> None:
     # That each number is in its range was checked when the options were made.
-    if not options.recall_at:
-        raise ConfigError("--evaluation.recall_at must have at least one number, got none")
+    for name in ("thresholds_m", "auc_limits_m", "recall_at", "order_limits_m", "ndcg_at"):
+        if not getattr(options, name):
+            raise ConfigError(f"--evaluation.{name} must have at least one number, got none")
 
 
 def _distance_m(from_m: NDArray[np.float64], to_m: NDArray[np.float64]) -> NDArray[np.float64]:
