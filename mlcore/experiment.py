@@ -10,10 +10,11 @@ import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from mlcore.data.adaptation import TrainedOnReferences
 from mlcore.distributed import require_accelerator
 from mlcore.errors import DataError
 from mlcore.factories import BuildContext
@@ -104,6 +105,8 @@ def open_dataset(config: RunConfig, progress: Progress = no_progress) -> PlaceDa
         seed=derive_seed(config.seed, "dataset"), cache_dir=user_cache_dir(), progress=progress
     )
     dataset: PlaceDataset = _build(config.dataset, context)
+    if config.training.images == "references":
+        return cast("PlaceDataset", TrainedOnReferences(dataset))
     return dataset
 
 
@@ -115,6 +118,8 @@ def check_dataset(config: RunConfig, dataset: PlaceDataset) -> tuple[str, ...]:
     """
     from mlcore.data.soundness import require_sound
 
+    if isinstance(dataset, TrainedOnReferences):
+        dataset = dataset.original
     return require_sound(dataset, getattr(config.dataset.options, "accept_faults", ()))
 
 

@@ -196,6 +196,11 @@ class Weights:
     licence: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
 
+    def require_package(self) -> None:
+        """Raise MissingLibraryError if the weights are in a package that is not installed."""
+        if self.package:
+            require_library(f"--model.weights {self.name}", self.package, self.install)
+
 
 def no_weights(_: Any) -> tuple[Weights, ...]:
     """Offer no published weights."""

@@ -79,7 +79,7 @@ def train_and_evaluate(
             dataset = open_dataset(config, progress)
         require_images(
             dataset,
-            split,
+            split if config.training.evaluate else None,
             name=config.dataset.name,
             skip_unreadable=config.training.skip_unreadable,
         )
@@ -142,7 +142,11 @@ def _train_and_evaluate(
         ending = fit(experiment, folder, progress=progress, warn=warn)
     if ending != "finished":
         return Outcome(ending, [], tuple(warnings))
-    results = _evaluate(experiment, folder, split)
+    if config.training.evaluate:
+        results = _evaluate(experiment, folder, split)
+    else:
+        results = []
+        _keep_model(experiment, folder)
     return Outcome(ending, results, tuple(warnings))
 
 
@@ -150,7 +154,6 @@ def _evaluate(
     experiment: Experiment, folder: RunFolder, split: Literal["test", "validation"]
 ) -> list[Evaluation]:
     """Evaluate the trained network beside its baselines, and keep results and model."""
-    from mlcore.deployment.model_folder import save_model
     from mlcore.evaluation.evaluate import evaluate_models, with_baselines
     from mlcore.evaluation.recording import record
     from mlcore.reporting.figures.curves import save_curves
@@ -172,17 +175,40 @@ def _evaluate(
     if is_first():
         console.notes(skipped_notes(results))
         record(folder, results, own=True)
-        save_model(
-            folder.model,
-            experiment.model,
-            experiment.config,
-            whitenings["trained"],
-            run=folder.path.resolve().name,
-            step=folder.newest_step(),
-            data_fingerprint=experiment.dataset.fingerprint,
-        )
+        _save_model(experiment, folder, whitenings["trained"])
         save_curves(results, folder.plots / "metres.png")
     return results
+
+
+def _keep_model(experiment: Experiment, folder: RunFolder) -> None:
+    """Keep the model of a run that is not evaluated, with the whitening of its options."""
+    from mlcore.evaluation.evaluate import embedder_of
+    from mlcore.retrieval.references import whitening_of
+
+    if not is_first():
+        return
+    config, dataset = experiment.config, experiment.dataset
+    with _progress() as progress:
+        embedder = embedder_of(experiment.model, config, progress)
+        whitening, skipped = whitening_of(
+            embedder, dataset, dataset.train.references, config.evaluation, name="trained"
+        )
+    console.notes([f"skipped for whitening, unreadable: {name}" for name in skipped])
+    _save_model(experiment, folder, whitening)
+
+
+def _save_model(experiment: Experiment, folder: RunFolder, whitening: Whitening | None) -> None:
+    from mlcore.deployment.model_folder import save_model
+
+    save_model(
+        folder.model,
+        experiment.model,
+        experiment.config,
+        whitening,
+        run=folder.path.resolve().name,
+        step=folder.newest_step(),
+        data_fingerprint=experiment.dataset.fingerprint,
+    )
 
 
 def _require_one_process(processes: Processes) -> None:

@@ -16,7 +16,7 @@ _MOST_FILES = 200_000
 
 def require_images(
     dataset: PlaceDataset,
-    split: Literal["test", "validation"],
+    split: Literal["test", "validation"] | None,
     *,
     name: str,
     skip_unreadable: bool,
@@ -25,7 +25,7 @@ def require_images(
 
     Args:
         dataset: The data set, open.
-        split: The split that is evaluated after training.
+        split: The split that is evaluated after training; None for none.
         name: Of the data set, for messages.
         skip_unreadable: Whether missing files are left out instead.
 
@@ -33,16 +33,20 @@ def require_images(
         DataError: The split has no reference or no query, or the file of an image is missing
             and ``skip_unreadable`` is off.
     """
-    evaluated: Split = getattr(dataset, split)
-    for part, table in (("reference", evaluated.references), ("query", evaluated.queries)):
-        if not len(table):
-            raise DataError(
-                f"the {split} split has no {part} images, so the trained model could not be "
-                f"evaluated; change the options of data set {name!r} that select them"
-            )
+    used_splits = [dataset.train]
+    if split is not None:
+        evaluated: Split = getattr(dataset, split)
+        for part, table in (("reference", evaluated.references), ("query", evaluated.queries)):
+            if not len(table):
+                raise DataError(
+                    f"the {split} split has no {part} images, so the trained model could not "
+                    f"be evaluated; change the options of data set {name!r} that select them, "
+                    "or train without evaluation: --training.evaluate false"
+                )
+        used_splits.append(evaluated)
     if skip_unreadable or not isinstance(dataset, HasImageFiles):
         return
-    for used in (dataset.train, evaluated):
+    for used in used_splits:
         for table in (used.references, used.queries):
             _require_files(dataset, table)
 

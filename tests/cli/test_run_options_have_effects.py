@@ -48,6 +48,8 @@ SAMPLING = {
     "hard_refresh": "2 --sampling.hard_per_tuple 1 --sampling.hard_features live",
 }
 TRAINING = {
+    "images": "references",
+    "evaluate": "false",
     "max_steps": "6",
     "optimizer": "sgd",
     "learning_rate": "0.01",

@@ -107,6 +107,14 @@ def test_a_loader_starts_at_the_step_it_is_told(synthetic_dataset):
         assert_same(first, second)
 
 
+def test_windows_with_hard_images_end_where_they_are_planned_anew(synthetic_dataset):
+    hard = replace(OPTIONS, hard_per_tuple=1, hard_refresh=8)
+    batches = make_batches(synthetic_dataset, hard)
+    assert batches.steps_per_window == 3  # 8 tuples, 3 per batch
+    loader = TrainingLoader(batches, start_step=4, num_steps=10)
+    assert list(loader._windows()) == [range(4, 6), range(6, 9), range(9, 10)]
+
+
 def test_a_loader_leaves_the_main_generator_alone(synthetic_dataset):
     before = torch.get_rng_state()
     list(make_loader(synthetic_dataset))
@@ -186,6 +194,14 @@ def test_a_batch_of_which_no_plan_can_be_read(synthetic_dataset):
     message = "none of 100 plans of step 0 has an anchor that can be read"
     with pytest.raises(DataError, match=message):
         batches[0]
+
+
+def test_the_hundredth_plan_of_a_step_is_the_last(synthetic_dataset):
+    batches = make_batches(synthetic_dataset, skip_unreadable=True)
+    synthetic_dataset.broken = frozenset(range(1000))
+    assert batches.is_lost(batches.share(0, 0, 1, attempt=98), [])
+    with pytest.raises(DataError, match="none of 100 plans"):
+        batches.is_lost(batches.share(0, 0, 1, attempt=99), [])
 
 
 ONE_TUPLE = replace(OPTIONS, tuples_per_batch=1)

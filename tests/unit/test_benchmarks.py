@@ -18,7 +18,9 @@ def test_every_benchmark_says_what_it_is_for():
     for benchmark in found:
         assert benchmark.purpose, benchmark.name
         assert benchmark.duration, benchmark.name
-        assert "def main(" in (FOLDER / f"{benchmark.name}.py").read_text()
+        source = (FOLDER / f"{benchmark.name}.py").read_text()
+        assert "def main(" in source
+        assert source.endswith('if __name__ == "__main__":\n    sys.exit(main(sys.argv[1:]))\n')
 
 
 def test_listing_shows_the_last_result(tmp_path, monkeypatch, capsys):

@@ -9,8 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlcore.protocols import Role
-from tests.support.street_tuples import OPTIONS, distances, rows_of, same, street_planner
+from mlcore.protocols import Role, Split
+from mlcore.sampling.planner import TuplePlanner
+from tests.support.street_tuples import (
+    OPTIONS,
+    distances,
+    make_table,
+    rows_of,
+    same,
+    street_planner,
+)
 
 HARD = replace(OPTIONS, hard_per_tuple=2, hard_pool=60, hard_refresh=12)
 
@@ -92,6 +100,28 @@ def test_old_windows_are_forgotten():
     with pytest.raises(KeyError):
         planner.plan(3)
     assert len(planner.hard.state_dict()) == 24
+
+
+def test_a_window_is_planned_once():
+    planner = planned(windows=(0, 1))
+    assert [planner.hard.has_planned(window) for window in range(4)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_pool_without_far_images_leaves_the_rare_far_one():
+    """One image in 20,000 is far, so that neither pool nor random draws meet it."""
+    crowd = np.random.default_rng(0).uniform(0, 5, (20_000, 2))
+    crowd[0] = [100, 0]
+    split = Split(references=make_table(crowd[1:13]), queries=make_table(crowd, first_index=12))
+    planner = TuplePlanner(split, replace(HARD, hard_pool=8), 0)
+    planner.hard.plan(0, embed)
+    plan = planner.plan(0)
+    far = plan.rows[plan.role == Role.FAR]
+    assert planner.images.index[far].tolist() == [12, 12, 12]
 
 
 def test_other_embeddings_give_other_tuples_of_the_same_size():

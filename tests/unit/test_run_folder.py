@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -120,6 +123,8 @@ def test_checkpoints_behind_a_link_are_not_used(run, tmp_path):
         ({"global_step": 10}, "no state_dict and global_step"),
         ({"state_dict": {}}, "no state_dict and global_step"),
         ([10], "no state_dict and global_step"),
+        ({"global_step": 10, "state_dict": [torch.ones(1)]}, "holds no weights"),
+        ({"global_step": 10, "state_dict": {"a": 1.0}}, "holds no weights"),
         ({"global_step": 9, "state_dict": {}}, "the state after step 9.*step-000000009.ckpt"),
     ],
 )
@@ -136,6 +141,58 @@ def test_a_checkpoint_brings_back_its_state(run):
         state = {"global_step": 10, "state_dict": {"a": torch.ones(1)}} | extra
         torch.save(state, path)
         assert run.load_checkpoint(path) == state
+
+
+class RunsCode:
+    """What unpickles by calling a function of the attacker's choice."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("searched", [False, True])
+def test_pickled_code_in_a_checkpoint_is_not_run(run, tmp_path, searched):
+    path, trace = run.checkpoint_path(10), tmp_path / "trace"
+    torch.save({"global_step": 10, "state_dict": RunsCode(str(trace))}, path)
+    if searched:
+        assert run.newest_checkpoint() == run.checkpoint_path(5)
+    else:
+        with pytest.raises(DataError, match="cannot be loaded"):
+            run.load_checkpoint(path)
+    assert not trace.exists()
+
+
+LOCKING = """
+import sys
+from pathlib import Path
+from mlcore.errors import ConfigError
+from mlcore.run_folder import RunFolder
+try:
+    with RunFolder(Path(sys.argv[1])).locked():
+        print("locked")
+except ConfigError as error:
+    print(error)
+"""
+
+
+def test_a_second_process_is_refused_and_told_which_is_first(run):
+    def lock_elsewhere() -> str:
+        command = [sys.executable, "-c", LOCKING, str(run.path)]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+
+    assert lock_elsewhere() == "locked\n"
+    with run.locked():
+        refused = lock_elsewhere()
+        assert f"(process {os.getpid()} on " in refused
+        assert refused.count("(process ") == refused.count(" on ") == 1, (
+            "the first owner's line was not removed"
+        )
+    assert lock_elsewhere() == "locked\n"
 
 
 def test_the_newest_step_counts_damaged_checkpoints_too(run):
@@ -166,16 +223,30 @@ def test_only_temporary_files_are_removed(run):
     assert [path.name for path in run.path.rglob("*.tmp")] == ["notes.tmp"]
 
 
+def test_json_comes_back_and_ends_its_last_line(run):
+    run.write_json(run.evaluation, content := {"accuracy": [0.5, None]})
+    assert run.read_json(run.evaluation) == content
+    assert run.evaluation.read_text().endswith("]\n}\n")
+
+
+def test_a_new_run_makes_its_parents_and_may_use_an_empty_folder(tmp_path):
+    RunFolder.create(tmp_path / "a" / "b", "")
+    (tmp_path / "empty").mkdir()
+    RunFolder.create(tmp_path / "empty", "")
+
+
 def test_numbers_that_json_does_not_have_are_refused(run):
     with pytest.raises(ValueError, match="JSON"):
         run.write_json(run.evaluation, {"accuracy": float("nan")})
     assert not run.evaluation.exists()
 
 
-def test_the_environment_lists_the_plugins_that_work():
+def test_the_environment_lists_the_command_and_the_plugins_that_work(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/bin/mlcore", "train", "--loss", "a b"])
     working, blocked = (
         Plugin(name=status, distribution="pkg", version="1.2", status=status)
         for status in ("ok", "blocked")
     )
     described = describe_environment([working, blocked], device="", fingerprint="", notes=[])
+    assert described["command"] == "mlcore train --loss 'a b'"
     assert described["plugins"] == {"ok": "pkg 1.2"}

@@ -161,6 +161,10 @@ def test_small_tuples_are_told():
     )
 
 
+def test_tuples_of_the_size_asked_for_are_not_mentioned():
+    assert not [note for note in street_planner().notes if "fewer" in note]
+
+
 def test_lonely_locations_are_left_out_and_told():
     positions = np.concatenate([street(50), [[400.0, 0], [500.0, 0]]])
     planner = TuplePlanner(Split(references=make_table(positions), queries=NOTHING), OPTIONS, 0)

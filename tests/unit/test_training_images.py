@@ -80,6 +80,13 @@ def test_each_traversal_has_locations_of_its_own_though_rows_are_mixed():
     assert sorted(location_rows(table, 1.0).tolist()) == [0, 1, 4, 5]
 
 
+def test_a_traversal_is_measured_from_its_own_first_image():
+    """The one before it is no whole number of metres long."""
+    east_m = [0, 0.7, 50, 50.6, 51.1, 51.7, 52.1]
+    table = make_table(east_m, [0, 0, 1, 1, 1, 1, 1])
+    assert location_rows(table, 1.0).tolist() == [0, 2, 4, 6]
+
+
 def test_arc_length_of_the_data_set_comes_before_the_distance_walked():
     table = make_table([0, 5, 10, 15], arc_length_m=[0, 0.2, 0.4, 1.1])
     assert location_rows(table, 1.0).tolist() == [0, 3]

@@ -55,6 +55,8 @@ def run(argv: Sequence[str]) -> int:
         own.seeds = (next((o.value for o in reversed(given) if o.key == "seed"), 0),)
     given.append(RawOption(section="", option="seed", value=str(own.seeds[0])))
     configs, partial = configure(own.losses, own.vary, given, registry, parser.command)
+    if not all(config.training.evaluate for config in configs.values()):
+        raise ConfigError("training.evaluate must be true in a comparison of evaluations")
     folder = ComparisonFolder(own.out)
     with folder.lock():
         by_name = {row.name: replace(config, seed=0) for row, config in configs.items()}

@@ -138,7 +138,7 @@ def _train(
         console.write_json(
             {**to_document(results), "run": str(out), "warnings": list(warnings)}
         )
-    else:
+    elif results:
         console.show(result_tables(results))
     for warning in warnings:
         console.say(f"warning: {warning}")

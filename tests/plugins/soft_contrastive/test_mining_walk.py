@@ -1,0 +1,68 @@
+"""Which tiles mining may pass over: clumps of images whose attraction is weak, strong, between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mlcore_soft_contrastive import dispatch
+from mlcore_soft_contrastive.tiled.products import Products
+from mlcore_soft_contrastive.tiled.torch_backend import TorchBackend
+
+TILE = 8
+
+
+@pytest.fixture(autouse=True)
+def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "choose", lambda *_: ("torch", TILE, TorchBackend))
+
+
+def clumps(seed: int) -> tuple[Tensor, Tensor]:
+    """Return looks and positions of 5 clumps of a block, each of one or of many looks."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+    prototypes = torch.eye(6, dtype=torch.float64)
+    looks, positions = [], []
+    for _ in range(5):
+        own = prototypes[int(6 * draw(1))]
+        varied = prototypes[(6 * draw(TILE)).long()]
+        alike = draw(TILE, 1) < draw(1)
+        looks.append(torch.where(alike, own, varied) + 0.3 * draw(1) * draw(TILE, 6))
+        positions.append(draw(1, 2) * 40.0 + draw(TILE, 2) * 12.0 * draw(1))
+    return torch.cat(looks), torch.cat(positions)
+
+
+@pytest.mark.parametrize("epsilon", [0.02, 0.1, 0.4])
+def test_no_tile_that_decides_what_is_kept_is_passed_over(
+    epsilon: float, evaluate: Callable[..., tuple[Tensor, Tensor, str]]
+) -> None:
+    for seed in range(40):
+        looks, positions = clumps(seed)
+        options: dict[str, Any] = {"epsilon": epsilon}
+        loss, grad, _ = evaluate(looks, positions, **options)
+        wanted, by, _ = evaluate(looks, positions, implementation="dense", **options)
+        assert loss.item() == pytest.approx(wanted.item(), rel=1e-9), seed
+        assert (grad - by).norm() <= 1e-9 * by.norm(), seed
+
+
+def test_kept_tiles_are_computed_once(
+    evaluate: Callable[..., tuple[Tensor, Tensor, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+    product = Products.similarities
+
+    def counted(self: Products, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
+        computed.append(out.numel())
+        return product(self, x, y, out)
+
+    monkeypatch.setattr(Products, "similarities", counted)
+    evaluate(*clumps(0))
+    # The upper triangle of 5 x 5 tiles, each once for all passes of mining, sums and gradient.
+    assert len(computed) == 15
