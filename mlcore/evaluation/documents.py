@@ -97,7 +97,7 @@ def _from_json(content: Mapping[str, Any]) -> Evaluation:
         graded = _graded_from_json(content.get("graded"), len(columns["distance_m"]))
         found = Evaluation(protocol=protocol, graded=graded, **columns, **plain)
         _require_one_shape(found)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DataError(
             f"this is not an evaluation of format {_FORMAT}: {type(error).__name__}: {error}"
         ) from error
