@@ -155,3 +155,36 @@ def test_tiny_gradients_of_far_pairs_alone_are_all_there(
     rows = torch.linalg.vector_norm(grad - expected_grad, dim=1)
     lengths = torch.linalg.vector_norm(expected_grad, dim=1)
     assert (rows < 1e-4 * lengths).all()
+
+
+def test_many_far_pairs_that_change_a_digit_together_are_all_there(
+    monkeypatch: pytest.MonkeyPatch, evaluate: Evaluate
+) -> None:
+    """Of 8,192 far references each weighs about 3e-10: one is below rounding, all are not.
+
+    The rows are few: it is the columns that have to be counted.
+    """
+    monkeypatch.setattr(dispatch, "CPU_TILE", 1024)
+    generator = torch.Generator().manual_seed(0)
+    near, num_far, cosine = 16, 8192, 0.5615
+    looks = torch.zeros(near + num_far, 16, dtype=torch.float64)
+    looks[:near, 2:] = torch.randn(near, 14, generator=generator, dtype=torch.float64)
+    looks[:near] *= 0.6 / looks[:near].norm(dim=1, keepdim=True)
+    looks[:near, 0] = 0.8
+    looks[near:, 0], looks[near:, 1] = cosine / 0.8, math.sqrt(1.0 - (cosine / 0.8) ** 2)
+    positions = torch.zeros(near + num_far, 2, dtype=torch.float64)
+    positions[near:, 0] = 1000.0 * torch.arange(1, num_far + 1)
+    rows = looks[:near], positions[:near]
+    options: dict[str, Any] = {
+        "mining": False,
+        "influence": Linear(),
+        "references": looks,
+        "reference_positions_m": positions,
+    }
+    _, wanted, _ = evaluate(*rows, gradient_filter=1e-9, **options)
+    _, without, _ = evaluate(*rows, gradient_filter=0.6, **options)
+    options["references"] = looks.float()
+    _, grad, _ = evaluate(rows[0].float(), rows[1], **options)
+    lengths = wanted.norm(dim=1)
+    assert ((without - wanted).norm(dim=1) / lengths).min() > 3e-6
+    assert ((grad - wanted).norm(dim=1) / lengths).max() < 1e-6
