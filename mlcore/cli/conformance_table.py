@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,11 +19,20 @@ class Outcome:
         check: The check.
         result: Whether it passed, failed or did not apply.
         message: Why it failed or did not apply.
+        failure: What was raised, if it failed.
     """
 
     check: Check
     result: Literal["passed", "failed", "skipped"]
     message: str = ""
+    failure: CheckFailure | None = None
+
+    @property
+    def cause(self) -> tuple[str, ...]:
+        """What failures of one component have in common if they have one cause."""
+        assert self.failure is not None
+        wanted = self.failure.expected.partition(" (")[0]
+        return self.check.plugin, self.check.component, wanted, self.failure.came
 
 
 def run_checks(checks: Sequence[Check], *, as_json: bool) -> int:
@@ -50,7 +59,7 @@ def _outcome(check: Check) -> Outcome:
     try:
         check()
     except CheckFailure as failure:
-        return Outcome(check, "failed", str(failure))
+        return Outcome(check, "failed", str(failure), failure)
     except CheckSkipped as skipped:
         return Outcome(check, "skipped", str(skipped))
     return Outcome(check, "passed")
@@ -66,9 +75,13 @@ def _show(outcomes: Sequence[Outcome]) -> None:
         numbers = [str(count[result]) for result in ("passed", "skipped", "failed")]
         table.add_row(*owner, *numbers, names)
     console.show(table)
+    by_cause = defaultdict(list)
     for outcome in outcomes:
         if outcome.result == "failed":
-            console.write(f"{outcome.message}\n")
+            by_cause[outcome.cause].append(outcome)
+    for first, *others in by_cause.values():
+        alike = ", ".join(other.check.name for other in others)
+        console.write(f"{first.message}\n" + (f"  fail alike: {alike}\n" if alike else ""))
     for outcome in outcomes:
         if outcome.result == "skipped" and outcome.check.name == "opens":
             console.say(f"{outcome.check.component} was not checked: {outcome.message}")

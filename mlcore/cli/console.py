@@ -158,7 +158,7 @@ def progress() -> Iterator[Progress]:
 
 
 class _Lines:
-    """Progress without a terminal: a line at the start, at intervals, and at the end."""
+    """Progress without a terminal: lines at the start, at intervals and at the end."""
 
     def __init__(self) -> None:
         self._last: dict[str, float] = {}

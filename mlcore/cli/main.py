@@ -29,7 +29,7 @@ COMMANDS = {
     "tsne": "draw query embeddings in 2D, coloured by place",
     "explain": "draw what makes a query similar to its match (Grad-CAM)",
     "movie": "film the queries of a traversal beside their matches",
-    "index": "make a map of references, to localize in anywhere",
+    "index": "make a map of references, to localize without the run's data",
     "localize": "find where images were taken",
     "embed": "write embeddings and an index of images",
     "export": "write a model or a map for other programs",
@@ -48,13 +48,13 @@ INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141
 """Exit codes: 128 + signal number, as in a shell."""
 
 _SECONDS_FOR_THREADS = 2.0
-"""Time for threads that are about to end."""
+"""How long to wait for threads that are about to end."""
 
 _EXPECTED = (MlcoreError, OSError, UnicodeEncodeError)
 
 
 class HelpShown(BaseException):
-    """``--help`` was printed; nothing else needs to be done."""
+    """``--help`` was printed; nothing is left to do."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

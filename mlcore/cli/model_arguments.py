@@ -1,4 +1,4 @@
-"""What commands on models share, whether they lie in a run or in a map."""
+"""Arguments and helpers of commands on models, which are in a run or in a map."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from mlcore.retrieval.whitening import Whitening
 
 OF_EMBEDDING = ("training.accelerator", "training.num_workers", "evaluation.batch_size")
-"""Options of a run that embedding with a finished model takes."""
+"""Options of a run that apply to embedding with a finished model."""
 
 OF_DATA = ("dataset", "training.skip_unreadable", "evaluation.spacing_m", "spacing_m")
-"""Further ones where images of a data set are embedded."""
+"""Options that apply as well if images of a data set are embedded."""
 
 
 def open_model(
@@ -35,8 +35,8 @@ def open_model(
 ) -> DeployedModel:
     """Open the model of a run or of a map.
 
-    The model of a run that was trained before runs had one is written first, which takes the
-    run's data set.
+    A run of an earlier version has no model folder: it is written first, which needs the run's
+    data set.
 
     Args:
         path: The run, the map, or a copy of either's model folder.

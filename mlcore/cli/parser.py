@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from mlcore.cli.main import HelpShown
@@ -23,7 +23,8 @@ class Parser(argparse.ArgumentParser):
         settings: Further arguments of argparse's parser.
 
     Attributes:
-        words: By argument, what shells offer for it where it has no ``choices``.
+        words: By argument, a function that returns what shells offer for it where it has no
+            ``choices``.
 
     Raises:
         ConfigError: From the parse methods, for what the user got wrong; a misspelt flag
@@ -41,7 +42,7 @@ class Parser(argparse.ArgumentParser):
     ) -> None:
         self.takes_run_options = takes_run_options
         self.evaluation = evaluation
-        self.words: dict[str, Sequence[str]] = {}
+        self.words: dict[str, Callable[[], Iterable[str]]] = {}
         super().__init__(
             prog=f"mlcore {command}", description=summary, allow_abbrev=False, **settings
         )
@@ -72,7 +73,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse_command(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Return the values of the command's flags and arguments; there are no others."""
+        """Return the values of the command's flags and arguments; others are refused."""
         found, unknown = self.parse_known_args(argv)
         for word in unknown:
             flag = word.partition("=")[0]
@@ -93,5 +94,5 @@ class Parser(argparse.ArgumentParser):
         raise HelpShown
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print before it exits."""
+        """Raise the message that argparse would print before it exits."""
         raise ConfigError(f"{self.prog}: {message}; see '{self.prog} --help'")

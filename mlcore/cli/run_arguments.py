@@ -175,7 +175,7 @@ def _make(folder: Path) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedRun:
-    """A run that was trained, opened again.
+    """A trained run, opened again.
 
     Attributes:
         folder: Where it is.
@@ -192,7 +192,7 @@ class TrainedRun:
     dataset: PlaceDataset
 
     def untrained_model(self, progress: Progress) -> EmbeddingModel:
-        """Return the network as training started from it."""
+        """Return the network that training started from."""
         from mlcore.experiment import initial_model, open_dataset
 
         dataset = self.dataset

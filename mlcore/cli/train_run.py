@@ -91,7 +91,7 @@ def train_and_evaluate(
 
 
 class _Checked(NamedTuple):
-    """A data set, and what its check had to say."""
+    """A data set and the notes of its check."""
 
     dataset: PlaceDataset
     notes: tuple[str, ...]
@@ -108,7 +108,7 @@ def _train_and_evaluate(
     may_launch: bool,
     accepted: Sequence[Kind],
 ) -> Outcome:
-    """Do the same after importing torch, when the data set is open."""
+    """Train and evaluate once the data set is open; imports torch."""
     from mlcore.experiment import assemble
     from mlcore.training import fit, tensorboard_notes
     from mlcore.training.memory_estimate import check_budget
@@ -212,7 +212,7 @@ def _save_model(experiment: Experiment, folder: RunFolder, whitening: Whitening 
 
 
 def _require_one_process(processes: Processes) -> None:
-    """Raise ConfigError for a run that Lightning would start more processes of."""
+    """Raise ConfigError for a run for which Lightning would start more processes."""
     if processes.launcher == "lightning" and processes.count > 1:
         raise ConfigError(
             f"--training.devices {processes.devices} and --training.num_nodes "

@@ -69,7 +69,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """As the table shows it."""
+        """Name of the row in the table."""
         labels = [f"{s.variation.label}={s.value}" for s in self.settings]
         return " ".join([self.loss, *labels])
 

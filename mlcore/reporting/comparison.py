@@ -24,9 +24,9 @@ _LINES = ("-", "--", ":", "-.")
 
 
 def comparison_tables(entries: Sequence[Entry], reference: Entry) -> Group:
-    """Return a row per entry: means over seeds, with half a 95 % interval; shares in percent.
+    """Return one row per entry: mean over seeds ± half a 95 % interval; shares in percent.
 
-    First accuracy and the difference to the reference, then the graded measures.
+    Accuracy and the difference from the reference come first, then the graded measures.
 
     Raises:
         DataError: The protocols of the entries differ.
@@ -101,7 +101,7 @@ def _cell(column: Column, entry: Entry) -> str:
 
 
 def save_comparison(entries: Sequence[Entry], path: Path) -> None:
-    """Draw the metres curves to a PNG: the mean over seeds, and from the least to the most.
+    """Draw the metres curves to a PNG: mean over seeds, in a band from minimum to maximum.
 
     Raises:
         DataError: The entries were evaluated by different protocols.

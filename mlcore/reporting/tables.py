@@ -83,7 +83,7 @@ def graded_table(evaluations: Sequence[Evaluation]) -> Table:
 
 
 def skipped_notes(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Return a note per image that could not be read and is in no result."""
+    """Return one note per image that could not be read, and is in no result."""
     names = dict.fromkeys(name for one in evaluations for name in one.skipped)
     return [f"skipped, cannot be read: {name}" for name in names]
 

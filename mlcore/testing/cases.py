@@ -6,8 +6,8 @@ tried in one or more variants. Batches are small and in raw UTM, as data sets de
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from mlcore.factories import BuildContext, LossFactory
 from mlcore.geometry import NearFar
 from mlcore.protocols import Batch, Loss, Pairs, Role, Triplets
+from mlcore.testing.check import expect
 
 NUM_DIMENSIONS = 6
 NUM_PLACES = 32
@@ -122,6 +123,70 @@ def tuples_for(batch: Batch, form: type[Pairs | Triplets] | None) -> Pairs | Tri
     if form is Pairs:
         return Pairs(*near.nonzero().T, *far.nonzero().T)
     return Triplets(*(near[:, :, None] & far[:, None, :]).nonzero().T)
+
+
+def clusters(seed: int) -> Rows:
+    """Return tuples whose near images share a place and whose far images have others.
+
+    So the labels and the distances of the batch agree, whichever a loss goes by.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    num_tuples, near, far = 4, 3, 3
+    positions, roles, tuple_ids = [], [], []
+    for number in range(num_tuples):
+        anchor = torch.tensor([_CELL_M / 2 + 10 * _CELL_M * number, _CELL_M / 2])
+        around = anchor + torch.rand(near, 2, generator=generator) * 5 - 2.5
+        beyond = anchor + torch.arange(1, far + 2)[:, None] * torch.tensor([[0.0, 2 * _CELL_M]])
+        positions += [anchor[None], around, beyond]
+        roles += [Role.ANCHOR] + [Role.NEAR] * near + [Role.FAR] * far + [Role.OTHER_FAR]
+        tuple_ids += [number] * (2 + near + far)
+    size = len(roles)
+    headings = torch.rand(size, generator=generator, dtype=torch.float64) * 0.4 - 0.2
+    batch = make_batch(torch.cat(positions), roles, tuple_ids, headings_rad=headings)
+    return Rows(unit_rows(size, seed=seed + 1), batch)
+
+
+def at_thresholds(thresholds_m: Sequence[float]) -> Rows:
+    """Return a tuple whose images lie at thresholds from the anchor, or 1 mm from them."""
+    around = [t + step for t in thresholds_m for step in (-0.001, 0.0, 0.001) if t + step > 0]
+    distances = sorted({*around, 90.0, 95.0})
+    roles = [Role.ANCHOR]
+    roles += [Role.NEAR if d <= CONTEXT.near_radius_m else Role.FAR for d in distances]
+    roles[-1] = Role.OTHER_FAR
+    size = len(roles)
+    # Float64 for the millimetres; from 0 upwards along one axis, so that a threshold is exact.
+    offsets = torch.zeros(size, 2, dtype=torch.float64)
+    offsets[1:, 0] = torch.tensor(distances, dtype=torch.float64)
+    headings = torch.zeros(size, dtype=torch.float64)
+    return Rows(
+        unit_rows(size, seed=5), make_batch(offsets, roles, [0] * size, headings_rad=headings)
+    )
+
+
+def thresholds_m(config: Any, *, largest: float = 80.0) -> list[float]:
+    """Return where a loss or miner may decide: the context's radii and its own in metres."""
+    own = [
+        value
+        for field in fields(config)
+        if field.name.endswith("_m") and isinstance(value := getattr(config, field.name), float)
+    ]
+    found = {CONTEXT.near_radius_m, CONTEXT.far_radius_m, Ramp.support_m, *own}
+    return sorted(value for value in found if 0 < value <= largest)
+
+
+def columns_of(batch: Batch) -> dict[str, Tensor]:
+    """Return every tensor of a batch by name."""
+    columns = {
+        f"batch.{name}": getattr(batch, name)
+        for name in ("positions_m", "headings_rad", "tuple_id", "role", "place_id", "index")
+    }
+    return {name: column for name, column in columns.items() if column is not None}
+
+
+def expect_unmodified(now: dict[str, Tensor], before: dict[str, Tensor]) -> None:
+    """Raise Fault if a tensor is not what it was."""
+    changed = [name for name, tensor in now.items() if not torch.equal(tensor, before[name])]
+    expect(not changed, "inputs as they were before the call", f"{', '.join(changed)} changed")
 
 
 def _with_roles(*wanted: Role) -> Rows:
@@ -239,11 +304,16 @@ def rows_of(condition: str, variant: str = "") -> Rows:
 
 
 def loss_case_of(
-    factory: LossFactory, rows: Rows, *, dtype: torch.dtype = torch.float32
+    factory: LossFactory,
+    rows: Rows,
+    *,
+    dtype: torch.dtype = torch.float32,
+    config: Any = None,
 ) -> LossCase:
-    """Build a loss with its default options, and what it is called with."""
+    """Build a loss with its default options or ``config``, and what it is called with."""
     has_headings = rows.batch.headings_rad is not None
-    loss: Any = build(factory, replace(CONTEXT, has_headings=has_headings))
+    context = replace(CONTEXT, has_headings=has_headings)
+    loss: Any = factory.build(factory.config() if config is None else config, context)
     if dtype == torch.float64 and isinstance(loss, torch.nn.Module):
         loss = loss.double()
     embeddings, batch = rows

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import linecache
+import os
 import unittest
 from collections.abc import Callable
 from dataclasses import dataclass
+from traceback import walk_tb
+from typing import Any
 
 
 class Fault(Exception):  # noqa: N818 - the plugin's, not ours
@@ -24,20 +28,33 @@ class CheckFailure(AssertionError):  # noqa: N818 - what it is to a test
         check: The check's full name.
         expected: What the contract asks for.
         came: What the component did.
+        where: File, line and code of the plugin that raised an exception; "" without one.
         reproduce: Three lines of Python that show it.
-        hint: What else would do, if there is something.
+        hint: How else to fix it, if there is a way.
+        cause: The exception, with its traceback.
     """
 
     def __init__(
-        self, check: str, *, expected: str, came: str, reproduce: str, hint: str = ""
+        self,
+        check: str,
+        *,
+        expected: str,
+        came: str,
+        reproduce: str,
+        where: str = "",
+        hint: str = "",
+        cause: BaseException | None = None,
     ) -> None:
         self.check = check
         self.expected = expected
         self.came = came
+        self.where = where
         self.reproduce = reproduce
         self.hint = hint
-        lines = [check, f"  expected: {expected}", f"  came:     {came}", "  reproduce:"]
-        lines += [f"    {line}" for line in reproduce.splitlines()]
+        self.cause = cause
+        lines = [check, f"  expected: {expected}", f"  came:     {came}"]
+        lines += [f"  at:       {where}"] if where else []
+        lines += ["  reproduce:", *(f"    {line}" for line in reproduce.splitlines())]
         super().__init__("\n".join([*lines, *([f"  {hint}"] if hint else [])]))
 
 
@@ -51,7 +68,7 @@ def expect(holds: object, expected: str, came: object) -> None:
         raise Fault(expected, str(came))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Check:
     """A named check; ``str(check)`` is ``plugin/kind/component/name``.
 
@@ -63,6 +80,7 @@ class Check:
         reproduce: Three lines of Python that run this check, and it alone.
         declarable: Whether the failure may be declared in the factory's ``limits``.
         limit: What the factory declares: the check must fail then.
+        package: Top-level package of the plugin's code, to find where it raised an exception.
     """
 
     plugin: str
@@ -72,9 +90,13 @@ class Check:
     reproduce: str
     declarable: bool = False
     limit: str | None = None
+    package: str = ""
 
     def __str__(self) -> str:
         return f"{self.plugin}/{self.component}/{self.name}"
+
+    def __repr__(self) -> str:
+        return f"<check {self}>"
 
     def __call__(self) -> None:
         """Run the check.
@@ -84,6 +106,7 @@ class Check:
                 that does not occur.
             CheckSkipped: The check does not apply.
         """
+        __tracebackhide__ = True
         if self.limit is None:
             self._must_pass()
         else:
@@ -98,21 +121,22 @@ class Check:
         except CheckSkipped:
             raise
         except Fault as fault:
-            raise CheckFailure(
-                str(self),
-                expected=fault.expected,
-                came=fault.came,
-                reproduce=fault.reproduce or self.reproduce,
-                hint=hint,
-            ) from fault.__cause__
-        except Exception as error:
-            raise CheckFailure(
-                str(self),
-                expected="no exception",
-                came=one_line(error),
-                reproduce=self.reproduce,
-                hint=hint,
-            ) from error
+            expected, came = fault.expected, fault.came
+            cause, reproduce = fault.__cause__, fault.reproduce
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the plugin's
+            expected, came, cause, reproduce = "no exception", one_line(error), error, ""
+        else:
+            return
+        __tracebackhide__ = True  # pytest shows the message, which has all that is known
+        raise CheckFailure(
+            str(self),
+            expected=expected,
+            came=came,
+            where=line_of(cause, self.package),
+            reproduce=reproduce or self.reproduce,
+            hint=hint,
+            cause=cause,
+        )
 
     def _must_fail(self) -> None:
         try:
@@ -121,6 +145,7 @@ class Check:
             raise
         except Exception:  # noqa: BLE001 - whatever it is, it is what was declared
             return
+        __tracebackhide__ = True
         raise CheckFailure(
             str(self),
             expected=f"the declared limit to occur: {self.limit}",
@@ -134,3 +159,34 @@ def one_line(error: BaseException) -> str:
     """Return the type and the first line of an error's message."""
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def module_of(build: Any) -> str:
+    """Return the module that a factory's ``build`` comes from."""
+    while not hasattr(build, "__module__") or hasattr(build, "func"):
+        build = getattr(build, "func", type(build))
+    return str(build.__module__)
+
+
+def line_of(error: BaseException | None, package: str) -> str:
+    """Return file, line, function and code where a package's code raised an exception.
+
+    Of the calls that led to it, this is the last one within the package: what an author can
+    change. Empty without an exception, or if none of its calls is in the package.
+    """
+    while isinstance(error, Fault):
+        error = error.__cause__
+    found = ""
+    for frame, line in walk_tb(error.__traceback__ if error else None):
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] != package:
+            continue
+        code = frame.f_code
+        text = linecache.getline(code.co_filename, line, frame.f_globals).strip()
+        found = f"{_short(code.co_filename)}:{line}, in {code.co_name}"
+        found += f": {text}" if text else ""
+    return found
+
+
+def _short(file: str) -> str:
+    inside = file.startswith(os.getcwd() + os.sep)  # noqa: PTH109 - a prefix of text
+    return os.path.relpath(file) if inside else file

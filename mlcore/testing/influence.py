@@ -14,31 +14,51 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlcore.geometry import pairwise_distance_m
 from mlcore.protocols import DeviceCode, DeviceInfluenceFunction, InfluenceFunction
-from mlcore.testing.cases import build
+from mlcore.testing.cases import build, clusters, thresholds_m
 from mlcore.testing.check import CheckSkipped, Fault, expect
 from mlcore.testing.factory import CHECKS as FACTORY_CHECKS
+from mlcore.testing.losses.learning import gap
 from mlcore.testing.subject import Subject
 
 _UNBOUNDED_M = 100.0
 """How far an unbounded support is tried."""
 
+_HALVED_M = 15.0
+
 _FLOAT32 = 2e-6
 """Rounding of a weight in [0, 1] in float32, through a function or two."""
 
 
-def distances_m(dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return distances from 0 to 1,000 km, most of them in the first 200 m."""
+def distances_m(
+    subject: Subject, dtype: torch.dtype = torch.float64, *, step: int = 1
+) -> Tensor:
+    """Return distances from 0 to 1,000 km, ascending, most of them in the first 200 m.
+
+    With them come the function's own thresholds, and distances 1 mm below and above: its
+    options in metres and the ends of its support.
+
+    Args:
+        subject: The influence function.
+        dtype: Type of the distances.
+        step: Takes every n-th of the distances that are no thresholds.
+    """
+    function: InfluenceFunction = build(subject.factory)
+    ends = {float(function.support_m), float(function.repulsion_start_m)}
+    own = {*thresholds_m(subject.factory.config(), largest=1e6), *ends}
+    around = [t + mm for t in own for mm in (-0.001, 0.0, 0.001) if 0 <= t + mm <= 1e6]
     fine = torch.linspace(0, 200, 4001, dtype=torch.float64)
-    return torch.cat([fine, torch.logspace(math.log10(201), 6, 200, dtype=torch.float64)]).to(
-        dtype
-    )
+    coarse = torch.logspace(math.log10(201), 6, 200, dtype=torch.float64)
+    near = torch.tensor(around, dtype=torch.float64)
+    found = torch.cat([fine[::step], coarse[::step], near]).to(dtype)
+    return torch.sort(found).values
 
 
 def in_range(subject: Subject) -> None:
     """Weights are weights."""
     for dtype in (torch.float32, torch.float64):
-        distance = distances_m(dtype)
+        distance = distances_m(subject, dtype)
         weight = build(subject.factory)(distance)
         bad = ~((weight >= 0) & (weight <= 1))
         if bad.any():
@@ -51,7 +71,7 @@ def in_range(subject: Subject) -> None:
 
 def monotone(subject: Subject) -> None:
     """What is farther attracts no more."""
-    distance = distances_m()
+    distance = distances_m(subject)
     weight = build(subject.factory)(distance)
     rises = (weight.diff() > 0).nonzero()[:, 0]
     if len(rises):
@@ -126,9 +146,41 @@ def shape_and_dtype(subject: Subject) -> None:
 
 def inputs_unmodified(subject: Subject) -> None:
     """Distances are used again by the caller."""
-    distance = distances_m()
+    distance = distances_m(subject)
     build(subject.factory)(distance)
-    expect(torch.equal(distance, distances_m()), "distances as they were", "others")
+    expect(torch.equal(distance, distances_m(subject)), "distances as they were", "others")
+
+
+def learns(subject: Subject) -> None:
+    """A gradient step of a contrastive loss with it widens the gap between far and near pairs.
+
+    The loss is the mean of ``w d^2 - (1 - w) d^2`` over pairs with embedding distance d and
+    weight w. Positions are scaled such that the weight has halved at 15 m, between near pairs
+    and far ones.
+    """
+    function: InfluenceFunction = build(subject.factory)
+    distance_m = distances_m(subject)
+    weight = function(distance_m)
+    halved = (weight <= weight[0] / 2).nonzero()[:, 0]
+    expect(
+        len(halved),
+        "a weight that halves within 1,000 km, so that near pairs attract more than far ones",
+        f"{float(weight[0]):.6g} at 0 m and {float(weight[-1]):.6g} at 1,000 km",
+    )
+    scale = float(distance_m[halved[0]]) / _HALVED_M
+    embeddings, batch = clusters(seed=0)
+    leaf = embeddings.clone().requires_grad_()
+    apart = (leaf[:, None] - leaf[None]).square().sum(dim=-1)
+    weights = function(scale * pairwise_distance_m(batch.positions_m)).to(apart.dtype)
+    (gradient,) = torch.autograd.grad(((2 * weights - 1) * apart).mean(), [leaf])
+    moved = embeddings - 0.1 * gradient / gradient.norm(dim=1).max().clamp(min=1e-30)
+    before, after = gap(embeddings, batch), gap(moved, batch)
+    expect(
+        after > before,
+        "near images to come together and far ones apart in a step down the gradient",
+        f"far pairs were {before:+.4f} farther than near ones in the embedding, and then "
+        f"{after:+.4f}",
+    )
 
 
 def device_code(subject: Subject) -> None:
@@ -142,7 +194,7 @@ def device_code(subject: Subject) -> None:
     code = function.device_code()
     with tempfile.TemporaryDirectory() as folder:
         evaluate = _compiled(code, compiler, Path(folder))
-        distance = distances_m(torch.float32)[::8]
+        distance = distances_m(subject, torch.float32, step=8)
         in_python = function(distance.clone())
         for d, wanted in zip(distance.tolist(), in_python.tolist(), strict=True):
             got = evaluate(d)
@@ -188,6 +240,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "value-at-zero": value_at_zero,
     "support": support,
     "shape-and-dtype": shape_and_dtype,
+    "learns": learns,
     "inputs-unmodified": inputs_unmodified,
     "device-code": device_code,
 }

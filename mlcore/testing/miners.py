@@ -13,10 +13,20 @@ from torch import Tensor
 from mlcore.factories import MinerFactory
 from mlcore.geometry import NearFar
 from mlcore.protocols import Pairs, Triplets
-from mlcore.testing.cases import CONDITIONS, CONTEXT, RELATION, Rows, build, standard
+from mlcore.testing.cases import (
+    CONDITIONS,
+    CONTEXT,
+    RELATION,
+    Rows,
+    at_thresholds,
+    build,
+    columns_of,
+    expect_unmodified,
+    standard,
+    thresholds_m,
+)
 from mlcore.testing.check import Fault, expect
 from mlcore.testing.factory import CHECKS as FACTORY_CHECKS
-from mlcore.testing.invariances import columns_of, expect_unmodified
 from mlcore.testing.subject import Subject
 
 
@@ -40,7 +50,15 @@ def indices_valid(subject: Subject) -> None:
 
 def roles_right(subject: Subject) -> None:
     """Positives lie within the near radius, negatives beyond the far one."""
-    rows = _ordinary()
+    _expect_roles(subject, _ordinary())
+
+
+def near_thresholds(subject: Subject) -> None:
+    """Likewise of pairs exactly at a radius, which are near and not far, and 1 mm from it."""
+    _expect_roles(subject, at_thresholds(thresholds_m(subject.factory.config())))
+
+
+def _expect_roles(subject: Subject, rows: Rows) -> None:
     near, far = RELATION(rows.batch)
     for anchors, others, is_positive in _sides(_mine(subject.factory, rows)):
         allowed = near if is_positive else far
@@ -51,7 +69,7 @@ def roles_right(subject: Subject) -> None:
                 f"{_told(is_positive)} (context.near_radius_m, far_radius_m, "
                 "near_heading_limit_rad)",
                 f"{len(wrong)} others, such as rows {row} and {other}, "
-                f"{_apart_m(rows, row, other):.1f} m apart",
+                f"{_apart_m(rows, row, other):.3f} m apart",
             )
 
 
@@ -63,7 +81,18 @@ def seed(subject: Subject) -> None:
     first, again = miner(*rows), miner(*rows)
     torch.manual_seed(2)
     other = build(factory)(*rows)
-    expect(_same(first, again), "the same tuples at a second call", "others")
+    if not _same(first, again):
+        torch.manual_seed(1)
+        once = miner(*rows)
+        torch.manual_seed(1)
+        is_random = _same(once, miner(*rows))
+        raise Fault(
+            "the same tuples for the same input at every call",
+            "others: it draws random numbers when it is called. Draw them from a generator "
+            "that each call makes anew from context.seed"
+            if is_random
+            else "others: a call left something behind, or draws random numbers of its own",
+        )
     expect(
         _same(first, other),
         "the same tuples of another miner built with the same context",
@@ -156,6 +185,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "form": form,
     "indices-valid": indices_valid,
     "roles-right": roles_right,
+    "near-thresholds": near_thresholds,
     "seed": seed,
     "inputs-unmodified": inputs_unmodified,
     **{name: partial(condition, name=name) for name in CONDITIONS},

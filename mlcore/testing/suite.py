@@ -14,13 +14,13 @@ from typing import Any
 
 from mlcore.errors import MissingLibraryError
 from mlcore.factories import Factory
-from mlcore.testing.check import Check, CheckSkipped, Fault, one_line
+from mlcore.testing.check import Check, CheckFailure, CheckSkipped, Fault, module_of, one_line
 from mlcore.testing.subject import PluginLike, Source, Subject
-from mlcore.testing.vocabulary import FACTORY, FIRST, PLUGIN, RULES, Rule
+from mlcore.testing.vocabulary import FACTORY, PLUGIN, RULES, Rule
 
 _MODULES = {
     "plugin": "mlcore.testing.listing",
-    "loss": "mlcore.testing.losses",
+    "loss": "mlcore.testing.losses.checks",
     "miner": "mlcore.testing.miners",
     "influence": "mlcore.testing.influence",
     "dataset": "mlcore.testing.datasets",
@@ -87,7 +87,8 @@ def _plugin_checks(source: Source) -> list[Check]:
 def _component_checks(
     source: Source, factory: Factory, config: Any, cache_dir: Callable[[], Path]
 ) -> list[Check]:
-    first = FIRST[factory.kind]
+    component = f"{factory.kind}/{factory.name}"
+    rules = RULES[factory.kind]
 
     def run(rule: Rule) -> None:
         if rule not in FACTORY:
@@ -95,26 +96,28 @@ def _component_checks(
                 factory.require_libraries()
             except MissingLibraryError as missing:
                 raise CheckSkipped(str(missing)) from None
+            for earlier in rules[: rules.index(rule)]:
+                if (earlier.gate or earlier.name == rule.after) and fails(earlier):
+                    raise CheckSkipped(f"{earlier.name!r} fails")
         subject = Subject(source=source, factory=factory, config=config, cache_dir=cache_dir())
-        if rule not in (*FACTORY, first) and not stands():
-            raise CheckSkipped(f"{first.name!r} fails")
         _run(factory.kind, rule, subject)
 
     @cache
-    def stands() -> bool:
+    def fails(earlier: Rule) -> bool:
         try:
-            run(first)
-        except CheckSkipped:
+            check_of(earlier)()
+        except CheckFailure:
             return True
-        except Exception:  # noqa: BLE001 - the first check tells it
+        except CheckSkipped:
             return False
-        return True
+        return False
 
-    component = f"{factory.kind}/{factory.name}"
-    return [
-        _check(source, component, rule, partial(run, rule), limit=factory.limits.get(rule.name))
-        for rule in RULES[factory.kind]
-    ]
+    def check_of(rule: Rule) -> Check:
+        limit = factory.limits.get(rule.name) if rule.declarable else None
+        package = module_of(factory.build).partition(".")[0]
+        return _check(source, component, rule, partial(run, rule), limit, package)
+
+    return [check_of(rule) for rule in rules]
 
 
 def _check(
@@ -123,6 +126,7 @@ def _check(
     rule: Rule,
     test: Callable[[], None],
     limit: str | None = None,
+    package: str = "",
 ) -> Check:
     return Check(
         plugin=source.name,
@@ -133,7 +137,8 @@ def _check(
         f"for check in checks({source.expression}, only={f'{component}/{rule.name}'!r}):\n"
         "    check()",
         declarable=rule.declarable,
-        limit=limit if rule.declarable else None,
+        limit=limit,
+        package=package or source.module.partition(":")[0].partition(".")[0],
     )
 
 

@@ -13,11 +13,15 @@ class Rule:
         name: Kebab-case; for a declarable rule also the key in a factory's ``limits``.
         meaning: What must hold, as the end of "it must hold that ...".
         declarable: Whether a factory may declare in ``limits`` that it does not hold.
+        gate: Whether all checks after it are skipped if it fails, for they would fail alike.
+        after: Name of a check whose failure explains one of this, which is skipped then.
     """
 
     name: str
     meaning: str
     declarable: bool = False
+    gate: bool = False
+    after: str = ""
 
 
 PLUGIN = (
@@ -48,15 +52,24 @@ CONDITIONS = (
 
 LOSS = (
     *FACTORY,
-    Rule("scalar", "it returns a LossOutput: a finite scalar and plain stats"),
-    Rule("gradient", "a gradient reaches the embeddings and the loss's own parameters"),
+    Rule("scalar", "it returns a LossOutput: a finite scalar and plain stats", gate=True),
+    Rule("gradient", "a gradient reaches embeddings and the loss's parameters", gate=True),
+    Rule("repeatable", "the same input gives the same value", declarable=True, gate=True),
+    Rule("learns", "steps down its gradient bring near images together", declarable=True),
     Rule("gradcheck", "the float64 gradient is that of finite differences", declarable=True),
     Rule("permutation", "the order of the images changes nothing", declarable=True),
     Rule("translation", "moving all positions changes nothing", declarable=True),
-    Rule("declares-needs", "it reads nothing of the batch that needs does not declare"),
+    Rule(
+        "near-thresholds",
+        "pairs at a threshold, or 1 mm from it, are decided in float64",
+        declarable=True,
+        after="translation",
+    ),
+    Rule("declares-needs", "it reads nothing that needs and uses_influence leave out"),
+    Rule("needs-used", "it reads what needs and uses_influence declare"),
     Rule("autocast", "it is finite and a float under autocast", declarable=True),
     Rule("inputs-unmodified", "embeddings, batch and tuples are left as they were"),
-    Rule("reproducible", "the context's seed decides every number; calls leave no trace"),
+    Rule("reproducible", "the context's seed decides every number"),
     Rule("rows-add-up", "the shares of forward_rows add up to the whole"),
     Rule("memory", "memory grows with the batch as declared"),
     *CONDITIONS,
@@ -64,9 +77,15 @@ LOSS = (
 
 MINER = (
     *FACTORY,
-    Rule("form", "it returns what produces says: int64 columns of one length"),
-    Rule("indices-valid", "every index is a row of the batch and no image pairs with itself"),
+    Rule("form", "it returns what produces says: int64 columns of one length", gate=True),
+    Rule("indices-valid", "indices are rows, and no image pairs with itself", gate=True),
     Rule("roles-right", "positives are near pairs, negatives far ones", declarable=True),
+    Rule(
+        "near-thresholds",
+        "so are pairs at a radius, or 1 mm from it",
+        declarable=True,
+        after="roles-right",
+    ),
     Rule("seed", "the context's seed decides every tuple; calls leave no trace"),
     Rule("inputs-unmodified", "embeddings and batch are left as they were"),
     *CONDITIONS,
@@ -74,18 +93,19 @@ MINER = (
 
 INFLUENCE = (
     *FACTORY,
-    Rule("shape-and-dtype", "weights have the shape and dtype of the distances"),
+    Rule("shape-and-dtype", "weights have the shape and dtype of the distances", gate=True),
     Rule("range", "weights are finite and in [0, 1] from 0 m to 1,000 km"),
     Rule("monotone", "weights never rise with distance"),
     Rule("value-at-zero", "repulsion_start_m says where the weight leaves 1"),
     Rule("support", "every pair inside support_m has a positive weight"),
+    Rule("learns", "a step down a gradient with it brings near images together"),
     Rule("inputs-unmodified", "distances are left as they were"),
     Rule("device-code", "device_code agrees to float32 rounding", declarable=True),
 )
 
 DATASET = (
     *FACTORY,
-    Rule("opens", "it opens, or says in one error what it lacks"),
+    Rule("opens", "it opens, or says in one error what it lacks", gate=True),
     Rule("lengths", "columns are of one length, their types and codes right"),
     Rule("metres-plausible", "positions are metres, headings radians", declarable=True),
     Rule("splits-disjoint", "training images are apart from the others", declarable=True),
@@ -96,7 +116,7 @@ DATASET = (
 
 NETWORK = (
     *FACTORY,
-    Rule("shapes", "what comes out is finite and of the declared shape"),
+    Rule("shapes", "what comes out is finite and of the declared shape", gate=True),
     Rule("one-image", "an image alone gives what it gives in a batch", declarable=True),
     Rule("odd-sizes", "images of any size are taken, or refused in one error"),
     Rule("half-precision", "16 bits give finite numbers", declarable=True),
@@ -118,12 +138,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "model": NETWORK,
 }
 """The checks of each kind of component, and of a plugin as a whole."""
-
-
-FIRST = {
-    kind: next(rule for rule in rules if rule not in FACTORY) for kind, rules in RULES.items()
-}
-"""The check of each kind that has to pass before the others (but :data:`FACTORY`) are run."""
 
 
 def declarable(kind: str) -> tuple[str, ...]:

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 _DENSE_MATRICES = 12
 """``B x B`` matrices of float32 that a step of a loss over all pairs holds at most.
 
-Measured with :class:`mlcore.testing.memory.PeakMemory` on the 17 shipped losses that declare
-quadratic memory: 9 for the median one, from 4 to 13 for all but three, which hold 21 to 56.
+Measured with :class:`mlcore.testing.losses.memory.PeakMemory` on the 17 shipped losses that
+declare quadratic memory: 9 for the median one, from 4 to 13 for all but three, which hold 21 to
+56.
 """
 
 _KEPT_AND_NEW = 3

@@ -206,6 +206,10 @@ LOSSES = (
         IntraPairVarianceOptions,
         summary="pairs as similar as the average of their kind; an addition to other losses",
         source="Yu and Tao, Tuplet Margin Loss, ICCV 2019",
+        limits={
+            "learns": "it makes pairs of a kind equally similar and brings no near images "
+            "together: it is made to be added to another loss"
+        },
     ),
     tuple_loss(
         "pml-signal-to-noise-contrastive",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mlcore.evaluation.evaluate import evaluate_split
 from mlcore.evaluation.gradcam import GradCamMatch
@@ -219,6 +221,28 @@ def test_a_phone_shows_every_column_of_accuracy(open_page):
     page = open_page(viewport=PHONE)
     region = page.locator("#results .scroll").first
     assert region.evaluate("one => one.scrollWidth <= one.clientWidth")
+
+
+def right_edge(page, region):
+    """Return the mean brightness of the 4 px at the right edge of a table's head."""
+    box = region.bounding_box()
+    clip = {"x": box["x"] + box["width"] - 4, "y": box["y"], "width": 4, "height": 8}
+    shot = page.screenshot(clip=clip)
+    return float(np.asarray(Image.open(io.BytesIO(shot)).convert("L")).mean())
+
+
+def test_a_phone_shows_that_a_wide_table_scrolls_and_keeps_its_first_column(open_page):
+    page = open_page(viewport=PHONE, color_scheme="light")
+    region = page.locator("#results .scroll").nth(1)
+    region.scroll_into_view_if_needed()
+    assert region.evaluate("one => one.scrollWidth > one.clientWidth")
+    assert right_edge(page, region) < 235
+    region.evaluate("one => one.scrollTo(9999, 0)")
+    assert right_edge(page, region) > 250
+    name = region.locator("th[scope='row']").first
+    assert name.bounding_box()["x"] == region.bounding_box()["x"]
+    last = region.locator("thead th").last.bounding_box()
+    assert last["x"] + last["width"] <= PHONE["width"]
 
 
 def test_filters_hide_what_is_not_chosen(open_page, results):

@@ -104,3 +104,11 @@ def test_help_shows_the_options_of_the_chosen_loss_only(capsys):
     assert "--loss.margin" in printed
     assert "--loss.beta" not in printed
     assert "--resume" in printed
+
+
+def test_help_has_rows_for_components_and_files_and_examples(capsys):
+    assert main(["train", "--help"]) == 0
+    rows = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for flag in ("--loss NAME", "--config FILE", "--dataset NAME", "--miner NAME"):
+        assert sum(row.startswith(f"{flag} ") for row in rows) == 1
+    assert "mlcore train --config run.toml" in " ".join(rows[rows.index("examples:") :])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
 import sys
 import types
+from importlib import import_module
 
 import pytest
 from PIL import Image
@@ -166,6 +168,23 @@ def test_help_of_nothing_and_of_nonsense(capsys):
     assert capsys.readouterr().out == cli.help_text() + "\n"
     assert cli.main(["help", "trian"]) == 2
     assert "unknown command 'trian'; did you mean 'train'?" in capsys.readouterr().err
+
+
+def test_help_in_json(capsys):
+    assert cli.main(["help", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["commands"] == cli.COMMANDS
+    assert found["help"] == cli.help_text() + "\n"
+    assert cli.main(["help", "list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["command"] == "list"
+    assert found["help"].startswith("usage: mlcore list")
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_json(name):
+    flags = import_module(cli.module_of(name)).make_parser().flags()
+    assert "--json" in flags
 
 
 def test_sigterm_runs_finally_clauses_and_is_143(capsys, command):

@@ -66,6 +66,18 @@ def test_a_run_writes_its_folder_and_prints_its_table(capsys, tmp_path):
     assert (run / "plots" / "metres.png").stat().st_size > 5000
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="16-mixed runs as it is on a GPU")
+def test_a_short_run_in_16_bits_on_a_cpu_warns_of_nothing_and_keeps_what_ran(capsys, tmp_path):
+    run = tmp_path / "run"
+    words = ["--training.precision", "16-mixed", "--training.log_every", "100"]
+    assert train(*TINY, *words, "--training.max_steps", "1", "--out", run) == 0
+    said = capsys.readouterr().err
+    assert "16-mixed needs a GPU; this run uses bf16-mixed on the CPU" in said
+    assert "arning" not in said
+    config = (run / "config.toml").read_text().splitlines()
+    assert 'precision = "bf16-mixed"' in config
+
+
 def test_the_resolved_file_alone_repeats_the_run(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     assert train(*TINY, "--seed", "3", "--training.max_steps", "4", "--out", first) == 0

@@ -97,7 +97,43 @@ class NoC(Ramp):
         return DeviceCode("max(0, 1 - d / cutoff)", {"cutoff_m": self.cutoff_m})
 
 
+class Constant(Ramp):
+    support_m = float("inf")
+    repulsion_start_m = -1.0
+
+    def __call__(self, distance_m):
+        return torch.full_like(distance_m, 0.5)
+
+
+class Inclusive(Ramp):
+    """1 within the cutoff, but for the C code, which leaves the cutoff itself out."""
+
+    def __call__(self, distance_m):
+        return torch.where(distance_m <= self.cutoff_m, 1.0, 0.0).to(distance_m.dtype)
+
+    def device_code(self):
+        return DeviceCode("d < cutoff_m ? 1.0f : 0.0f", {"cutoff_m": self.cutoff_m})
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotANumber(Ramp):
+    """Divides 0 by 0 at the cutoff.
+
+    Attributes:
+        cutoff_m: Distance (metres) from which on a pair only repels.
+    """
+
+    cutoff_m: float = 12.345
+
+    def __call__(self, distance_m):
+        beyond = distance_m - self.cutoff_m
+        return super().__call__(distance_m) * beyond / beyond
+
+
 INFLUENCE = {
+    "the same for all pairs": (influence_factory(Constant), {"learns"}),
+    "not a number at its cutoff": (influence_factory(NotANumber), {"range"}),
+    "C that decides the cutoff otherwise": (influence_factory(Inclusive), {"device-code"}),
     "negative weights": (influence_factory(BelowZero), {"range"}),
     "rises again": (influence_factory(Bump), {"monotone"}),
     "less than 1 at 0 m": (influence_factory(NeverWhole), {"value-at-zero"}),

@@ -86,7 +86,7 @@ class IdleParameter(Pull):
 
 class DetachedWeights(Pull):
     def output(self, cost, near):
-        return LossOutput((cost.detach() * cost).mean())
+        return LossOutput((cost.detach().abs() * cost).mean())
 
 
 class OrderOfRows(Pull):
@@ -119,6 +119,53 @@ class ChangesHeadings(Pull):
         if batch.headings_rad is not None:
             batch.headings_rad.abs_()
         return super().near(batch)
+
+
+class TurnedRound(Pull):
+    def output(self, cost, near):
+        return LossOutput(-cost.mean())
+
+
+class PullsAll(Pull):
+    def forward(self, embeddings, batch, tuples=None):
+        return LossOutput(self.cost(embeddings).mean())
+
+
+class Detached(Pull):
+    def output(self, cost, near):
+        return LossOutput(cost.mean().detach())
+
+
+class RandomWeight(Pull):
+    def output(self, cost, near):
+        return LossOutput(cost.mean() * (1 + torch.rand(())))
+
+
+class Float32Easting(Pull):
+    """Wrong by up to 16 mm at the eastings of UTM."""
+
+    def distance(self, batch):
+        positions_m = batch.positions_m.clone()
+        positions_m[:, 0] = positions_m[:, 0].float().double()
+        return (positions_m[:, None] - positions_m[None]).norm(dim=-1)
+
+
+class CentredOnMean(Pull):
+    """What is left of a position minus the mean is rounded, so 15 m are within 15 m or not."""
+
+    def __init__(self, config, context):
+        super().__init__(config, context)
+        self.radius_m = 15.0
+
+    def distance(self, batch):
+        centred_m = batch.positions_m - batch.positions_m.mean(dim=0)
+        return (centred_m[:, None] - centred_m[None]).norm(dim=-1)
+
+
+class ReadsInfluence(Pull):
+    def __init__(self, config, context):
+        super().__init__(config, context)
+        self.radius_m = 0.6 * context.influence.support_m
 
 
 class RunningMean(Pull):
@@ -156,7 +203,7 @@ class MeanOfFar(Pull):
         return super().near(batch)
 
     def output(self, cost, near):
-        return LossOutput(-cost[self.far].max() if len(cost) > 2 else cost.mean())
+        return LossOutput(cost.mean() + (0.1 * cost[self.far].max() if len(cost) > 2 else 0))
 
 
 class Deviation(Pull):
@@ -165,12 +212,11 @@ class Deviation(Pull):
 
 
 class SquareRoot(Pull):
-    def cost(self, embeddings):
-        size = len(embeddings)
-        return super().cost(embeddings)[~torch.eye(size, dtype=torch.bool)].sqrt()
-
     def forward(self, embeddings, batch, tuples=None):
-        return LossOutput(self.cost(embeddings).sum() / max(len(embeddings), 1))
+        pairs = ~torch.eye(len(embeddings), dtype=torch.bool)
+        sign = 2 * self.near(batch)[pairs].to(embeddings.dtype) - 1
+        root = self.cost(embeddings)[pairs].sqrt()
+        return LossOutput((sign * root).sum() / max(len(embeddings), 1))
 
 
 class OwnNormalisation(Pull):
@@ -243,10 +289,26 @@ LOSSES = {
     "labels not declared": (loss_factory(ReadsPlaces), {"declares-needs"}),
     "two dtypes under autocast": (loss_factory(MixesPrecisions), {"autocast"}),
     "changes the batch": (loss_factory(ChangesHeadings), {"inputs-unmodified"}),
-    # A loss that remembers is not the same function at the next call: all that call twice see.
-    "keeps statistics": (
-        loss_factory(RunningMean),
-        {"reproducible", "gradcheck", "permutation", "translation", "declares-needs"},
+    "keeps statistics": (loss_factory(RunningMean), {"repeatable"}),
+    "random at every call": (loss_factory(RandomWeight), {"repeatable"}),
+    "random at every call, declared": (
+        loss_factory(RandomWeight, limits={"repeatable": "weighted at random"}),
+        set(),
+    ),
+    "no graph": (loss_factory(Detached), {"gradient"}),
+    "a sign turned round": (loss_factory(TurnedRound), {"learns"}),
+    "everything together": (loss_factory(PullsAll, needs=frozenset()), {"learns"}),
+    "float32 eastings": (loss_factory(Float32Easting), {"near-thresholds"}),
+    "distances of rounded positions": (loss_factory(CentredOnMean), {"near-thresholds"}),
+    "influence not declared": (loss_factory(ReadsInfluence), {"declares-needs"}),
+    "influence declared, not read": (loss_factory(uses_influence=True), {"needs-used"}),
+    "labels declared, not read": (
+        loss_factory(needs=frozenset({"positions", "labels"})),
+        {"needs-used"},
+    ),
+    "other-far declared, not read": (
+        loss_factory(needs=frozenset({"positions", "other-far"})),
+        {"needs-used"},
     ),
     "weights of the global generator": (loss_factory(GlobalGenerator), {"reproducible"}),
     "shares that do not add up": (loss_factory(WrongShares), {"rows-add-up"}),

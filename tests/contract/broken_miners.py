@@ -70,6 +70,22 @@ class BandIsNegative(AllPairs):
         return Pairs(*near.nonzero().T, *far.nonzero().T)
 
 
+class InclusiveFar(AllPairs):
+    def __call__(self, embeddings, batch):
+        near, _ = self.relation(batch)
+        difference = batch.positions_m[:, None] - batch.positions_m[None]
+        far = difference.norm(dim=-1) >= self.relation.far_radius_m
+        return Pairs(*near.nonzero().T, *far.nonzero().T)
+
+
+class Counts(AllPairs):
+    calls = 0
+
+    def indices(self, mask):
+        self.calls += 1
+        return mask.nonzero().T[:, self.calls // 4 :]
+
+
 class GlobalGenerator(AllPairs):
     def indices(self, mask):
         rows, columns = mask.nonzero().T
@@ -93,23 +109,11 @@ MINERS = {
     "int32 indices": (miner_factory(Int32), {"form"}),
     "another form than declared": (miner_factory(produces=Triplets), {"form"}),
     "nothing ever": (miner_factory(Nothing), {"form"}),
-    "rows past the end": (
-        miner_factory(PastTheEnd),
-        {
-            "indices-valid",
-            "roles-right",
-            "no-positive",
-            "no-negative",
-            "duplicate-embeddings",
-            "zero-embeddings",
-            "opposite-embeddings",
-            "coincident-positions",
-            "no-headings",
-            "altitudes",
-        },
-    ),
+    "rows past the end": (miner_factory(PastTheEnd), {"indices-valid"}),
     "the band is negative": (miner_factory(BandIsNegative), {"roles-right"}),
-    "an image with itself": (miner_factory(ItselfToo), {"indices-valid", "roles-right"}),
+    "an image with itself": (miner_factory(ItselfToo), {"indices-valid"}),
+    "far from the radius on": (miner_factory(InclusiveFar), {"near-thresholds"}),
+    "counts its calls": (miner_factory(Counts), {"seed"}),
     "draws from the global generator": (miner_factory(GlobalGenerator), {"seed"}),
     "changes the embeddings": (miner_factory(Normalises), {"inputs-unmodified"}),
     "wants three images": (miner_factory(ThreeNearest), {"one-row", "neither"}),

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from pathlib import Path
 
 import pytest
 
+from mlcore.cli.conformance_table import run_checks
 from mlcore.testing import CheckFailure, CheckSkipped, checks
 
 sys.path.insert(0, str(Path(__file__).parent))
 from broken_datasets import DATASETS, NoData, dataset_factory
 from broken_influence import INFLUENCE, influence_factory
-from broken_losses import LOSSES, OwnNormalisation, loss_factory
+from broken_losses import LOSSES, MeanOfNear, NeedsHeadings, OwnNormalisation, loss_factory
 from broken_miners import MINERS, miner_factory
 from broken_networks import NETWORKS, backbone_factory, model_factory, pooling_factory
 
@@ -191,9 +193,67 @@ def test_a_declared_limit_is_no_failure_while_it_occurs():
 
 
 def test_one_fault_is_told_once():
-    factory, _ = LOSSES["no LossOutput"]
-    found = outcomes([factory])
+    found = outcomes([LOSSES["no LossOutput"][0]])
     assert str(found["gradcheck"]) == "'scalar' fails"
+    found = outcomes([LOSSES["no graph"][0]])
+    assert str(found["no-headings"]) == "'gradient' fails"
+    found = outcomes([LOSSES["float32 positions"][0]])
+    assert str(found["near-thresholds"]) == "'translation' fails"
+    assert found["no-headings"] is None
+
+
+def test_an_exception_comes_with_the_line_of_the_plugin_and_no_other_traceback():
+    failure = failed([loss_factory(NeedsHeadings)])["no-headings"]
+    file = Path(__file__).with_name("broken_losses.py")
+    code = "turn = batch.headings_rad[:, None] - batch.headings_rad[None]"
+    line = file.read_text().splitlines().index(f"        {code}") + 1
+    assert failure.where.endswith(f"broken_losses.py:{line}, in near: {code}")
+    assert f"\n  at:       {failure.where}\n" in str(failure)
+    assert isinstance(failure.cause, TypeError) or isinstance(
+        failure.cause.__cause__, TypeError
+    )
+    assert failure.__cause__ is failure.__context__ is None
+
+
+def test_where_there_is_no_line_of_the_plugin_none_is_given():
+    failure = failed([loss_factory(OwnNormalisation)])["zero-embeddings"]
+    assert (failure.where, "\n  at:" in str(failure)) == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("random at every call", "draws random numbers when it is called"),
+        ("keeps statistics", "a call left something behind, such as a running mean"),
+    ],
+)
+def test_a_loss_that_differs_from_call_to_call_is_told_why(fault, said):
+    factory, _ = LOSSES[fault]
+    assert said in failed([factory])["repeatable"].came
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("draws from the global generator", "draws random numbers when it is called"),
+        ("counts its calls", "a call left something behind"),
+    ],
+)
+def test_so_is_a_miner(fault, said):
+    factory, _ = MINERS[fault]
+    assert said in failed([factory])["seed"].came
+
+
+def test_failures_of_one_cause_are_shown_once(capsys):
+    found = checks([loss_factory(MeanOfNear), loss_factory(NeedsHeadings, name="turned")])
+    assert run_checks(found, as_json=False) == 1
+    shown = capsys.readouterr().out
+    assert shown.count("expected:") == 2
+    assert "  fail alike: no-positive, neither\n" in shown
+    assert "one-row, no-positive, neither" in shown.partition("expected:")[0]
+    assert run_checks(found, as_json=True) == 1
+    outcomes_of = [one["result"] for one in json.loads(capsys.readouterr().out)]
+    assert outcomes_of.count("failed") == 4
 
 
 def test_a_data_set_without_data_says_what_it_lacks():

@@ -11,6 +11,7 @@ from PIL import Image
 
 from mlcore.errors import DataError
 from mlcore.evaluation.evaluate import evaluate_split
+from mlcore.evaluation.measures import columns
 from mlcore.options.engine import EvaluationOptions
 from mlcore.protocols import PlaceTable, Split
 from mlcore.reporting.figures.curves import curves_figure, grid_figure, save_curves
@@ -43,6 +44,16 @@ def results_of(num_conditions, names=("untrained", "trained"), **options):
         )
         for name in names
     ]
+
+
+def test_the_area_column_is_that_of_the_limits_that_were_asked_for():
+    def headings(**options):
+        protocol = results_of(1, ("trained",), **options)[0].protocol
+        return [column.heading for column in columns(protocol, "accuracy")]
+
+    assert "area to 25 m" in headings()
+    asked = headings(auc_limits_m=(10.0, 40.0))
+    assert [name for name in asked if name.startswith("area")] == ["area to 40 m"]
 
 
 @pytest.mark.parametrize(

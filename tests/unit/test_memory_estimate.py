@@ -9,7 +9,7 @@ from torch import nn
 from mlcore.factories import LossFactory
 from mlcore.registry.discovery import Registry
 from mlcore.testing.cases import loss_case_of, standard
-from mlcore.testing.memory import peak_bytes
+from mlcore.testing.losses.memory import peak_bytes
 from mlcore.training.memory_estimate import _loss_bytes, activation_bytes
 
 

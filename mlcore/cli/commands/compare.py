@@ -128,7 +128,7 @@ def make_parser() -> Parser:
 
 
 def _add_launch_options(parser: Parser) -> None:
-    """Add what says where the runs take place."""
+    """Add the options that say where the runs are executed."""
     parser.add_argument(
         "--parallel",
         type=int,

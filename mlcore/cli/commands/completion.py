@@ -6,6 +6,7 @@ and data sets and the options of those chosen. It does not import torch.
 
 from __future__ import annotations
 
+from argparse import Action
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 
@@ -51,6 +52,7 @@ def make_parser() -> Parser:
         "zsh in ~/.zshrc; fish: 'mlcore completion fish | source' in config.fish",
     )
     parser.add_argument("shell", choices=tuple(SCRIPTS), help="the shell")
+    parser.add_json_option()
     return parser
 
 
@@ -61,18 +63,34 @@ def run(argv: Sequence[str]) -> int:
         if found:
             console.write("\n".join(found))
         return 0
-    console.write(SCRIPTS[make_parser().parse_command(argv).shell])
+    options = make_parser().parse_command(argv)
+    script = SCRIPTS[options.shell]
+    if options.json:
+        console.write_json({"shell": options.shell, "script": script})
+    else:
+        console.write(script)
     return 0
 
 
 def candidates(words: Sequence[str]) -> list[str]:
-    """Return the completions of the last word of a command line (without "mlcore")."""
+    """Return the completions of the last word of a command line (without "mlcore").
+
+    ``--loss=prop`` is one word in zsh and fish; bash makes it three and replaces the last.
+    """
     *before, word = words
+    flag = ""
+    if before and "=" in (word, before[-1]):
+        word = "" if word == "=" else word
+        before = [one for one in before if one != "="]
+    elif word.startswith("--") and "=" in word:
+        flag, _, word = word.partition("=")
+        before.append(flag)
+        flag += "="
     try:
         found = _candidates(before, word)
     except MlcoreError:
         return []
-    return sorted({one for one in found if one.startswith(word)})
+    return sorted({f"{flag}{one}" for one in found if one.startswith(word)})
 
 
 def _candidates(before: Sequence[str], word: str) -> Iterable[str]:
@@ -84,22 +102,48 @@ def _candidates(before: Sequence[str], word: str) -> Iterable[str]:
     by_flag = {flag: action for action in parser.actions() for flag in action.option_strings}
     last = before[-1]
     if last in by_flag and by_flag[last].nargs != 0:
-        return by_flag[last].choices or []
-    if parser.takes_run_options and last.startswith("--") and last not in by_flag:
+        return _words(by_flag[last], parser)
+    if (
+        parser.takes_run_options
+        and last.startswith("--")
+        and "=" not in last
+        and last not in by_flag
+    ):
         return _values(last, before[1:], parser)
     if word.startswith("-"):
         of_run = _run_flags(before[1:], parser) if parser.takes_run_options else []
         return [*by_flag, *of_run]
-    return [
-        str(choice)
+    return _argument_words(before[1:], parser)
+
+
+def _argument_words(before: Sequence[str], parser: Parser) -> Iterable[str]:
+    """Return the words that the next argument can be."""
+    arguments = [action for action in parser.actions() if not action.option_strings]
+    given = _num_arguments(before, parser)
+    if not arguments or (given >= len(arguments) and arguments[-1].nargs not in ("*", "+")):
+        return []
+    return _words(arguments[min(given, len(arguments) - 1)], parser)
+
+
+def _words(action: Action, parser: Parser) -> list[str]:
+    return [*map(str, action.choices or ()), *parser.words.get(action.dest, tuple)()]
+
+
+def _num_arguments(words: Sequence[str], parser: Parser) -> int:
+    """Return how many words are arguments: neither flags nor their values."""
+    own, _ = split_argv(words, parser.flags())
+    takes_value = {
+        flag
         for action in parser.actions()
-        if not action.option_strings
-        for choice in (*(action.choices or ()), *parser.words.get(action.dest, ()))
-    ]
+        for flag in action.option_strings
+        if action.nargs != 0
+    }
+    pairs = zip(["", *own], own, strict=False)
+    return sum(not word.startswith("-") and last not in takes_value for last, word in pairs)
 
 
 def _values(flag: str, before: Sequence[str], parser: Parser) -> Sequence[str]:
-    """Return the values of an option of a run, as far as they are words."""
+    """Return the values of an option of a run, if they are words."""
     key = flag.removeprefix("--")
     if key in COMPONENTS:
         names = Registry.discover().factories(COMPONENTS[key])

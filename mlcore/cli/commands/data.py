@@ -44,12 +44,18 @@ def make_parser() -> Parser:
         "write a data set in another format, see 'mlcore data write --help'",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="data set")
+    parser.words["name"] = _dataset_names
     parser.add_argument("--full", action="store_true", help="check: decode every image")
     parser.add_argument("--map", type=Path, metavar="PNG", help="check: draw the positions")
     parser.add_argument("--out", type=Path, metavar="DIR", help="prepare: folder to write")
     parser.add_json_option()
     parser.add_block_option()
     return parser
+
+
+def _dataset_names() -> list[str]:
+    factories = Registry.discover().factories(DatasetFactory)
+    return [name for _, factory in factories for name in (factory.name, *factory.aliases)]
 
 
 def run(argv: Sequence[str]) -> int:

@@ -153,13 +153,13 @@ def _source(trained: TrainedRun) -> str:
 
 
 def _whitening_options(trained: TrainedRun) -> dict[str, Any]:
-    """Return the options that decide the whitening, to compare a resumed command with."""
+    """Return the options that decide the whitening, which a resumed command must repeat."""
     source, options = _source(trained), trained.config.evaluation
     return {"whitening": source, **{name: getattr(options, name) for name in _USED[source]}}
 
 
 def _whitening(embedder: Embedder, options: Namespace, trained: TrainedRun) -> Whitening | None:
-    """Return the whitening of the run's evaluation; of training images that of the test."""
+    """Return the whitening of the split's evaluation; for the train split, that of the test."""
     from mlcore.retrieval.references import whitening_of
 
     split = "test" if options.split == "train" else options.split

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
+from io import StringIO
 
-from mlcore.cli import main
+from mlcore.cli import console, main
 from mlcore.cli.parser import Parser
 
 
@@ -14,11 +16,20 @@ def make_parser() -> Parser:
     parser.add_argument(
         "words", metavar="COMMAND", nargs="*", help=f"one of {', '.join(main.COMMANDS)}"
     )
-    parser.words["words"] = tuple(main.COMMANDS)
+    parser.words["words"] = lambda: main.COMMANDS
+    parser.add_json_option()
     return parser
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
-    words = make_parser().parse_command(argv).words
-    return main.dispatch([*words, "--help"])
+    options = make_parser().parse_command(argv)
+    words = [*options.words, "--help"]
+    if not options.json:
+        return main.dispatch(words)
+    shown = StringIO()
+    with redirect_stdout(shown), suppress(main.HelpShown):
+        main.dispatch(words)
+    found = {"command": " ".join(options.words), "help": shown.getvalue()}
+    console.write_json(found if options.words else {**found, "commands": main.COMMANDS})
+    return 0

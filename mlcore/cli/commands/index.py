@@ -1,4 +1,4 @@
-"""``mlcore index RUN --out MAP``: a map of references, to localize in anywhere."""
+"""``mlcore index RUN --out MAP``: a map of references, to localize without the run's data."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def make_parser() -> Parser:
         help="flat (exact), ivf, hnsw, fp16, int8, or a factory string of faiss; given with a "
         "map alone, its index is built again (default: flat, or that of the map)",
     )
-    parser.words["index"] = ("flat", "ivf", "hnsw", "fp16", "int8")
+    parser.words["index"] = lambda: ("flat", "ivf", "hnsw", "fp16", "int8")
     parser.add_block_option()
     parser.add_json_option()
     return parser

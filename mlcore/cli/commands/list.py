@@ -34,7 +34,7 @@ def make_parser() -> Parser:
     """Return the parser of the command's own flags."""
     parser = Parser("list", "List the components of a kind.")
     parser.add_argument("kind", metavar="KIND", help=", ".join(KINDS))
-    parser.words["kind"] = tuple(KINDS)
+    parser.words["kind"] = lambda: KINDS
     parser.add_json_option()
     parser.add_block_option()
     return parser

@@ -1,4 +1,4 @@
-"""``mlcore localize RUN|MAP IMAGE...``: where images were taken, by a trained model."""
+"""``mlcore localize RUN|MAP IMAGE...``: find where images were taken, with a trained model."""
 
 from __future__ import annotations
 

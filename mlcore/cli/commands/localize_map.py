@@ -56,7 +56,7 @@ def localize_in_maps(options: Namespace, changes: Sequence[RawOption], command: 
 def _show(
     images: Sequence[Path], found: Sequence[Sequence[MapMatch]], *, several: bool
 ) -> None:
-    """Draw a table; the maps are named where there are several."""
+    """Draw a table, which names the maps if there are several."""
     table = console.table(
         "image",
         "rank#",

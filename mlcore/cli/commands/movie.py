@@ -97,7 +97,7 @@ def _require_usable(options: Namespace) -> None:
 def _frames(
     options: Namespace, changes: Sequence[RawOption], command: Command, progress: Progress
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yield the frames. Of each model only its small maps are kept, not the images."""
+    """Yield the frames; of each model only the small maps are kept, not the images."""
     import numpy as np
 
     from mlcore.evaluation.gradcam import explain_results

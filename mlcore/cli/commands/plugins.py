@@ -32,6 +32,7 @@ def make_parser() -> Parser:
     """Return the parser of the command's own flags."""
     parser = Parser("plugins", "Show the installed plugins, one plugin, or a component.")
     parser.add_argument("name", nargs="?", metavar="NAME", help="a plugin or a component")
+    parser.words["name"] = lambda: _names(Registry.discover())
     parser.add_json_option()
     parser.add_argument(
         "--check", action="store_true", help="run the conformance checks; exit 1 if any fails"

@@ -259,7 +259,7 @@ def _metrics(folder: RunFolder) -> list[Mapping[str, Any]]:
 
 
 def _comparison(folder: RunFolder) -> tuple[Mapping[str, Any], bytes | None]:
-    """Return ``comparison.json`` and its picture, of the folder or the one its runs lie in."""
+    """Return ``comparison.json`` and its picture, from this folder or its comparison's."""
     for place in (folder.path, folder.path.resolve().parent.parent):
         if (place / "comparison.json").is_file():
             picture = place / "metres.png"
@@ -269,7 +269,7 @@ def _comparison(folder: RunFolder) -> tuple[Mapping[str, Any], bytes | None]:
 
 
 def _results(folders: Sequence[RunFolder]) -> list[Evaluation]:
-    """Return the results of one run; of several, the trained ones after the first's others."""
+    """Return the results of a run; for several, the baselines of one and all trained models."""
     from mlcore.evaluation.recording import read_results
 
     first, *others = [read_results(folder, folder.evaluation) for folder in folders]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG.
 
-    File and condition names may have characters that matplotlib's font lacks: they are drawn
-    as boxes, without a warning per character.
+    File and condition names may contain characters that matplotlib's font lacks. They are
+    drawn as boxes, without a warning per character.
     """
     with atomic_write(path) as file, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")

@@ -32,15 +32,15 @@ def save_curves(
 ) -> None:
     """Draw the metres curve of one or several models to a PNG.
 
-    One panel for each query condition and one for all, a line for each model, and the upper
-    bound: the share of queries that have any reference so near. The last model of the
-    list, as a rule the trained one, is drawn strongest.
+    One panel per query condition and one for all queries, with a line per model and the upper
+    bound: the share of queries that have a reference within the threshold. The last model of
+    the list, usually the trained one, is emphasized.
 
     Args:
         evaluations: Models evaluated by one protocol.
         path: The file to write.
-        title: Above the picture; says split and number of references if left out.
-        limits_m: Least and largest threshold.
+        title: Title of the picture; by default, the split and the number of references.
+        limits_m: Smallest and largest threshold.
 
     Raises:
         DataError: The protocols differ.
@@ -55,7 +55,7 @@ def curves_figure(
     title: str = "",
     limits_m: tuple[float, float] = LIMITS_M,
 ) -> Figure:
-    """Return what :func:`save_curves` writes, as a figure without a window."""
+    """Return the figure that :func:`save_curves` writes; no window is opened."""
     figure, panels = panels_figure(evaluations, title=title)
     for panel, condition in panels:
         _draw_condition(panel, evaluations, condition, limits_m)

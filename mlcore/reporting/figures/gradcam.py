@@ -1,6 +1,6 @@
-"""Matches with their Grad-CAM as pictures: rows of models, for figures and for the movie.
+"""Pictures of matches with Grad-CAM, one row per model, for figures and for the movie.
 
-Drawn with Pillow, some milliseconds a picture: a movie has hundreds.
+They are drawn with Pillow, which takes a few milliseconds per picture; a movie has hundreds.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _STRENGTH = 0.7
 
 
 def overlay(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return an image ``(H, W, 3)`` with a map ``(h, w)`` over it, its largest value brightest.
+    """Return an image ``(H, W, 3)`` overlaid with a map ``(h, w)``, largest value brightest.
 
-    A map that is zero everywhere leaves the image grey.
+    A map of zeros leaves the image grey.
     """
     height, width, _ = image.shape
     scaled = Image.fromarray(heat / max(float(heat.max()), 1e-12))
@@ -51,14 +51,14 @@ def draw_rows(
     correct_within_m: float,
     panel_width_px: int = 320,
 ) -> NDArray[np.uint8]:
-    """Return a picture ``(H, W, 3)``, both sides even: one query, a row a model.
+    """Return a picture of one query, one row per model: ``(H, W, 3)``, H and W even.
 
     Args:
-        rows: Name of the model and its match of one and the same query.
+        rows: Name of each model and its match, all of the same query.
         load_image: Returns the pixels of an image, uint8 ``(3, H, W)``, given its index.
-        heading: Above the rows; says which query it is.
-        correct_within_m: A distance below this is green and called right, others red and
-            called wrong.
+        heading: Text above the rows, which identifies the query.
+        correct_within_m: Distances below this are green and labelled right, others red and
+            labelled wrong.
         panel_width_px: Width of each of the four images of a row.
     """
     first = _pixels(load_image, rows[0][1].query)
@@ -92,7 +92,7 @@ def draw_rows(
 
 
 def save_gradcam(pictures: Sequence[NDArray[np.uint8]], path: Path) -> None:
-    """Write pictures of one width, one below the other, to a PNG."""
+    """Stack pictures of equal width and write them to a PNG."""
     with atomic_write(path) as file:
         Image.fromarray(np.concatenate(pictures)).save(file, format="png", optimize=True)
 
@@ -113,7 +113,7 @@ def _pixels(load_image: Callable[[int], Tensor], index: int) -> NDArray[np.uint8
 
 
 def _fitted(image: NDArray[np.uint8], width: int, height: int) -> Image.Image:
-    """Return the image in the middle of a panel, its aspect kept."""
+    """Return the image centred in a panel, with its aspect ratio."""
     panel = Image.new("RGB", (width, height), _PAPER)
     scale = min(width / image.shape[1], height / image.shape[0])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
@@ -131,7 +131,7 @@ def _text(
     bold: bool = False,
     ink: str = _INK,
 ) -> None:
-    """Write one line, cut in the middle where it is too long."""
+    """Draw one line of text; the middle of a long one is left out."""
     font = _font(bold)
     text = " ".join(text.split())
     kept = len(text)
@@ -152,7 +152,7 @@ def _cut(text: str, num_kept: int) -> str:
 
 @cache
 def _font(bold: bool) -> ImageFont.FreeTypeFont:
-    """Return matplotlib's own font, which is there whatever the system has."""
+    """Return the font that matplotlib ships, whichever fonts the system has."""
     from matplotlib import get_data_path
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
@@ -161,7 +161,7 @@ def _font(bold: bool) -> ImageFont.FreeTypeFont:
 
 @cache
 def _colour_map() -> NDArray[np.float64]:
-    """Return inferno as ``(256, 3)`` in [0, 1]."""
+    """Return the colour map inferno, ``(256, 3)`` in [0, 1]."""
     from matplotlib import colormaps
 
     colours: NDArray[np.float64] = colormaps["inferno"](np.arange(256))[:, :3]

@@ -1,4 +1,4 @@
-"""Queries beside the references they were matched with, as a picture."""
+"""Pictures of queries beside the references they were matched with."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def save_matches(
     found: Sequence[Sequence[Match]],
     load_image: Callable[[int], Tensor],
 ) -> None:
-    """Write a PNG with a row for each query: the query, then up to five references.
+    """Write a PNG with one row per query: the query, then up to five references.
 
-    The distance in metres, where known, is green within 10 m and red beyond.
+    The distance in metres, if known, is green within 10 m and red beyond.
 
     Args:
         path: The file to write.

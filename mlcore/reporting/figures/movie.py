@@ -1,4 +1,4 @@
-"""Frames to an MP4 that browsers play: H.264, yuv420p, streamed to ffmpeg one by one."""
+"""Write frames to an MP4 that browsers play (H.264, yuv420p), streaming them to ffmpeg."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlcore.files import atomic_write
 
 
 def find_ffmpeg() -> str:
-    """Return the program that encodes: imageio-ffmpeg's, or the one it is told to use.
+    """Return the path of ffmpeg: imageio-ffmpeg's own, or the one set for it.
 
     Raises:
         ConfigError: There is none.
@@ -36,19 +36,19 @@ def find_ffmpeg() -> str:
 def save_movie(
     frames: Iterator[NDArray[np.uint8]], path: Path, *, frames_per_second: float
 ) -> int:
-    """Encode frames as they come and return how many there were.
+    """Encode frames as they arrive and return their number.
 
-    Memory: one frame and what the encoder holds, whatever the length of the movie.
+    Memory: one frame and the encoder's buffers, whatever the length of the movie.
 
     Args:
         frames: ``(H, W, 3)`` uint8 each, all of one size, both sides even.
-        path: The MP4 to write, all or nothing.
-        frames_per_second: Of the movie.
+        path: The MP4 to write; it is written completely or not at all.
+        frames_per_second: Frame rate of the movie.
 
     Raises:
         ConfigError: There is no ffmpeg.
         DataError: There is no frame.
-        MlcoreError: ffmpeg failed; the message is its own.
+        MlcoreError: ffmpeg failed; the message is ffmpeg's.
     """
     program = find_ffmpeg()
     first = next(frames, None)
@@ -86,7 +86,7 @@ def _send(
     frame: NDArray[np.uint8],
     frames: Iterator[NDArray[np.uint8]],
 ) -> int:
-    """Write the frames to the encoder and close its input; return how many there were."""
+    """Write the frames to the encoder, close its input and return their number."""
     assert encoder.stdin is not None
     count = 0
     following: NDArray[np.uint8] | None = frame

@@ -1,8 +1,8 @@
-"""The colour of a place: positions as colours whose difference is about their distance.
+"""Colours of places: the difference of two colours is about proportional to the distance.
 
 A square of the map becomes a square in the plane of constant lightness of OKLab (Ottosson,
 A perceptual color space for image processing, 2020), in which equal distances look about
-equally different. One scale for both axes: a metre is the same step of colour east as north.
+equally different. Both axes have one scale: a metre is the same step east as north.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LIGHTNESS = 0.74
 _HALF_SIDE = 0.078
-"""The largest square of this lightness about grey that a screen can show, less a little."""
+"""Half side of the largest square about grey that sRGB shows at this lightness, or less."""
 
 _TO_LMS = np.array(
     [
@@ -45,7 +45,7 @@ _TO_LINEAR_RGB = np.array(
 
 
 class Extent(NamedTuple):
-    """The square of the map that has colours.
+    """The square of the map that is coloured.
 
     Attributes:
         centre_m: ``(2,)`` easting and northing.
@@ -64,7 +64,7 @@ def extent_of(positions_m: NDArray[np.float64]) -> Extent:
 
 
 def place_colours(positions_m: NDArray[np.float64], extent: Extent) -> NDArray[np.float64]:
-    """Return sRGB ``(N, 3)`` in [0, 1] of positions ``(N, 2 or 3)``; outside: the nearest."""
+    """Return sRGB ``(N, 3)`` in [0, 1] of positions ``(N, 2 or 3)``, clamped to the square."""
     scaled = (positions_m[:, :2] - extent.centre_m) / extent.half_side_m
     chroma = _HALF_SIDE * np.clip(scaled, -1.0, 1.0)
     lab = np.concatenate([np.full((len(chroma), 1), _LIGHTNESS), chroma], axis=1)
@@ -77,13 +77,13 @@ def place_colours(positions_m: NDArray[np.float64], extent: Extent) -> NDArray[n
 def save_place_figure(
     split: Split, projections: Sequence[tuple[str, Projection]], path: Path, *, title: str = ""
 ) -> None:
-    """Draw the map in its colours and embeddings of queries in the same, to a PNG.
+    """Draw the coloured map, and query embeddings in the colours of their places, to a PNG.
 
     Args:
         split: Where images were taken; the map shows references small and queries large.
-        projections: Of the queries, with the name of the model; a panel each.
+        projections: Name of each model and the projection of its query embeddings.
         path: The file to write.
-        title: Above the picture.
+        title: Title of the picture.
     """
     figure = place_figure(split, projections, title=title)
     save_figure(figure, path)
@@ -92,7 +92,7 @@ def save_place_figure(
 def place_figure(
     split: Split, projections: Sequence[tuple[str, Projection]], *, title: str = ""
 ) -> Figure:
-    """Return what :func:`save_place_figure` writes, as a figure without a window."""
+    """Return the figure that :func:`save_place_figure` writes; no window is opened."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

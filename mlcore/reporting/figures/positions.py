@@ -1,4 +1,4 @@
-"""A map of a data set's positions, as a picture."""
+"""A picture of a data set's positions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlcore.reporting.figures.curves import COLOURS
 
 _SPLITS = ("train", "validation", "test")
 _MOST_POINTS = 20_000
-"""Of a table: more would hide each other, and take long."""
+"""Most images drawn per table: more would hide each other and be slow to draw."""
 
 
 def save_positions(dataset: PlaceDataset, path: Path) -> int:

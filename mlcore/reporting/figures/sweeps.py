@@ -32,7 +32,7 @@ def save_dimensions(results: Sequence[Evaluation], path: Path, *, threshold_m: f
     """Draw accuracy against the embedding dimension (figure 1) to a PNG.
 
     Args:
-        results: Of any number of models, all at one spacing.
+        results: Results of any number of models, all at one spacing.
         path: The file to write.
         threshold_m: The threshold of top-1 accuracy.
     """
@@ -57,7 +57,7 @@ def save_spacings(results: Sequence[Evaluation], path: Path, *, threshold_m: flo
     """Draw accuracy against the spacing of references (figure 2) to a PNG.
 
     Args:
-        results: Of any number of models, each at one dimension.
+        results: Results of any number of models, each at one dimension.
         path: The file to write.
         threshold_m: The threshold of top-1 accuracy.
     """
@@ -77,7 +77,7 @@ def save_spacings(results: Sequence[Evaluation], path: Path, *, threshold_m: flo
 
 
 def sweep_table(results: Sequence[Evaluation], *, threshold_m: float) -> Table:
-    """Return a row a setting: top-1 accuracy in percent, per condition and their mean."""
+    """Return one row per setting: top-1 accuracy in percent per condition, and the mean."""
     from rich import box
     from rich.table import Table
 
@@ -107,7 +107,7 @@ def sweep_table(results: Sequence[Evaluation], *, threshold_m: float) -> Table:
 
 
 def sweep_document(results: Sequence[Evaluation], *, threshold_m: float) -> dict[str, Any]:
-    """Return a sweep for JSON: a row a setting, with every measure of each condition."""
+    """Return a sweep for JSON: one row per setting, with every measure of each condition."""
     return {
         "format": 1,
         "threshold_m": threshold_m,

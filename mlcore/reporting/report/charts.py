@@ -57,11 +57,11 @@ class ChartSection:
     """A section of the report that holds charts.
 
     Attributes:
-        id: Of the section, for links.
+        id: Identifier of the section, for links.
         title: Its heading.
         charts: At least one.
         text: A paragraph above the charts.
-        legend: Style and name of the lines.
+        legend: Style and name of each line.
     """
 
     id: str
@@ -86,11 +86,11 @@ def line_chart(
 
     Args:
         lines: Finite values, at least one point in total.
-        title: Above the chart.
+        title: Title of the chart.
         description: For screen readers, instead of the lines.
         x_label: Name and unit.
         y_label: Name and unit.
-        x_range: Range of the axis; None for that of the lines.
+        x_range: Range of the axis; None: that of the lines.
         y_range: Likewise.
         condition: The condition whose filter hides the chart; None for no filter.
     """

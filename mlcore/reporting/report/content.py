@@ -26,15 +26,19 @@ class ReportContent:
         config: Its ``config.toml``, as text.
         environment: Its ``environment.json``.
         metrics: Rows of its ``metrics.jsonl``.
-        results: Of all models; the map shows the last.
+        results: Results of all models; the map shows the last.
         others: Results of other protocols: on other splits, data or options.
-        split: Of ``results``.
+        split: The split of ``results``.
         dataset: Where images are read from.
         within_m: Matches nearer than this are right.
         pictured: Largest number of queries with images.
         gradcam: Grad-CAM of some queries.
+<<<<<<< HEAD
         projections: Of the query embeddings, each with the name of its model.
         projected: Rows of the queries that ``projections`` show; None: all.
+=======
+        projections: Name of each model and the projection of its query embeddings.
+>>>>>>> main
         comparison: Content of ``comparison.json``, if there is one.
         comparison_picture: Content of its PNG, if there is one.
     """

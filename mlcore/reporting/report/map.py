@@ -66,7 +66,7 @@ def map_part(content: ReportContent, progress: Progress) -> dict[str, Any]:
 
 
 def pictured_rows(shown: Evaluation, most: int) -> list[int]:
-    """Return rows of queries: a third the worst, a third the best, a third evenly spaced."""
+    """Return rows of queries: a third the worst, a third the best, and others evenly spaced."""
     num_queries = len(shown.distance_m)
     if num_queries <= most:
         return worst_and_best(shown, num_queries, 0)
@@ -192,7 +192,7 @@ def draw_map(
     """Return the map.
 
     Args:
-        shown: Results to draw the queries of.
+        shown: The results whose queries are drawn.
         outcomes: "right" or "wrong" of each query.
         queries: ``(Q, 2)`` in units of the viewBox.
         references: ``(N, 2)`` likewise.
@@ -238,7 +238,7 @@ def condition_numbers(shown: Evaluation) -> NDArray[np.int64]:
 
 
 def _path(points: NDArray[np.float64], outcome: str) -> str:
-    """Return dots, or crosses for wrong matches, which differ without their colour."""
+    """Return dots, or crosses for wrong matches, so that they differ without colour too."""
     if outcome == RIGHT:
         return "".join(f"M{x:g} {y:g}h0" for x, y in points)
     return "".join(f"M{x - 4:g} {y - 4:g}l8 8m-8 0l8-8" for x, y in points)

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file, complete without network or other files.
+"""The report of a run: one HTML file that needs no network and no other files.
 
 jinja2 escapes all names; the content security policy forbids the network.
 """

@@ -104,7 +104,7 @@ def _number(shown: Evaluation, condition: str) -> int | None:
 
 
 def curves(content: ReportContent) -> ChartSection:
-    """Return accuracy by threshold."""
+    """Return the charts of accuracy by threshold."""
     within_m = content.within_m
 
     def lines(one: Evaluation, condition: str | None) -> tuple[Points, str]:
@@ -170,16 +170,16 @@ def _by_condition(
     """Return a chart of percentages per condition, with a line per model.
 
     Args:
-        content: Of the report.
-        line: Returns a line of a model, and its text in the description.
+        content: What the report shows.
+        line: Returns the line of a model, and its text in the description.
         bound: Returns the line of the upper bound.
-        id: Of the section.
-        title: Of the section.
-        text: Of the section.
+        id: Identifier of the section, for links.
+        title: Heading of the section.
+        text: Paragraph above the charts.
         description: What the texts of the lines are about.
         x_label: Name and unit.
         y_label: Name and unit.
-        x_range: Of the axis; None for that of the lines.
+        x_range: Range of the x axis; None: that of the lines.
     """
     shown = content.results[-1]
     models = list(reversed(content.results))
@@ -233,7 +233,7 @@ def comparison(content: ReportContent) -> dict[str, Any]:
 
 
 def _mean(column: Column, summaries: Sequence[Mapping[str, Any]]) -> str:
-    """Return the mean over seeds and, of several, the range."""
+    """Return the mean over seeds and, if there are several, the range."""
     values = [column.of_summary(one) for one in summaries]
     known = [value for value in values if value is not None]
     if not known:

@@ -22,7 +22,10 @@ def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def clumps(seed: int) -> tuple[Tensor, Tensor]:
-    """Return looks and positions of 5 clumps of a block, each of one or of many looks."""
+    """Return looks and positions of 5 clumps of a block, each of one or of many looks.
+
+    With an odd seed the last one lies beyond the support.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
@@ -36,6 +39,8 @@ def clumps(seed: int) -> tuple[Tensor, Tensor]:
         alike = draw(TILE, 1) < draw(1)
         looks.append(torch.where(alike, own, varied) + 0.3 * draw(1) * draw(TILE, 6))
         positions.append(draw(1, 2) * 40.0 + draw(TILE, 2) * 30.0 * draw(1))
+    if seed % 2:
+        positions[-1] += 300.0
     return torch.cat(looks), torch.cat(positions)
 
 

@@ -12,9 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mlcore.factories import LossFactory
-from mlcore.testing.calls import differentiate
 from mlcore.testing.cases import loss_case_of, standard
 from mlcore.testing.check import Fault
+from mlcore.testing.losses.calls import differentiate
 from mlcore.testing.subject import Subject
 
 _POWER = {"linear": 1, "quadratic": 2, "cubic": 3}

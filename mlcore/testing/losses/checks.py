@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from mlcore.factories import LossFactory
-from mlcore.testing import invariances, memory
-from mlcore.testing.calls import backward, differentiate, output_of
 from mlcore.testing.cases import CONDITIONS, loss_case_of, rows_of
 from mlcore.testing.check import Fault, expect
 from mlcore.testing.factory import CHECKS as FACTORY_CHECKS
+from mlcore.testing.losses import invariances, learning, memory, needs, repeats
+from mlcore.testing.losses.calls import backward, differentiate, output_of
 from mlcore.testing.subject import Subject
 
 
@@ -58,7 +58,7 @@ def gradcheck(subject: Subject) -> None:
     case = loss_case_of(subject.factory, rows_of("standard"), dtype=torch.float64)
 
     def value(embeddings: Tensor) -> Tensor:
-        return case.loss(embeddings, case.batch, case.tuples).loss.double()
+        return output_of(case._replace(embeddings=embeddings)).loss.double()
 
     try:
         torch.autograd.gradcheck(
@@ -115,13 +115,17 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     **FACTORY_CHECKS,
     "scalar": scalar,
     "gradient": gradient,
+    "repeatable": repeats.repeatable,
+    "learns": learning.learns,
     "gradcheck": gradcheck,
     "permutation": invariances.permutation,
     "translation": invariances.translation,
-    "declares-needs": invariances.declares_needs,
+    "near-thresholds": invariances.near_thresholds,
+    "declares-needs": needs.declares_needs,
+    "needs-used": needs.needs_used,
     "autocast": autocast,
     "inputs-unmodified": invariances.inputs_unmodified,
-    "reproducible": invariances.reproducible,
+    "reproducible": repeats.reproducible,
     "rows-add-up": invariances.rows_add_up,
     "memory": memory.memory,
     **{name: partial(condition, name=name) for name in CONDITIONS},
