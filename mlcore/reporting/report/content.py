@@ -33,12 +33,8 @@ class ReportContent:
         within_m: Matches nearer than this are right.
         pictured: Largest number of queries with images.
         gradcam: Grad-CAM of some queries.
-<<<<<<< HEAD
-        projections: Of the query embeddings, each with the name of its model.
-        projected: Rows of the queries that ``projections`` show; None: all.
-=======
         projections: Name of each model and the projection of its query embeddings.
->>>>>>> main
+        projected: Rows of the queries that ``projections`` show; None: all.
         comparison: Content of ``comparison.json``, if there is one.
         comparison_picture: Content of its PNG, if there is one.
     """
