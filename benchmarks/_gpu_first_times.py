@@ -73,7 +73,7 @@ def _backend(batch: Batch, width: int, run: Run, *, headings: bool) -> KernelBac
     launch: Any = lambda *_: None  # noqa: E731
     if not run.dry:
         launch = cupy_launch.cupy_kernels(tiles_source(Sigmoid().device_code()))
-    order = blocks(geometry.rows.positions_m, width)
+    order = blocks(geometry.rows, width)
     state = TileState(
         geometry,
         SoftContrastiveConfig(mining=False),

@@ -37,7 +37,8 @@ from mlcore.protocols import (
     no_progress,
 )
 from mlcore.run_folder import require_same_shapes
-from mlcore.sampling.planner import TuplePlanner
+from mlcore.sampling.places import PlacePlanner
+from mlcore.sampling.planner import Planner, TuplePlanner
 from mlcore.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Experiment:
 
     config: RunConfig
     dataset: PlaceDataset
-    planner: TuplePlanner
+    planner: Planner
     batches: TrainingBatches
     model: EmbeddingModel
     untrained: EmbeddingModel
@@ -162,7 +163,7 @@ def assemble(
         near_radius_m=config.sampling.near_radius_m or 0.0,
         far_radius_m=config.sampling.far_radius_m or 0.0,
         near_heading_limit_rad=math.radians(limit_deg),
-        tuples_per_batch=config.sampling.tuples_per_batch,
+        tuples_per_batch=config.sampling.batch_tuples,
         has_headings=planner.images.headings_rad is not None,
     )
     influence = None if config.influence is None else _build(config.influence, context)
@@ -187,16 +188,22 @@ def assemble(
     )
 
 
-def _tuples(config: RunConfig, dataset: PlaceDataset) -> tuple[TuplePlanner, TrainingBatches]:
+def _tuples(config: RunConfig, dataset: PlaceDataset) -> tuple[Planner, TrainingBatches]:
     """Return the tuples of the run, as images of the table and as batches to train on."""
     from mlcore.sampling.batches import TrainingBatches
 
-    planner = TuplePlanner(
-        dataset.train,
-        config.sampling,
-        derive_seed(config.seed, "tuples"),
-        other_far="other-far" in config.loss.factory.needs,
-    )
+    seed, part_of = derive_seed(config.seed, "tuples"), getattr(dataset, "part_of", None)
+    planner: Planner
+    if config.sampling.scheme == "places":
+        planner = PlacePlanner(dataset.train, config.sampling, seed, part_of=part_of)
+    else:
+        planner = TuplePlanner(
+            dataset.train,
+            config.sampling,
+            seed,
+            other_far="other-far" in config.loss.factory.needs,
+            part_of=part_of,
+        )
     batches = TrainingBatches(
         dataset,
         planner,

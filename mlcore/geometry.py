@@ -39,7 +39,7 @@ def distance_m(first_m: Tensor, second_m: Tensor) -> Tensor:
 
 
 def pairwise_distance_m(positions_m: Tensor, others_m: Tensor | None = None) -> Tensor:
-    """Return all distances ``(N, M)`` in metres, float64.
+    """Return all distances ``(N, M)`` in metres, float64; of one region, see :func:`between_m`.
 
     Args:
         positions_m: ``(N, 2)`` or ``(N, 3)``.
@@ -47,6 +47,25 @@ def pairwise_distance_m(positions_m: Tensor, others_m: Tensor | None = None) -> 
     """
     others_m = positions_m if others_m is None else others_m
     return distance_m(positions_m[:, None], others_m[None])
+
+
+def between_m(
+    batch: Batch, first: Tensor | None = None, second: Tensor | None = None
+) -> Tensor:
+    """Return distances of images of a batch, in metres, float64; infinite across regions.
+
+    Args:
+        batch: The images.
+        first: int64 rows of the batch; by default ``(B, 1)``, all of them.
+        second: Likewise ``(B,)``. Both are broadcast, by default to all pairs ``(B, B)``.
+    """
+    every = torch.arange(len(batch), device=batch.positions_m.device)
+    first = every[:, None] if first is None else first
+    second = every if second is None else second
+    distance = distance_m(batch.positions_m[first], batch.positions_m[second])
+    if batch.region is None:
+        return distance
+    return distance.masked_fill_(batch.region[first] != batch.region[second], torch.inf)
 
 
 def heading_difference_rad(first_rad: Tensor, second_rad: Tensor) -> Tensor:
@@ -107,7 +126,7 @@ class NearFar:
 
         Memory: about 40 bytes for each of the ``B * B`` pairs.
         """
-        distance = pairwise_distance_m(batch.positions_m)
+        distance = between_m(batch)
         near = distance <= self.near_radius_m
         near.fill_diagonal_(False)
         if self.heading_limit_rad is not None and batch.headings_rad is not None:

@@ -9,9 +9,9 @@ Shapes: ``B`` images in a batch, ``D`` embedding dimensions, ``N`` images in a t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,8 +38,8 @@ class Batch:
     """Everything a loss or miner may know of a batch of images besides their embeddings.
 
     Attributes:
-        positions_m: ``(B, 2)`` or ``(B, 3)`` float64, metres, in one frame for the data
-            set. Centre in float64 before any cast to float32.
+        positions_m: ``(B, 2)`` or ``(B, 3)`` float64, metres, in one frame per region. Centre
+            in float64 before any cast to float32.
         headings_rad: ``(B,)`` float64, clockwise from north in (-pi, pi]; None where the
             data set has none.
         tuple_id: ``(B,)`` int64, the tuple each image was drawn for, from 0.
@@ -47,6 +47,8 @@ class Batch:
         place_id: ``(B,)`` int64 in ``[0, num_places)``, the cell of a global grid over the
             training positions: the class label of proxies and classifiers.
         index: ``(B,)`` int64, the data set's image index.
+        region: ``(B,)`` int64 codes, None for one region; images of different regions are
+            infinitely far apart (:func:`mlcore.geometry.between_m` knows this).
         extras: Further ``(B, ...)`` tensors that a data set supplies, by name.
     """
 
@@ -56,6 +58,7 @@ class Batch:
     role: Tensor
     place_id: Tensor
     index: Tensor
+    region: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -81,6 +84,7 @@ class Batch:
             role=change(self.role),
             place_id=change(self.place_id),
             index=change(self.index),
+            region=None if self.region is None else change(self.region),
             extras={name: change(column) for name, column in self.extras.items()},
         )
 
@@ -266,6 +270,9 @@ class PlaceTable:
         traversals: Names of the traversals.
         condition: ``(N,)`` integer codes into ``conditions``.
         conditions: Names of the capture conditions, such as "overcast" or "night".
+        region: ``(N,)`` integer codes into ``regions``, infinitely far apart; None for one.
+        regions: Names of the regions, the same in all tables of a data set.
+        place: ``(N,)`` integer codes of the data set's own places; None: those of a grid.
     """
 
     index: NDArray[np.int64]
@@ -276,6 +283,9 @@ class PlaceTable:
     conditions: Sequence[str]
     headings_rad: NDArray[np.float64] | None = None
     arc_length_m: NDArray[np.float64] | None = None
+    region: NDArray[np.integer] | None = None
+    regions: Sequence[str] = ()
+    place: NDArray[np.integer] | None = None
 
     def __post_init__(self) -> None:
         size = len(self.index)
@@ -283,9 +293,8 @@ class PlaceTable:
             raise ValueError(
                 f"positions_m must be (N, 2) or (N, 3), got {self.positions_m.shape}"
             )
-        for name in ("positions_m", "traversal", "condition", "headings_rad", "arc_length_m"):
-            column = getattr(self, name)
-            if column is not None and len(column) != size:
+        for name, column in self._columns().items():
+            if len(column) != size:
                 raise ValueError(f"{name} has {len(column)} rows, index has {size}")
 
     def __len__(self) -> int:
@@ -293,28 +302,31 @@ class PlaceTable:
 
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_] | slice) -> PlaceTable:
         """Return the given rows (integer or boolean array, or slice) as a table."""
-        heading, arc = self.headings_rad, self.arc_length_m
-        return replace(
-            self,
-            index=self.index[rows],
-            positions_m=self.positions_m[rows],
-            traversal=self.traversal[rows],
-            condition=self.condition[rows],
-            headings_rad=None if heading is None else heading[rows],
-            arc_length_m=None if arc is None else arc[rows],
-        )
+        return replace(self, **{name: column[rows] for name, column in self._columns().items()})
+
+    def _columns(self) -> dict[str, Any]:
+        names = [f.name for f in fields(self) if f.name not in _NAMES_OF_CODES]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+_NAMES_OF_CODES = ("traversals", "conditions", "regions")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """One region of a data set: what is searched, and what is looked for.
+    """One part of a data set: what is searched, and what is looked for.
 
     In training, both take part: references are the traversal whose locations one epoch
-    visits, queries the other traversals of the same region (possibly none).
+    visits, queries the other traversals of the same places (possibly none).
     """
 
     references: PlaceTable
     queries: PlaceTable
+
+    def __post_init__(self) -> None:
+        one, other = ((t.region is None, *t.regions) for t in (self.references, self.queries))
+        if one != other:
+            raise ValueError(f"references have regions {one[1:]}, queries {other[1:]}")
 
 
 class PlaceDataset(Protocol):

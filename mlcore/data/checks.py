@@ -123,8 +123,9 @@ def check_coverage(
 
     Args:
         name: Of the split.
-        references_m: ``(R, 2)`` or ``(R, 3)``, R > 0.
-        queries_m: ``(Q, 2)`` or ``(Q, 3)``, Q > 0.
+        references_m: ``(R, 2)`` or ``(R, 3)``, R > 0, with regions as of
+            :func:`mlcore.data.positions.apart_m`.
+        queries_m: ``(Q, 2)`` or ``(Q, 3)``, Q > 0, likewise.
     """
     away_m = nearest_m(references_m, queries_m)
     return [

@@ -15,6 +15,35 @@ LOCAL_BLOCK = 100_000
 """Points looked up at once, which bounds the memory."""
 
 
+REGION_GAP_M = 1e9
+"""Between regions in :func:`apart_m`: more than any distance on the earth, or any radius."""
+
+
+def apart_m(
+    positions_m: NDArray[np.float64], region: NDArray[np.integer] | None
+) -> NDArray[np.float64]:
+    """Return positions whose distances are right across regions too, for searches.
+
+    The region becomes one more coordinate, :data:`REGION_GAP_M` from region to region, so that
+    distances within a region stay the same to the last bit. One region costs nothing.
+
+    Args:
+        positions_m: ``(N, 2)`` or ``(N, 3)``.
+        region: ``(N,)`` codes; None for one region, whose positions are returned as they are.
+    """
+    if region is None:
+        return positions_m
+    return np.column_stack([positions_m, region * REGION_GAP_M])
+
+
+def distances_m(
+    first_m: NDArray[np.float64], second_m: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return distances of positions of :func:`apart_m`, broadcast; infinite across regions."""
+    distance: NDArray[np.float64] = np.linalg.norm(first_m - second_m, axis=-1)
+    return np.where(distance >= REGION_GAP_M / 2, np.inf, distance)
+
+
 def wrap_rad(angle_rad: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return angles wrapped to (-pi, pi]."""
     wrapped: NDArray[np.float64] = np.pi - np.mod(np.pi - angle_rad, 2 * np.pi)
@@ -25,7 +54,13 @@ def heading_difference_rad(
     first_rad: NDArray[np.float64] | float, second_rad: NDArray[np.float64] | float
 ) -> NDArray[np.float64]:
     """Return the angle between headings, broadcast, in [0, pi]."""
-    turn = np.mod(np.asarray(first_rad) - np.asarray(second_rad), 2 * np.pi)
+    turn = np.asarray(np.asarray(first_rad) - np.asarray(second_rad), np.float64)
+    if (
+        np.abs(turn).max(initial=0.0) <= 2 * np.pi
+    ):  # of wrapped headings: mod, without a division
+        turn = np.where(turn < 0, turn + 2 * np.pi, turn)
+    else:
+        turn = np.mod(turn, 2 * np.pi)
     difference: NDArray[np.float64] = np.minimum(turn, 2 * np.pi - turn)
     return difference
 
@@ -33,21 +68,23 @@ def heading_difference_rad(
 class PositionIndex:
     """Finds the images near a point, exactly, on raw UTM coordinates as well.
 
-    The tree is built on first use, and again in a process that gets the index pickled; it holds
-    about 50 bytes per image, without the positions, which are not copied.
+    Tree and grid are built on first use, and again in a process that gets the index pickled;
+    they hold about 50 and 24 bytes per image, besides the positions.
 
     Args:
-        positions_m: ``(N, 2)`` or ``(N, 3)`` float64, metres; kept, not copied.
+        positions_m: ``(N, 2)`` or ``(N, 3)`` float64, metres, with regions as of
+            :func:`apart_m`; kept, not copied.
     """
 
     def __init__(self, positions_m: NDArray[np.float64]) -> None:
         self.positions_m = positions_m
+        self._grid: _Grid | None = None
 
     def __len__(self) -> int:
         return len(self.positions_m)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"positions_m": self.positions_m}
+        return {"positions_m": self.positions_m, "_grid": None}
 
     @cached_property
     def _tree(self) -> cKDTree:
@@ -58,12 +95,14 @@ class PositionIndex:
 
     def within(self, point_m: NDArray[np.float64], radius_m: float) -> NDArray[np.int64]:
         """Return the rows, ascending, at a distance of at most ``radius_m`` from a point."""
-        rows = np.array(
-            self._tree.query_ball_point(point_m, _a_hair_more(radius_m)), dtype=np.int64
-        )
-        rows.sort()
-        distance = np.linalg.norm(self.positions_m[rows] - point_m, axis=-1)
-        near: NDArray[np.int64] = rows[distance <= radius_m]
+        if self._grid is None:
+            self._grid = _Grid.of(self.positions_m, radius_m)
+        near = None if self._grid is None else self._grid.within(point_m, radius_m)
+        if near is None:
+            found = self._tree.query_ball_point(point_m, _a_hair_more(radius_m))
+            rows = np.array(found, dtype=np.int64)
+            near = rows[_distances(self.positions_m[rows].T, point_m) <= radius_m]
+        near.sort(kind="stable")  # which merges the runs that cells are
         return near
 
     def all_within(self, point_m: NDArray[np.float64], radius_m: float) -> bool:
@@ -87,6 +126,82 @@ class PositionIndex:
         if not blocks:
             return np.empty((0, len(ranks)), dtype=np.int64)
         return np.concatenate(blocks).astype(np.int64, copy=False)
+
+
+_MOST_CELLS = 2**60
+_MOST_COLUMNS = 64
+_FEWEST_IN_GRID = 10_000
+"""A tree of fewer images is as fast."""
+
+
+class _Grid:
+    """Rows by the cell of a plane grid, column by column, ascending in each cell.
+
+    Where thousands of images lie within a radius, copying slices is several times as fast as
+    the list of numbers that a tree returns.
+
+    Args:
+        positions_m: ``(N, 2)`` or more; the first two coordinates are in the plane.
+        cell_m: Side of a cell.
+    """
+
+    def __init__(self, positions_m: NDArray[np.float64], cell_m: float) -> None:
+        self._cell_m = cell_m
+        self._corner_m = positions_m[:, :2].min(axis=0)
+        column, row = self._cells(positions_m[:, 0], 0), self._cells(positions_m[:, 1], 1)
+        self._num_rows = int(row.max()) + 1
+        column *= self._num_rows
+        column += row
+        self._order = np.argsort(column, kind="stable")
+        code = column[self._order]
+        starts = np.flatnonzero(np.append(True, code[1:] != code[:-1]))
+        self._codes, self._starts = code[starts], np.append(starts, len(code))
+        self._sorted_m = np.ascontiguousarray(positions_m[self._order].T)
+
+    @classmethod
+    def of(cls, positions_m: NDArray[np.float64], cell_m: float) -> _Grid | None:
+        """Return a grid, None where a tree does better or cells would be too many to number."""
+        if len(positions_m) < _FEWEST_IN_GRID or cell_m <= 0:
+            return None
+        extent = np.ptp(positions_m[:, :2], axis=0) / cell_m + 2.0
+        return cls(positions_m, cell_m) if np.prod(extent) < _MOST_CELLS else None
+
+    def within(self, point_m: NDArray[np.float64], radius_m: float) -> NDArray[np.int64] | None:
+        """Return the rows within a radius, cell by cell; None if cells are very many."""
+        reach_m = np.array([[-1.0], [1.0]]) * _a_hair_more(radius_m)
+        (left, bottom), (right, top) = np.floor(
+            (point_m[:2] + reach_m - self._corner_m) / self._cell_m
+        ).tolist()
+        if right - left >= _MOST_COLUMNS:
+            return None
+        bottom, top = max(bottom, 0.0), min(top, self._num_rows - 1.0)
+        if bottom > top:
+            return np.empty(0, np.int64)
+        columns = np.arange(max(left, 0.0), right + 1.0).astype(np.int64) * self._num_rows
+        first = np.searchsorted(self._codes, columns + int(bottom))
+        last = np.searchsorted(self._codes, columns + int(top), side="right")
+        parts = [np.empty(0, np.int64)]
+        for low, high in zip(self._starts[first], self._starts[last], strict=True):
+            distance = _distances(self._sorted_m[:, low:high], point_m)
+            parts.append(self._order[low:high][distance <= radius_m])
+        return np.concatenate(parts)
+
+    def _cells(self, values_m: NDArray[np.float64], axis: int) -> NDArray[np.int64]:
+        cells: NDArray[np.int64] = np.floor(
+            (values_m - self._corner_m[axis]) / self._cell_m
+        ).astype(np.int64)
+        return cells
+
+
+def _distances(
+    columns_m: NDArray[np.float64], point_m: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the distances of positions ``(2 or more, N)``, squares added axis by axis."""
+    squared = np.square(columns_m[0] - point_m[0])
+    for column, coordinate in zip(columns_m[1:], point_m[1:], strict=True):
+        squared += np.square(column - coordinate)
+    distance: NDArray[np.float64] = np.sqrt(squared, out=squared)
+    return distance
 
 
 def _a_hair_more(radius_m: float) -> float:

@@ -1,9 +1,8 @@
 """Whether an opened data set can give correct results: checks of ``data check`` and ``train``.
 
 A data set may have more attributes than its protocol requires, and then gets more checks:
-``findings`` (what it found on opening), ``path(index)`` (the file of an image),
-``times_s(index)`` (when images were taken) and ``regions(index)`` (codes of places that share
-no frame).
+``findings`` (what it found on opening), ``path(index)`` (the file of an image) and
+``times_s(index)`` (when images were taken).
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from mlcore.data.geometry_checks import (
     too_fast,
 )
 from mlcore.data.leaks import shared_files
+from mlcore.data.positions import apart_m
 from mlcore.errors import ConfigError, DataError, did_you_mean
 from mlcore.factories import Finding, Report
 from mlcore.protocols import PlaceDataset, PlaceTable, Split
@@ -59,18 +59,29 @@ class Rows:
         positions_m: ``(N, 2)`` or ``(N, 3)``.
         traversal: ``(N,)`` codes, of all tables alike.
         split: ``(N,)``, places in :data:`SPLITS`.
+        region: ``(N,)`` codes; all 0 for one region.
     """
 
     index: NDArray[np.int64]
     positions_m: NDArray[np.float64]
     traversal: NDArray[np.int64]
     split: NDArray[np.int8]
+    region: NDArray[np.int64]
 
     def take(self, rows: NDArray[np.bool_]) -> Rows:
         """Return some of the rows."""
         return Rows(
-            self.index[rows], self.positions_m[rows], self.traversal[rows], self.split[rows]
+            self.index[rows],
+            self.positions_m[rows],
+            self.traversal[rows],
+            self.split[rows],
+            self.region[rows],
         )
+
+    def by_region(self) -> list[Rows]:
+        """Return the rows of each region."""
+        codes = np.unique(self.region)
+        return [self] if len(codes) < 2 else [self.take(self.region == code) for code in codes]
 
 
 def splits_of(dataset: PlaceDataset) -> dict[str, Split]:
@@ -104,7 +115,8 @@ def check_opened(
     if not finite.all():
         findings.append(_fault(dataset, "not-finite", (), rows.index[~finite]))
         rows = rows.take(finite)
-    findings += _check_places(dataset, rows)
+    for part in rows.by_region():
+        findings += _check_places(dataset, part, rows)
     findings += _check_times(dataset, rows)
     findings += _check_leaks(dataset, splits, thorough=thorough)
     if thorough:
@@ -210,18 +222,26 @@ def _rows(splits: Mapping[str, Split]) -> Rows:
     ]
     if not tables:
         empty = np.empty(0, np.int64)
-        return Rows(empty, np.empty((0, 2)), empty, empty.astype(np.int8))
+        return Rows(empty, np.empty((0, 2)), empty, empty.astype(np.int8), empty)
     index = np.concatenate([table.index for table, _ in tables])
     index, first = np.unique(index, return_index=True)
     codes: dict[str, int] = {}
     traversal = [_traversals(table, codes) for table, _ in tables]
     split = [np.full(len(table), code, np.int8) for table, code in tables]
+    codes_of = [np.zeros(len(t)) if t.region is None else t.region for t, _ in tables]
+    region = np.concatenate(codes_of)[first].astype(np.int64)
     return Rows(
         index,
         np.concatenate([table.positions_m for table, _ in tables])[first],
-        np.concatenate(traversal)[first],
+        _apart(np.concatenate(traversal)[first], region),
         np.concatenate(split)[first],
+        region,
     )
+
+
+def _apart(traversal: NDArray[np.int64], region: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return codes of which each stands for a traversal's part in one region."""
+    return traversal if not region.any() else traversal * (int(region.max()) + 1) + region
 
 
 def _traversals(table: PlaceTable, codes: dict[str, int]) -> NDArray[np.int64]:
@@ -231,35 +251,27 @@ def _traversals(table: PlaceTable, codes: dict[str, int]) -> NDArray[np.int64]:
     return traversal
 
 
-def _check_places(dataset: PlaceDataset, rows: Rows) -> list[Finding]:
+def _check_places(dataset: PlaceDataset, rows: Rows, every: Rows) -> list[Finding]:
+    """Return the findings on the positions of one region; ``every`` has all regions' rows."""
     findings = []
     clusters = find_clusters(rows.positions_m)
     km = clusters.distance_m / 1000
     if clusters.far.any():
-        findings.append(suspicion(dataset, "far-rows", (km,), rows.index[clusters.far], rows))
-    mixed = clusters.separate & _in_both(_regions(dataset, rows), clusters.separate)
+        findings.append(suspicion(dataset, "far-rows", (km,), rows.index[clusters.far], every))
+    mixed = clusters.separate & _in_both(rows.traversal, clusters.separate)
     if mixed.any():
-        findings.append(suspicion(dataset, "separate-groups", (km,), rows.index[mixed], rows))
+        findings.append(suspicion(dataset, "separate-groups", (km,), rows.index[mixed], every))
     elif clusters.separate.any():
         message = f"images form groups up to {km:.0f} km apart, apparently several cities"
         findings.append(Finding("warning", message, int(clusters.separate.sum())))
     dense = crowded(rows.positions_m, rows.traversal)
     if dense.any():
         images = rows.index[dense]
-        findings.append(suspicion(dataset, "same-position", (LARGEST_CROWD,), images, rows))
+        findings.append(suspicion(dataset, "same-position", (LARGEST_CROWD,), images, every))
     step = grid_step(rows.positions_m, rows.traversal)
     if step is not None:
-        findings.append(suspicion(dataset, "coarse-grid", (step,), rows.index, rows))
+        findings.append(suspicion(dataset, "coarse-grid", (step,), rows.index, every))
     return findings
-
-
-def _regions(dataset: PlaceDataset, rows: Rows) -> NDArray[np.int64]:
-    """Return codes that traversals of one region share: a label of rows that may be apart."""
-    regions = getattr(dataset, "regions", None)
-    if regions is None:
-        return rows.traversal
-    codes: NDArray[np.int64] = np.asarray(regions(rows.index), np.int64)
-    return np.unique(np.stack([rows.traversal, codes]), axis=1, return_inverse=True)[1].ravel()
 
 
 def _in_both(labels: NDArray[np.int64], separate: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -294,8 +306,9 @@ def _check_leaks(
 
 
 def _check_nearness(rows: Rows, near_radius_m: float) -> list[Finding]:
+    positions_m = apart_m(rows.positions_m, rows.region)
     train_m, test_m = (
-        rows.positions_m[rows.split == SPLITS.index(name)] for name in ("train", "test")
+        positions_m[rows.split == SPLITS.index(name)] for name in ("train", "test")
     )
     if not len(train_m) or not len(test_m):
         return []

@@ -84,6 +84,8 @@ def images_of_split(dataset: PlaceDataset, split: SplitName, spacing_m: float) -
     }
     if table.headings_rad is not None:
         columns["heading_rad"] = table.headings_rad
+    if table.region is not None:
+        columns["region"] = np.array(table.regions, dtype=object)[table.region]
     return MapImages(source=dataset, index=table.index, columns=columns)
 
 

@@ -27,6 +27,7 @@ class MapMatch:
         traversal: Name of its traversal; None if unknown.
         condition: Name of its capture condition; None if unknown.
         embedding_distance: Euclidean distance between the embeddings, whitened.
+        region: Name of the region that the position is in; None for a map of one region.
     """
 
     map: str
@@ -36,6 +37,7 @@ class MapMatch:
     traversal: str | None
     condition: str | None
     embedding_distance: float
+    region: str | None
 
 
 def require_one_model(maps: Sequence[MapFolder]) -> None:
@@ -101,6 +103,7 @@ def _match(
     position = tuple(float(value) for value in axes if value is not None)
     heading = known["heading_rad"]
     traversal, condition = known["traversal"], known["condition"]
+    region = known.get("region")
     return MapMatch(
         map=str(folder.path),
         image=str(known["image"]),
@@ -109,4 +112,5 @@ def _match(
         traversal=None if traversal is None else str(traversal),
         condition=None if condition is None else str(condition),
         embedding_distance=distance,
+        region=None if region is None else str(region),
     )

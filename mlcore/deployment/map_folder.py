@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Raised when a map written today could not be opened by an older mlcore."""
 
-TEXTS = ("image", "traversal", "condition")
+TEXTS = ("image", "traversal", "condition", "region")
 NUMBERS = ("easting_m", "northing_m", "altitude_m", "heading_rad")
 """The columns of references; a value that is not known is null. A name is always known."""
 
@@ -218,7 +218,9 @@ class MapFolder:
         """What is known of each reference, mapped into memory."""
         import pyarrow as pa
 
-        return pa.concat_tables([_read_table(path) for path in self._tables()])
+        # Shards of older versions have no region: null, as in a map of one region.
+        tables = [_read_table(path) for path in self._tables()]
+        return pa.concat_tables(tables, promote_options="default")
 
     def search(self, queries: NDArray[np.float32], k: int) -> Neighbours:
         """Return the nearest references of each query ``(Q, K)``, with exact distances.

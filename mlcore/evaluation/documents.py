@@ -25,6 +25,8 @@ _COLUMNS = {
     "nearest_m": np.float64,
     "first_hit_rank": np.int64,
 }
+_DISTANCES = ("distance_m", "nearest_m")
+"""JSON has no infinity: the distance of images of different regions is null."""
 
 
 def to_document(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
@@ -68,6 +70,8 @@ def _to_json(evaluation: Evaluation) -> dict[str, Any]:
     for field in fields(evaluation):
         value = getattr(evaluation, field.name)
         content[field.name] = value.tolist() if isinstance(value, np.ndarray) else value
+    for name in _DISTANCES:
+        content[name] = [None if value == np.inf else value for value in content[name]]
     if evaluation.graded is not None:
         content["graded"] = {
             "order_right": evaluation.graded.order_right.tolist(),
@@ -90,6 +94,8 @@ def _from_json(content: Mapping[str, Any]) -> Evaluation:
             if field.name != "graded"  # which older files do not have
         }
         protocol = protocol_from_json(values.pop("protocol"))
+        for name in _DISTANCES:
+            values[name] = [np.inf if value is None else value for value in values[name]]
         columns: dict[str, Any] = {
             name: np.array(values.pop(name), dtype=kind) for name, kind in _COLUMNS.items()
         }

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mlcore.data.positions import apart_m, distances_m
 from mlcore.distributed import require_accelerator
 from mlcore.errors import ConfigError, DataError
 from mlcore.evaluation.graded import GradedColumns, GradedProtocol, ndcg, order_counts
@@ -121,8 +122,9 @@ def evaluate_split(
     references, queries = split.references, split.queries
     num_retrieved = max([*options.recall_at, *options.ndcg_at])
     found = search(reference_embeddings, query_embeddings, num_retrieved)
-    distance_m = _distance_m(references.positions_m[found.row], queries.positions_m[:, None])
-    nearest_m = _nearest_m(references, queries, distance_m.shape[1])
+    references_m, queries_m = _apart_m(references), _apart_m(queries)
+    distance_m = distances_m(references_m[found.row], queries_m[:, None])
+    nearest_m = _nearest_m(references_m, queries_m, distance_m.shape[1])
     graded = _graded_protocol(options)
     protocol = EvaluationProtocol(
         data_fingerprint=data_fingerprint,
@@ -136,9 +138,8 @@ def evaluate_split(
         recall_radius_m=options.recall_radius_m,
         graded=graded,
     )
-    positions_m = references.positions_m, queries.positions_m
     order = order_counts(
-        reference_embeddings, query_embeddings, *positions_m, graded.order_limits_m
+        reference_embeddings, query_embeddings, references_m, queries_m, graded.order_limits_m
     )
     in_radius = distance_m[:, : max(options.recall_at)] <= options.recall_radius_m
     return Evaluation(
@@ -186,23 +187,21 @@ def _require_a_number(options: EvaluationOptions) -> None:
             raise ConfigError(f"--evaluation.{name} must have at least one number, got none")
 
 
-def _distance_m(from_m: NDArray[np.float64], to_m: NDArray[np.float64]) -> NDArray[np.float64]:
-    distance_m: NDArray[np.float64] = np.linalg.norm(from_m - to_m, axis=-1)
-    return distance_m
+def _apart_m(table: PlaceTable) -> NDArray[np.float64]:
+    return apart_m(table.positions_m, table.region)
 
 
 def _nearest_m(
-    references: PlaceTable, queries: PlaceTable, num_nearest: int
+    references_m: NDArray[np.float64], queries_m: NDArray[np.float64], num_nearest: int
 ) -> NDArray[np.float64]:
     """Return the distances ``(Q, num_nearest)`` of the nearest references, ascending."""
     from scipy.spatial import KDTree
 
-    centre = references.positions_m.mean(axis=0)
-    tree = KDTree(references.positions_m - centre)
-    _, row = tree.query(queries.positions_m - centre, k=np.arange(1, num_nearest + 1))
+    centre = references_m.mean(axis=0)
+    tree = KDTree(references_m - centre)
+    _, row = tree.query(queries_m - centre, k=np.arange(1, num_nearest + 1))
     # Computed like the retrieved distances, so that rounding puts no result above its bound.
-    nearest_m = _distance_m(references.positions_m[row], queries.positions_m[:, None])
-    return np.sort(nearest_m, axis=1)
+    return np.sort(distances_m(references_m[row], queries_m[:, None]), axis=1)
 
 
 def _first_true(hits: NDArray[np.bool_]) -> NDArray[np.int64]:

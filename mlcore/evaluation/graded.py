@@ -96,8 +96,9 @@ def order_counts(
     Args:
         references: ``(N, D)``.
         queries: ``(Q, D)``.
-        references_m: ``(N, 2 or 3)``.
-        queries_m: ``(Q, 2 or 3)``.
+        references_m: ``(N, 2 or 3)``, with regions as of
+            :func:`mlcore.data.positions.apart_m`.
+        queries_m: ``(Q, 2 or 3)`` likewise.
         limits_m: ``L`` positive distances.
     """
     from scipy.spatial import KDTree

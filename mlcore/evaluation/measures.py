@@ -5,6 +5,7 @@ A measure added to :data:`MEASURES` appears in all of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -214,9 +215,14 @@ def summaries(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "overall": summary(evaluation),
         "conditions": {
-            name: summary(evaluation, name) for name in evaluation.present_conditions
+            name: summary(evaluation, name) for name in evaluation.sections if name is not None
         },
     }
+
+
+def metres(distance_m: float) -> str:
+    """Return a geometric distance as text; infinite ones are those between regions."""
+    return f"{distance_m:.1f} m" if math.isfinite(distance_m) else "another region"
 
 
 def _text(argument: Argument) -> str:

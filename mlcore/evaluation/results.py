@@ -9,6 +9,7 @@ them. All distances are in metres unless called embedding distances.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -114,9 +115,11 @@ class Evaluation:
         condition: ``(Q,)`` int64 codes into ``conditions``.
         query_index: ``(Q,)`` int64, the query's image index in the data set.
         reference_index: ``(Q,)`` int64, image index of the first retrieved reference.
-        distance_m: ``(Q,)`` float64, geometric distance to it.
+        distance_m: ``(Q,)`` float64, geometric distance to it; infinite if it is in another
+            region.
         embedding_distance: ``(Q,)`` float64, distance to it between embeddings.
-        nearest_m: ``(Q,)`` float64, geometric distance to the nearest reference.
+        nearest_m: ``(Q,)`` float64, geometric distance to the nearest reference; infinite if
+            there is none in the query's region.
         first_hit_rank: ``(Q,)`` int64, rank from 0 of the first retrieved reference within
             the recall radius; -1 if none is among the retrieved.
         skipped: Names of images that could not be read.
@@ -147,9 +150,18 @@ class Evaluation:
 
     @property
     def sections(self) -> tuple[str | None, ...]:
-        """The conditions to report, and None, for all of them, if there are several."""
+        """The conditions to report, and None, for all of them, if there are several.
+
+        Conditions such as "a: sun" and "a: night", of one of several data sets, are followed by
+        "a", for both.
+        """
+        found: list[str | None] = []
         present = self.present_conditions
-        return (*present, None) if len(present) > 1 else present
+        for group, members in itertools.groupby(present, lambda name: name.partition(": ")[0]):
+            names = list(members)
+            is_part = 1 < len(names) < len(present) and group not in names
+            found += [*names, group] if is_part else names
+        return (*found, None) if len(present) > 1 else tuple(found)
 
     def num_queries(self, condition: str | None = None) -> int:
         """Return how many queries there are, of one condition or in all."""
@@ -160,7 +172,8 @@ class Evaluation:
 
         Args:
             threshold_m: The threshold.
-            condition: Only the queries of this condition; None for all.
+            condition: Only the queries of this condition, or of a group of them, such as "a"
+                for "a: sun" and "a: night"; None for all.
         """
         return float(np.mean(self._rows(self.distance_m, condition) < threshold_m))
 
@@ -197,16 +210,21 @@ class Evaluation:
 
         References within 1e-6 m of the nearest count as nearest too.
         """
-        excess_m = self.distance_m - self.nearest_m
+        excess_m = np.full(len(self.distance_m), np.inf)
+        known = np.isfinite(self.distance_m)
+        np.subtract(self.distance_m, self.nearest_m, out=excess_m, where=known)
         return float(np.mean(self._rows(excess_m, condition) <= _SAME_DISTANCE_M))
 
-    def median_error(self, condition: str | None = None) -> float:
-        """Return the median distance (metres) to the first retrieved reference."""
-        return float(np.median(self._rows(self.distance_m, condition)))
+    def median_error(self, condition: str | None = None) -> float | None:
+        """Return the median distance (metres) to the first retrieved reference.
 
-    def median_error_bound(self, condition: str | None = None) -> float:
-        """Return the median distance (metres) to the nearest reference."""
-        return float(np.median(self._rows(self.nearest_m, condition)))
+        None if it is infinite: half of these references are in another region.
+        """
+        return _finite(float(np.median(self._rows(self.distance_m, condition))))
+
+    def median_error_bound(self, condition: str | None = None) -> float | None:
+        """Return the median distance (metres) to the nearest reference; None as above."""
+        return _finite(float(np.median(self._rows(self.nearest_m, condition))))
 
     def order_accuracy(self, limit_m: float, condition: str | None = None) -> float | None:
         """Return the share of pairs of references that embeddings order correctly.
@@ -283,7 +301,10 @@ class Evaluation:
     def _rows(self, column: NDArray[Any], condition: str | None) -> NDArray[Any]:
         if condition is None:
             return column
-        rows: NDArray[Any] = column[self.condition == self.conditions.index(condition)]
+        members = [name == condition for name in self.conditions]
+        if condition not in self.conditions:
+            members = [name.startswith(f"{condition}: ") for name in self.conditions]
+        rows: NDArray[Any] = column[np.array(members)[self.condition]]
         return rows
 
 
@@ -303,6 +324,10 @@ def require_same_protocol(evaluations: Sequence[Evaluation]) -> None:
                     f"results of {first.model!r} and {other.model!r} cannot be compared: "
                     f"{field.name} is {one} and {another}"
                 )
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def _area(distance_m: NDArray[np.float64], limit_m: float) -> float:

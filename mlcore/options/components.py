@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from mlcore.errors import ConfigError, UnknownNameError, did_you_mean
@@ -12,6 +12,7 @@ from mlcore.options.config import COMPONENTS
 from mlcore.options.networks import part_defaults
 from mlcore.options.raw import RawOption
 from mlcore.options.sections import Section
+from mlcore.options.several import DATASET, names_of, section_of
 from mlcore.options.suggestions import unknown_option
 from mlcore.protocols import Pairs, Triplets
 from mlcore.registry.discovery import Registry
@@ -49,11 +50,10 @@ def choose(given: Sequence[RawOption], registry: Registry) -> dict[str, Factory]
     defaults = {**DEFAULT_NAMES, **_defaults_by_loss(loss), **part_defaults(given, registry)}
     for item in given:
         _require_applicable(item, loss, defaults)
-    chosen = {
-        section: _resolve(section, names.get(section), defaults[section], registry)
-        for section in COMPONENTS
-        if section in defaults
-    }
+    chosen: dict[str, Factory] = {}
+    for section in COMPONENTS:
+        if section in defaults:
+            chosen |= _resolve_all(section, names.get(section), defaults[section], registry)
     if "miner" in chosen:
         _check_miner(loss, chosen["miner"])
     return chosen
@@ -102,7 +102,8 @@ def require_known(
         return
     owners = _owners(item, registry)
     if section is not None and owners:
-        choices = " or ".join(f"--{item.section} {name}" for name in owners[:3])
+        kind = item.section.partition(".")[0]
+        choices = " or ".join(f"--{kind} {name}" for name in owners[:3])
         raise ConfigError(
             f"{item.label} is not an option of {section.title}, which is chosen; "
             f"{choices} has it"
@@ -119,6 +120,20 @@ def require_known(
     flags = [s.flag(option) for s in sections.values() for option in s.options]
     flags += ["--config", *(f"--{name}" for name in COMPONENTS), *command.flags]
     raise unknown_option(f"--{item.key}", flags, command.name)
+
+
+def _resolve_all(
+    section: str, item: RawOption | None, default: str, registry: Registry
+) -> dict[str, Factory]:
+    """Return the factory of a section, or those of several data sets by numbered sections."""
+    text = None if item is None else item.value
+    if section != DATASET or not isinstance(text, str) or "," not in text:
+        return {section: _resolve(section, item, default, registry)}
+    assert item is not None
+    return {
+        section_of(number): _resolve(section, replace(item, value=name), default, registry)
+        for number, name in enumerate(names_of(text), start=1)
+    }
 
 
 def _resolve(section: str, item: RawOption | None, default: str, registry: Registry) -> Factory:
@@ -175,7 +190,7 @@ def _check_miner(loss: LossFactory, miner: Factory) -> None:
 
 def _owners(item: RawOption, registry: Registry) -> list[str]:
     """Return the names of the components that have an option of that name."""
-    kind = COMPONENTS.get(item.section)
+    kind = COMPONENTS.get(item.section.partition(".")[0])
     if kind is None:
         return []
     return [

@@ -17,8 +17,12 @@ class SamplingOptions:
 
     Attributes:
         tuples_per_batch: Tuples per batch.
+        scheme: What a batch holds: tuples (an anchor, near and far images each) or places
+            (some images of each of several places that are far from each other).
         near_per_tuple: Near images per tuple, besides its anchor.
         far_per_tuple: Far images per tuple.
+        places_per_batch: Places per batch, for the scheme places.
+        images_per_place: Images of each place, for the scheme places.
         near_radius_m: Near images lie within this distance (metres) of the anchor; none:
             what the data set recommends.
         far_radius_m: Far images lie beyond this distance (metres) of the anchor and of
@@ -27,6 +31,9 @@ class SamplingOptions:
             the anchor, where headings are known.
         location_spacing_m: Spacing (metres) of locations along a traversal; an epoch draws
             one anchor at each location.
+        balance: Where anchors come from: locations (every location once per epoch, so that a
+            larger data set or city has more), or datasets or regions in turn, each with as
+            many anchors as any other.
         place_cell_m: Side (metres) of the grid cells that serve as classes for proxy and
             classification losses.
         hard_per_tuple: Near images, and far images, per tuple that are chosen because their
@@ -39,12 +46,16 @@ class SamplingOptions:
     """
 
     tuples_per_batch: Annotated[int, AT_LEAST_ONE] = 1
+    scheme: Literal["tuples", "places"] = "tuples"
     near_per_tuple: Annotated[int, AT_LEAST_ONE] = 12
     far_per_tuple: Annotated[int, AT_LEAST_ONE] = 12
+    places_per_batch: Annotated[int, Range(at_least=2)] = 60
+    images_per_place: Annotated[int, Range(at_least=2)] = 4
     near_radius_m: Annotated[float | None, POSITIVE] = None
     far_radius_m: Annotated[float | None, POSITIVE] = None
     near_heading_limit_deg: Annotated[float, Range(at_least=0, at_most=180)] = 30.0
     location_spacing_m: Annotated[float, Range(at_least=0.001)] = 1.0
+    balance: Literal["locations", "datasets", "regions"] = "locations"
     place_cell_m: Annotated[float, Range(at_least=0.001)] = 15.0
     hard_per_tuple: Annotated[int, NOT_NEGATIVE] = 0
     hard_features: Literal["initial", "live"] = "initial"
@@ -53,11 +64,20 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.hard_per_tuple and self.scheme != "tuples":
+            raise ValueError(
+                f"hard_per_tuple must be 0 with scheme {self.scheme}, got {self.hard_per_tuple}"
+            )
         if self.hard_per_tuple > min(self.near_per_tuple, self.far_per_tuple):
             raise ValueError(
                 f"hard_per_tuple {self.hard_per_tuple} must not be larger than near_per_tuple "
                 f"{self.near_per_tuple} and far_per_tuple {self.far_per_tuple}"
             )
+
+    @property
+    def batch_tuples(self) -> int:
+        """Tuples, or places, per batch."""
+        return self.tuples_per_batch if self.scheme == "tuples" else self.places_per_batch
 
 
 @dataclass(frozen=True, kw_only=True)

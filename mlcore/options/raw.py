@@ -155,6 +155,8 @@ def read_text(text: str, file: Path) -> list[RawOption]:
         elif section not in SECTIONS:
             what = "section" if isinstance(value, dict) else "key"
             raise UnknownNameError(f"{what} in {file}", section, ["seed", *SECTIONS])
+        elif section == "dataset" and isinstance(value, list):
+            options += _numbered(value, file)
         elif not isinstance(value, dict):
             raise ConfigError(
                 f"{file}: {section!r} must be a section [{section}], got {value!r}"
@@ -165,3 +167,23 @@ def read_text(text: str, file: Path) -> list[RawOption]:
                 for option, item in value.items()
             ]
     return options
+
+
+def _numbered(tables: list[Any], file: Path) -> list[RawOption]:
+    """Return the options of ``[[dataset]]`` tables: ``2.root`` is an option of the second."""
+    names: list[str] = []
+    options: list[RawOption] = []
+    for number, table in enumerate(tables, start=1):
+        if not isinstance(table, dict) or not isinstance(table.get("name"), str):
+            raise ConfigError(
+                f"{file}: [[dataset]] number {number} must be a table with the name of a data "
+                f"set, got {table!r}"
+            )
+        names.append(table["name"])
+        options += [
+            RawOption(section="dataset", option=f"{number}.{option}", value=value, file=file)
+            for option, value in table.items()
+            if option != "name"
+        ]
+    chosen = RawOption(section="dataset", option="name", value=",".join(names), file=file)
+    return [chosen, *options]

@@ -42,6 +42,7 @@ from mlcore.options.sections import (
     to_document,
     values_of,
 )
+from mlcore.options.several import DATASET, SeveralOptions, combined, with_numbers
 from mlcore.registry.discovery import Registry
 
 _CHANGEABLE_TRAINING = ("accelerator", "num_workers", "skip_unreadable")
@@ -53,7 +54,8 @@ _COMPONENTS_HELP = f"""components:
   --influence NAME  influence function of distance, for losses that use one
                     (default: sigmoid; 'mlcore list influence-functions')
   --miner NAME      miner, for losses that take pairs or triplets ('mlcore list miners')
-  --dataset NAME    data set (default: {DEFAULT_NAMES["dataset"]}; 'mlcore list datasets')
+  --dataset NAME    data set (default: {DEFAULT_NAMES["dataset"]}; 'mlcore list datasets');
+                    A,B takes several, --dataset.2.OPTION is an option of the second
   --model NAME      whole network, or a named pair of backbone and pooling
                     (default: {DEFAULT_NAMES["model"]}; 'mlcore list models')
   --backbone NAME   backbone of a network of chosen parts ('mlcore list backbones')
@@ -186,10 +188,16 @@ def run_to_toml(config: RunConfig) -> str:
         chosen: Chosen[Factory] | None = getattr(config, section)
         is_of_pair = section in ("backbone", "pooling") and config.model.factory.backbone
         if chosen is not None and not is_of_pair:
-            document[section] = {"name": chosen.name, **to_document(chosen.options)}
+            document[section] = _as_document(chosen)
     for section in ENGINE:
         document[section] = to_document(getattr(config, section))
     return tomli_w.dumps(document)
+
+
+def _as_document(chosen: Chosen[Factory]) -> dict[str, Any] | list[dict[str, Any]]:
+    if isinstance(chosen.options, SeveralOptions):
+        return [{"name": p.name, **to_document(p.options)} for p in chosen.options.parts]
+    return {"name": chosen.name, **to_document(chosen.options)}
 
 
 def run_help(given: Sequence[RawOption], registry: Registry) -> str:
@@ -260,7 +268,7 @@ def _resolve(
     factories = choose(given, registry)
     given = renamed(given, factories["model"])
     sections = sections_of(factories)
-    options = [item for item in given if not item.chooses]
+    options = with_numbers([item for item in given if not item.chooses], factories)
     for item in options:
         require_known(item, sections, registry, command)
     values = values_of(sections, options)
@@ -272,6 +280,7 @@ def _resolve(
         )
         for section, factory in factories.items()
     }
+    chosen = combined(chosen)
     chosen |= parts_of_pair(chosen["model"], registry)
     if "backbone" in chosen:
         chosen["model"] = settled_weights(chosen["model"], chosen["backbone"], options)
@@ -282,7 +291,7 @@ def _resolve(
         section: construct(config, values[section], section)
         for section, config in ENGINE.items()
     }
-    engine["sampling"] = _with_radii(engine["sampling"], factories["dataset"])
+    engine["sampling"] = _with_radii(engine["sampling"], chosen[DATASET].factory)
     parts: dict[str, Any] = {"influence": None, "miner": None, **chosen, **engine}
     return RunConfig(seed=values[""]["seed"], **parts)
 

@@ -80,6 +80,8 @@ def _table_columns(
     columns |= dict(zip(axes, table.positions_m.T, strict=False))
     if table.headings_rad is not None:
         columns["heading_rad"] = table.headings_rad
+    if table.region is not None:
+        columns["region"] = np.array(table.regions, dtype=object)[table.region]
     columns["traversal"] = np.array(table.traversals, dtype=object)[table.traversal]
     columns["condition"] = np.array(table.conditions, dtype=object)[table.condition]
     return columns

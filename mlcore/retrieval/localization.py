@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -28,12 +29,14 @@ class QueryImage:
         path: Its file; None for an image of the data set given by name.
         index: Its index in the data set, if it is one of the data set's.
         position_m: ``(2,)`` or ``(3,)``, where it was taken, if known.
+        region: Name of the region of this position; None for a data set of one region.
     """
 
     name: str
     path: Path | None = None
     index: int | None = None
     position_m: NDArray[np.float64] | None = None
+    region: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,9 @@ class Match:
         traversal: Name of its traversal.
         condition: Name of its capture condition.
         embedding_distance: Euclidean distance between the embeddings, whitened.
-        distance_m: Geometric distance; None where the position of the query is unknown.
+        distance_m: Geometric distance, infinite for another region; None where the position of
+            the query is unknown.
+        region: Name of its region; None for a data set of one region.
     """
 
     index: int
@@ -59,6 +64,7 @@ class Match:
     condition: str
     embedding_distance: float
     distance_m: float | None
+    region: str | None = None
 
 
 def resolve_images(words: Sequence[str], dataset: PlaceDataset) -> list[QueryImage]:
@@ -71,9 +77,9 @@ def resolve_images(words: Sequence[str], dataset: PlaceDataset) -> list[QueryIma
         DataError: There is neither such a file nor an image of that name.
     """
     known = {
-        dataset.image_name(int(index)): (int(index), position)
+        dataset.image_name(int(index)): _Known(int(index), table.positions_m[row], region)
         for table in _tables(dataset)
-        for index, position in zip(table.index, table.positions_m, strict=True)
+        for row, (index, region) in enumerate(zip(table.index, _regions(table), strict=True))
     }
     asked: list[QueryImage] = []
     for word in words:
@@ -81,8 +87,7 @@ def resolve_images(words: Sequence[str], dataset: PlaceDataset) -> list[QueryIma
         if path.exists():
             asked.append(_recognised(word, path, dataset, known))
         elif word in known:
-            index, position = known[word]
-            asked.append(QueryImage(name=word, index=index, position_m=position))
+            asked.append(QueryImage(name=word, **asdict(known[word])))
         else:
             raise DataError(
                 f"no image file at {word}, and the data set has no image of that name"
@@ -115,7 +120,7 @@ def localize(
     found = search(references.embeddings, queries, num_matches)
     return [
         [
-            _match(references.table, int(row), float(distance), one.position_m, dataset)
+            _match(references.table, int(row), float(distance), one, dataset)
             for row, distance in zip(found.row[number], found.distance[number], strict=True)
         ]
         for number, one in enumerate(asked)
@@ -147,7 +152,13 @@ class QueryImages:
         return self._asked[index].name
 
 
-_Known = dict[str, tuple[int, NDArray[np.float64]]]
+@dataclass(frozen=True)
+class _Known:
+    """An image of the data set, as :class:`QueryImage` has it."""
+
+    index: int
+    position_m: NDArray[np.float64]
+    region: str | None
 
 
 def _tables(dataset: PlaceDataset) -> list[PlaceTable]:
@@ -155,26 +166,42 @@ def _tables(dataset: PlaceDataset) -> list[PlaceTable]:
     return [table for split in splits for table in (split.references, split.queries)]
 
 
-def _recognised(name: str, path: Path, dataset: PlaceDataset, known: _Known) -> QueryImage:
+def _regions(table: PlaceTable) -> Sequence[str | None]:
+    """Return the name of each row's region."""
+    if table.region is None:
+        return [None] * len(table)
+    return [table.regions[code] for code in table.region.tolist()]
+
+
+def _recognised(
+    name: str, path: Path, dataset: PlaceDataset, known: Mapping[str, _Known]
+) -> QueryImage:
     """Return the file, as an image of the data set if it is one."""
     parts = path.resolve().parts
     for first in range(len(parts)):
         candidate = known.get(str(PurePath(*parts[first:])))
-        if candidate is not None:
-            index, position = candidate
-            if torch.equal(read_image(path), dataset.load_image(index)):
-                return QueryImage(name=name, path=path, index=index, position_m=position)
+        if candidate is not None and _shows(path, dataset, candidate.index):
+            return QueryImage(name=name, path=path, **asdict(candidate))
     return QueryImage(name=name, path=path)
+
+
+def _shows(path: Path, dataset: PlaceDataset, index: int) -> bool:
+    return torch.equal(read_image(path), dataset.load_image(index))
 
 
 def _match(
     table: PlaceTable,
     row: int,
     embedding_distance: float,
-    position_m: NDArray[np.float64] | None,
+    asked: QueryImage,
     dataset: PlaceDataset,
 ) -> Match:
     index, there = int(table.index[row]), table.positions_m[row]
+    (region,) = _regions(table.take(slice(row, row + 1)))
+    distance_m: float | None = None
+    if asked.position_m is not None:
+        is_same = region == asked.region
+        distance_m = float(np.linalg.norm(there - asked.position_m)) if is_same else math.inf
     return Match(
         index=index,
         image=dataset.image_name(index),
@@ -183,5 +210,6 @@ def _match(
         traversal=table.traversals[table.traversal[row]],
         condition=table.conditions[table.condition[row]],
         embedding_distance=embedding_distance,
-        distance_m=None if position_m is None else float(np.linalg.norm(there - position_m)),
+        distance_m=distance_m,
+        region=region,
     )

@@ -18,7 +18,7 @@ from mlcore.data.images import augment, fits, letterbox
 from mlcore.distributed import deal
 from mlcore.errors import DataError, WorkerError
 from mlcore.protocols import Batch, PlaceDataset, Role, SuppliesExtras
-from mlcore.sampling.planner import BatchPlan, TuplePlanner
+from mlcore.sampling.planner import BatchPlan, Planner
 
 _MOST_PLANS = 100
 """Largest number of plans tried for one step if no anchor can be read."""
@@ -39,7 +39,7 @@ class TrainingBatch(NamedTuple):
         unreadable: ``(u,)`` int64, the places of this process's unreadable images.
         failure: Why this process has no images, to be shared with the other processes; "" if it
             has images.
-        attempt: Which of the step's plans this is; see :meth:`TuplePlanner.plan`.
+        attempt: Which of the step's plans this is; see :meth:`Planner.plan`.
     """
 
     images: Tensor
@@ -74,7 +74,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
     def __init__(
         self,
         dataset: PlaceDataset,
-        planner: TuplePlanner,
+        planner: Planner,
         *,
         input_size: tuple[int, int],
         seed: int,
@@ -208,6 +208,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
     def _describe(self, plan: BatchPlan, keep: NDArray[np.bool_]) -> Batch:
         columns, rows = self._planner.images, plan.rows[keep]
         index, headings = columns.index[rows], columns.headings_rad
+        region = columns.region
         extras: dict[str, Tensor] = {}
         if isinstance(self._dataset, SuppliesExtras):
             supplied = self._dataset.extras(index)
@@ -221,6 +222,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
             role=_tensor(plan.role[keep]),
             place_id=_tensor(self._planner.place_id[rows]),
             index=_tensor(index),
+            region=None if region is None else _tensor(region[rows].astype(np.int64)),
             extras=extras,
         )
 

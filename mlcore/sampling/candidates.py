@@ -43,8 +43,8 @@ class Candidates:
         self.far_radius_m = far_radius_m
         self._heading_limit_rad = heading_limit_rad
         self._images = images
-        self._positions_m = images.positions_m
-        self._index = PositionIndex(images.positions_m)
+        self._positions_m = images.apart_m
+        self._index = PositionIndex(images.apart_m)
         # Each anchor is needed twice: to check that it has a tuple, and to draw from.
         self._last_near: tuple[int, Rows] = -1, np.empty(0, np.int64)
 

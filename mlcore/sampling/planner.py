@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -20,7 +21,8 @@ from mlcore.options.engine import SamplingOptions
 from mlcore.protocols import PlaceTable, Role, Split
 from mlcore.sampling.candidates import Candidates
 from mlcore.sampling.hard_tuples import HardTuples
-from mlcore.sampling.training_images import Rows, TrainingImages, location_rows, place_ids
+from mlcore.sampling.training_images import Rows, TrainingImages, location_rows
+from mlcore.sampling.visits import PartOf, Visits
 
 _ANCHORS_LOOKED_AT = 256
 """Images whose nearest location is looked up at once."""
@@ -46,6 +48,38 @@ class BatchPlan:
     epoch: int
 
 
+class Planner(Protocol):
+    """Chooses the images of each step, as a function of seed and step alone.
+
+    Attributes:
+        images: What it chooses from.
+        hard: Tuples with hard images, if there are some.
+        place_id: ``(N,)`` place of each training image, numbered from 0.
+        num_places: Number of places.
+        num_locations: Locations that one epoch visits.
+        steps_per_epoch: Batches of one epoch.
+        notes: For the user.
+    """
+
+    images: TrainingImages
+    hard: HardTuples | None
+
+    @property
+    def place_id(self) -> Rows: ...
+    @property
+    def num_places(self) -> int: ...
+    @property
+    def num_locations(self) -> int: ...
+    @property
+    def steps_per_epoch(self) -> int: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    def plan(self, step: int, attempt: int = 0) -> BatchPlan:
+        """Return the images of the batch of a step; see :meth:`TuplePlanner.plan`."""
+        ...
+
+
 class TuplePlanner:
     """Draws tuples of one anchor, near and far images.
 
@@ -66,6 +100,8 @@ class TuplePlanner:
         other_far: Whether each tuple gets one more far image, far from the anchor and all far
             images. It is drawn last, from its own generator, so that the others do not depend
             on it.
+        part_of: Returns the number of the data set of each image, by index, where there are
+            several; for ``balance`` datasets.
 
     Attributes:
         images: What tuples are drawn from.
@@ -77,9 +113,15 @@ class TuplePlanner:
     """
 
     def __init__(
-        self, split: Split, options: SamplingOptions, seed: int, *, other_far: bool = False
+        self,
+        split: Split,
+        options: SamplingOptions,
+        seed: int,
+        *,
+        other_far: bool = False,
+        part_of: PartOf | None = None,
     ) -> None:
-        near_radius_m, far_radius_m = _radii_m(options)
+        near_radius_m, far_radius_m = radii_m(options)
         if not len(split.references):
             raise DataError("the training split has no reference images")
         self.images = TrainingImages.of(split)
@@ -94,6 +136,8 @@ class TuplePlanner:
         )
         self._notes = [*_note_on_headings(split)]
         self._locate(split.references)
+        self._visits = Visits(self._locations, self.images, options.balance, part_of, seed)
+        self._notes += self._visits.notes
         self.hard: HardTuples | None = None
         if options.hard_per_tuple:
             self.hard = HardTuples(self._candidates, options, seed, self._anchor)
@@ -119,8 +163,11 @@ class TuplePlanner:
 
     @cached_property
     def place_id(self) -> Rows:
-        """``(N,)`` place of each training image: the cell of a global grid, numbered from 0."""
-        return place_ids(self.images.positions_m, self._options.place_cell_m)
+        """``(N,)`` place of each training image, numbered from 0.
+
+        The data set's own, or else the cell of a global grid.
+        """
+        return self.images.places(self._options.place_cell_m)
 
     @cached_property
     def num_places(self) -> int:
@@ -154,7 +201,7 @@ class TuplePlanner:
             near, far = self._near_and_far(anchor, generator)
         parts = {Role.ANCHOR: np.array([anchor]), Role.NEAR: near, Role.FAR: far}
         if self._other_far:
-            apart = np.random.default_rng((self._seed, *self._visit(number), 1))
+            apart = np.random.default_rng((self._seed, *self._visits.epoch(number), 1))
             parts[Role.OTHER_FAR] = self._candidates.draw_apart(
                 np.append(far, anchor), 1, apart
             )
@@ -163,20 +210,16 @@ class TuplePlanner:
 
     def _anchor(self, number: int, attempt: int = 0) -> tuple[int, np.random.Generator]:
         """Return the anchor of a tuple, and the generator that the rest is drawn from."""
-        epoch, visit = self._visit(number)
+        epoch, visit = self._visits.epoch(number)
         if attempt:
             generator = np.random.default_rng((self._seed, epoch, visit, attempt, 3))
             location = int(generator.integers(self.num_locations))
         else:
             generator = np.random.default_rng((self._seed, epoch, visit))
-            location = int(_order(self._seed, epoch, self.num_locations)[visit])
+            location = self._visits.location(number)
         # There is one: locations without an anchor were left out.
         anchor = next(filter(self._candidates.make_a_tuple, self._anchors(location, generator)))
         return anchor, generator
-
-    def _visit(self, number: int) -> tuple[int, int]:
-        """Return the epoch of a tuple and its place in it."""
-        return divmod(number, self.num_locations)
 
     def _near_and_far(self, anchor: int, generator: np.random.Generator) -> tuple[Rows, Rows]:
         near = self._candidates.near(anchor)
@@ -189,7 +232,7 @@ class TuplePlanner:
 
         The location's own image is among them.
         """
-        own, positions = int(self._locations[location]), self.images.positions_m
+        own, positions = int(self._locations[location]), self.images.apart_m
         rows = generator.permutation(self._candidates.around(own))
         for start in range(0, len(rows), _ANCHORS_LOOKED_AT):
             block = rows[start : start + _ANCHORS_LOOKED_AT]
@@ -226,7 +269,7 @@ class TuplePlanner:
 
     def _set_locations(self, rows: Rows) -> None:
         self._locations = rows
-        self._location_index = PositionIndex(self.images.positions_m[rows])
+        self._location_index = PositionIndex(self.images.apart_m[rows])
 
     def _near_and_far_in_words(self) -> str:
         limit = ""
@@ -252,11 +295,6 @@ class TuplePlanner:
             )
 
 
-@lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, num_locations: int) -> Rows:
-    return np.random.default_rng((seed, epoch)).permutation(num_locations)
-
-
 def _note_on_headings(split: Split) -> Iterator[str]:
     parts = [
         part.headings_rad is None for part in (split.references, split.queries) if len(part)
@@ -268,7 +306,7 @@ def _note_on_headings(split: Split) -> Iterator[str]:
         )
 
 
-def _radii_m(options: SamplingOptions) -> tuple[float, float]:
+def radii_m(options: SamplingOptions) -> tuple[float, float]:
     """Return near and far radius, resolved and consistent."""
     near, far = options.near_radius_m, options.far_radius_m
     if near is None or far is None or near > far:

@@ -174,12 +174,20 @@ def thresholds_m(config: Any, *, largest: float = 80.0) -> list[float]:
     return sorted(value for value in found if 0 < value <= largest)
 
 
+_BATCH_COLUMNS = (
+    "positions_m",
+    "headings_rad",
+    "tuple_id",
+    "role",
+    "place_id",
+    "index",
+    "region",
+)
+
+
 def columns_of(batch: Batch) -> dict[str, Tensor]:
     """Return every tensor of a batch by name."""
-    columns = {
-        f"batch.{name}": getattr(batch, name)
-        for name in ("positions_m", "headings_rad", "tuple_id", "role", "place_id", "index")
-    }
+    columns = {f"batch.{name}": getattr(batch, name) for name in _BATCH_COLUMNS}
     return {name: column for name, column in columns.items() if column is not None}
 
 

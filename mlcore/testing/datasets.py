@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mlcore.data.positions import apart_m
 from mlcore.errors import MlcoreError
 from mlcore.factories import BuildContext, DatasetFactory
 from mlcore.protocols import PlaceDataset, PlaceTable, Split, SuppliesExtras
@@ -57,12 +58,17 @@ def lengths(subject: Subject) -> None:
             f"{name}.positions_m as float64",
             table.positions_m.dtype,
         )
-        for column in ("positions_m", "headings_rad", "arc_length_m", "traversal", "condition"):
+        for column in (
+            *("positions_m", "headings_rad", "arc_length_m", "traversal", "condition"),
+            "region",
+        ):
             values = getattr(table, column)
             if values is not None:
                 expect(len(values) == size, f"{size} rows of {name}.{column}", len(values))
         _expect_codes(f"{name}.traversal", table.traversal, len(table.traversals))
         _expect_codes(f"{name}.condition", table.condition, len(table.conditions))
+        if table.region is not None:
+            _expect_codes(f"{name}.region", table.region, len(table.regions))
 
 
 def metres_plausible(subject: Subject) -> None:
@@ -81,7 +87,12 @@ def metres_plausible(subject: Subject) -> None:
                 f"{name}.headings_rad in (-pi, pi]",
                 f"{low:.4g} to {high:.4g}",
             )
-    _expect_metres(dataset.train.references)
+    table = dataset.train.references
+    if table.region is None:
+        _expect_metres(table)
+        return
+    for code in np.unique(table.region):
+        _expect_metres(table.take(table.region == code))
 
 
 def splits_disjoint(subject: Subject) -> None:
@@ -90,10 +101,11 @@ def splits_disjoint(subject: Subject) -> None:
 
     dataset = _open(subject)
     radius_m = subject.factory.radii.near_radius_m
-    train = np.concatenate([t.positions_m for _, t in _tables(dataset, ("train",))])
+    tables = [table for _, table in _tables(dataset, ("train",))]
+    train = np.concatenate([apart_m(t.positions_m, t.region) for t in tables])
     tree = cKDTree(train)
     for name, table in _tables(dataset, ("validation", "test")):
-        distance_m, _ = tree.query(table.positions_m)
+        distance_m, _ = tree.query(apart_m(table.positions_m, table.region))
         share = float((distance_m <= radius_m).mean())
         expect(
             share <= _SHARE_NEAR_TRAINING,
@@ -224,7 +236,10 @@ def _expect_metres(table: PlaceTable) -> None:
 def _expect_same(first: PlaceDataset, second: PlaceDataset) -> None:
     pairs = zip(_tables(first), _tables(second), strict=True)
     for (name, table), (_, other) in pairs:
-        for column in ("index", "positions_m", "headings_rad", "traversal", "condition"):
+        for column in (
+            *("index", "positions_m", "headings_rad", "traversal", "condition"),
+            "region",
+        ):
             one, two = getattr(table, column), getattr(other, column)
             same = one is two or np.array_equal(one, two)
             expect(same, f"the same {name}.{column}", "another")

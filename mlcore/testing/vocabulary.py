@@ -65,6 +65,7 @@ LOSS = (
         declarable=True,
         after="translation",
     ),
+    Rule("regions", "moving one region changes nothing: others are infinitely far away"),
     Rule("declares-needs", "it reads nothing that needs and uses_influence leave out"),
     Rule("needs-used", "it reads what needs and uses_influence declare"),
     Rule("autocast", "it is finite and a float under autocast", declarable=True),

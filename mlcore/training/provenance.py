@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlcore.errors import ConfigError, DataError
 from mlcore.option_types import members, options_of
-from mlcore.options import RunConfig, run_to_toml
+from mlcore.options import Chosen, RunConfig, run_to_toml
+from mlcore.options.several import parts_of
 from mlcore.run_folder import KINDS, Kind
 
 if TYPE_CHECKING:
@@ -77,15 +78,20 @@ def provenance_of(experiment: Experiment, registry: Registry) -> Provenance:
     """Return what the results of an assembled run depend on."""
     config = experiment.config
     code = {"mlcore": version("mlcore-localization"), "torch": version("torch")}
-    parts: dict[str, Any] = {
-        "dataset": experiment.dataset,
-        "model": experiment.model,
-        "loss": experiment.loss,
-        "influence": experiment.influence,
-        "miner": experiment.miner,
-    }
-    for section, part in parts.items():
-        chosen = getattr(config, section)
+    datasets = parts_of(config.dataset)
+    several: Any = experiment.dataset
+    opened = [several] if len(datasets) == 1 else several.parts.values()
+    components: list[tuple[str, Chosen[Any] | None, Any]] = [
+        *(
+            (name, one, part)
+            for (name, one), part in zip(datasets.items(), opened, strict=True)
+        ),
+        ("model", config.model, experiment.model),
+        ("loss", config.loss, experiment.loss),
+        ("influence", config.influence, experiment.influence),
+        ("miner", config.miner, experiment.miner),
+    ]
+    for section, chosen, part in components:
         if chosen is None:
             continue
         for plugin in registry.plugins:
@@ -172,7 +178,11 @@ def _last_known(environment: Mapping[str, Any]) -> Provenance:
 
 def _that_matter(changes: Changes, config: RunConfig) -> Changes:
     """Return the changes that affect results beyond rounding."""
-    moved = {f"dataset.{name}" for name in _path_options(config.dataset.factory)}
+    moved = {
+        f"{section}.{name}"
+        for section, part in parts_of(config.dataset).items()
+        for name in _path_options(part.factory)
+    }
     free = _ROUNDING_ONLY | moved  # for a moved data set, the fingerprint is enough
     found = {
         name: values
@@ -244,7 +254,11 @@ def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Return the leaves of nested mappings as texts, by dotted names."""
     flat: dict[str, str] = {}
     for name, value in document.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            flat |= _flat(
+                {str(k + 1): item for k, item in enumerate(value)}, f"{prefix}{name}."
+            )
+        elif isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = str(value)

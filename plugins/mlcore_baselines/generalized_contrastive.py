@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mlcore.geometry import distance_m
+from mlcore.geometry import between_m
 from mlcore.protocols import Batch, InfluenceFunction, LossOutput, Pairs, Triplets
 from mlcore_baselines import tuples as terms
 
@@ -49,5 +49,5 @@ class GeneralizedContrastiveLoss(nn.Module):
         return LossOutput(loss, {"mean_similarity": y.sum() / max(len(images), 1)})
 
     def _similarity(self, batch: Batch, anchors: Tensor, images: Tensor) -> Tensor:
-        distance = distance_m(batch.positions_m[anchors], batch.positions_m[images])
+        distance = between_m(batch, anchors, images)
         return torch.where(distance < self.influence.support_m, self.influence(distance), 0.0)

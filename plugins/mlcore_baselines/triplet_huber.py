@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mlcore.geometry import distance_m
+from mlcore.geometry import between_m
 from mlcore.protocols import Batch, LossOutput, Pairs, Triplets
 from mlcore_baselines import tuples as terms
 
@@ -64,8 +64,8 @@ class TripletHuberLoss(nn.Module):
 
     def _huber(self, near: Tensor, batch: Batch, rows: terms.TupleRows) -> Tensor:
         """Return the mean over near images, 0 if there are none."""
-        anchors = batch.positions_m[rows.anchor[rows.near_tuple]]
-        ground = (distance_m(anchors, batch.positions_m[rows.near]) / self.near_radius_m) ** 2
+        anchors = rows.anchor[rows.near_tuple]
+        ground = (between_m(batch, anchors, rows.near) / self.near_radius_m) ** 2
         errors = torch.nn.functional.huber_loss(
             near / self.embedding_scale, ground.to(near.dtype), reduction="none"
         )

@@ -28,6 +28,9 @@ class TupleRows:
         far: ``(N,)`` int64, rows of the far images; other-far images are not among them.
         far_tuple: ``(N,)`` int64 in ``[0, T)``, their tuples.
         other_far: ``(T,)`` int64, row of each tuple's other-far image, -1 if it has none.
+
+    In a batch of places, without any far image, the anchors of the other places, which are far
+    from each other, are the far images of each; the next one is its other-far image.
     """
 
     count: int
@@ -46,6 +49,8 @@ class TupleRows:
         has_anchor = (anchor >= 0)[numbers]
         near = ((batch.role == Role.NEAR) & has_anchor).nonzero()[:, 0]
         far = ((batch.role == Role.FAR) & has_anchor).nonzero()[:, 0]
+        if not (batch.role == Role.FAR).any() and (anchor >= 0).all():
+            return _of_places(anchor, near, numbers[near])
         return cls(
             count=len(ids),
             anchor=anchor,
@@ -55,6 +60,20 @@ class TupleRows:
             far_tuple=numbers[far],
             other_far=_row_of_each(Role.OTHER_FAR, batch, numbers, len(ids)),
         )
+
+
+def _of_places(anchor: Tensor, near: Tensor, near_tuple: Tensor) -> TupleRows:
+    count = len(anchor)
+    far_tuple, other = (1 - torch.eye(count, device=anchor.device)).nonzero(as_tuple=True)
+    return TupleRows(
+        count=count,
+        anchor=anchor,
+        near=near,
+        near_tuple=near_tuple,
+        far=anchor[other],
+        far_tuple=far_tuple,
+        other_far=anchor.roll(-1) if count > 2 else torch.full_like(anchor, -1),
+    )
 
 
 def _row_of_each(role: Role, batch: Batch, numbers: Tensor, count: int) -> Tensor:
@@ -98,12 +117,12 @@ def other_far_hinges(
 ) -> Tensor:
     """Return max(0, margin + B - D(n, n*)) of each far image, ``(N,)``; ``bound`` is B.
 
-    0 where the tuple has no other-far image n*.
+    0 where the tuple has no other-far image n*, or where n is n*.
     """
     other = rows.other_far[rows.far_tuple]
     distance = _squared_distance(embeddings, rows.far, other)
     hinges = torch.relu(margin + bound[rows.far_tuple] - distance)
-    return torch.where(other >= 0, hinges, 0.0)
+    return torch.where((other >= 0) & (other != rows.far), hinges, 0.0)
 
 
 def mean_of_sums(far: Tensor, rows: TupleRows) -> Tensor:

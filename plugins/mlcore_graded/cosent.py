@@ -10,9 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from mlcore.geometry import pairwise_distance_m
+from mlcore.geometry import between_m
 from mlcore.protocols import Batch, LossOutput, Pairs, Triplets
-from mlcore_graded.rows import BLOCK_PAIRS, at_least_float32, finite_positions, normalized
+from mlcore_graded.rows import (
+    BLOCK_PAIRS,
+    at_least_float32,
+    normalized,
+    require_finite_positions,
+)
 from mlcore_graded.sorted_sums import sum_of_larger
 
 
@@ -40,9 +45,9 @@ class CosentLoss(nn.Module):
         Raises:
             DataError: A position is not finite.
         """
-        positions_m = finite_positions(batch)
+        require_finite_positions(batch)
         with torch.autocast(embeddings.device.type, enabled=False):
-            loss = _Cosent.apply(normalized(embeddings), positions_m, self.scale)
+            loss = _Cosent.apply(normalized(embeddings), batch, self.scale)
         return LossOutput(loss.to(at_least_float32(embeddings)))
 
 
@@ -56,11 +61,14 @@ class _Cosent(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, positions_m: Tensor, scale: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, batch: Batch, scale: float) -> Tensor:
         if len(x) < 3:
             ctx.save_for_backward(torch.zeros_like(x))
             return x.new_zeros(())
-        distance_m = _packed(positions_m, pairwise_distance_m)
+        every = torch.arange(len(batch), device=batch.positions_m.device)
+        distance_m = _packed(
+            every, lambda rows, columns: between_m(batch, rows[:, None], columns)
+        )
         similarity = _packed(x, lambda rows, columns: rows @ columns.T)
         low, high = similarity.min(), similarity.max()
         factor = math.exp(scale * float(high - low))

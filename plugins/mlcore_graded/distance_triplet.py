@@ -69,4 +69,4 @@ class DistanceTripletLoss(RowwiseLoss):
         inside = (own_distance_m < self.range_m)[:, :, None]
         # "Farther" is a comparison, as in num_terms, not the sign of a difference.
         triple = (distance_m[:, None, :] > own_distance_m[:, :, None]) & inside
-        return (torch.relu(margin + excess) * triple).sum(dim=(1, 2))
+        return torch.where(triple, torch.relu(margin + excess), 0.0).sum(dim=(1, 2))

@@ -23,7 +23,7 @@ class PairRegressionLoss(RowwiseLoss):
 
     def num_terms(self, rows: RowBlock) -> Tensor:
         """Return the number of images that each anchor is paired with."""
-        return torch.full_like(rows.anchors, len(rows.positions_m) - 1)
+        return torch.full_like(rows.anchors, len(rows.batch) - 1)
 
     def sum_terms(self, similarity: Tensor, rows: RowBlock) -> Tensor:
         """Return the sum over each anchor's pairs."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mlcore.errors import DataError
-from mlcore.geometry import pairwise_distance_m
+from mlcore.geometry import between_m
 from mlcore.protocols import Batch, InfluenceFunction, LossOutput, Pairs, Triplets
 
 BLOCK_PAIRS = 2**18
@@ -32,24 +32,24 @@ class RowBlock:
 
     Attributes:
         anchors: ``(b,)`` int64, rows of the batch.
-        positions_m: ``(B, 2 or 3)`` float64, of the whole batch.
+        batch: The whole batch; its positions are finite.
         influence: Attraction weight by distance, for a loss that has one.
     """
 
     anchors: Tensor
-    positions_m: Tensor
+    batch: Batch
     influence: InfluenceFunction | None = None
 
     @cached_property
     def others(self) -> Tensor:
         """Rows of the batch that each anchor is compared with, ``(b, n)`` int64."""
-        columns = torch.arange(len(self.positions_m) - 1, device=self.anchors.device)
+        columns = torch.arange(len(self.batch) - 1, device=self.anchors.device)
         return columns + (columns >= self.anchors[:, None])
 
     @cached_property
     def distance_m(self) -> Tensor:
-        """Geometric distances, ``(b, n)`` float64."""
-        whole = pairwise_distance_m(self.positions_m[self.anchors], self.positions_m)
+        """Geometric distances, ``(b, n)`` float64; infinite across regions."""
+        whole = between_m(self.batch, self.anchors[:, None])
         return whole.gather(1, self.others)
 
     @cached_property
@@ -57,7 +57,7 @@ class RowBlock:
         """Influence of each distance, ``(b, n)`` float64; 0 from the support on."""
         assert self.influence is not None
         inside = self.distance_m < self.influence.support_m
-        return self.influence(self.distance_m) * inside
+        return torch.where(inside, self.influence(self.distance_m), 0.0)
 
     def similarity(self, x: Tensor) -> Tensor:
         """Return cosine similarities ``(b, n)`` of unit embeddings ``(B, D)``."""
@@ -113,28 +113,28 @@ class RowwiseLoss(nn.Module):
 
     def forward_rows(self, embeddings: Tensor, batch: Batch, rows: slice) -> LossOutput:
         """Return the share of the anchors ``rows`` in the loss of the joint batch."""
-        positions_m = finite_positions(batch)
-        size = len(positions_m)
-        mine = torch.arange(size, device=positions_m.device)[rows]
+        require_finite_positions(batch)
+        size = len(batch)
+        mine = torch.arange(size, device=batch.positions_m.device)[rows]
         rest = torch.ones(size, dtype=torch.bool, device=mine.device)
         rest[mine] = False
         with torch.autocast(embeddings.device.type, enabled=False):
             x = normalized(embeddings)
-            total, num_mine = _Sum.apply(x, self, self._blocks(mine, positions_m))
+            total, num_mine = _Sum.apply(x, self, self._blocks(mine, batch))
             num_rest = sum(
                 float(self.num_terms(block).sum())
-                for block in self._blocks(rest.nonzero()[:, 0], positions_m)
+                for block in self._blocks(rest.nonzero()[:, 0], batch)
             )
             loss = total / max(float(num_mine) + num_rest, 1.0)
         return LossOutput(loss.to(at_least_float32(embeddings)), {"terms": float(num_mine)})
 
-    def _blocks(self, anchors: Tensor, positions_m: Tensor) -> Iterator[RowBlock]:
-        size = len(positions_m)
+    def _blocks(self, anchors: Tensor, batch: Batch) -> Iterator[RowBlock]:
+        size = len(batch)
         if size > 1:
             num_rows = max(1, BLOCK_PAIRS // size)
             for start in range(0, len(anchors), num_rows):
                 part = anchors[start : start + num_rows]
-                yield RowBlock(part, positions_m, self.influence)
+                yield RowBlock(part, batch, self.influence)
 
 
 class _Sum(torch.autograd.Function):
@@ -233,20 +233,14 @@ class _Distance(torch.autograd.Function):
         return of_distance.div(distance).neg_().masked_fill_(distance == 0, 0.0)
 
 
-def finite_positions(batch: Batch) -> Tensor:
-    """Return the positions ``(B, 2 or 3)`` as float64.
-
-    Raises:
-        DataError: One is not finite; names the rows.
-    """
-    positions_m = batch.positions_m.double()
-    bad = (~torch.isfinite(positions_m)).any(dim=1).nonzero()[:, 0].tolist()
+def require_finite_positions(batch: Batch) -> None:
+    """Raise DataError that names the rows of positions that are not finite."""
+    bad = (~torch.isfinite(batch.positions_m)).any(dim=1).nonzero()[:, 0].tolist()
     if bad:
         listed = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")
         raise DataError(
-            f"positions_m is not finite in {len(bad)} of {len(positions_m)} rows: {listed}"
+            f"positions_m is not finite in {len(bad)} of {len(batch)} rows: {listed}"
         )
-    return positions_m
 
 
 def at_least_float32(embeddings: Tensor) -> torch.dtype:

@@ -35,6 +35,11 @@ class ImagesConfig:
             queries is given, the column role decides, or the folders database and queries;
             if only one is given, the other is the rest.
         queries: Selection of the query images of every split.
+        region: Column that names the region of each image, such as its city: images of
+            different regions are infinitely far apart, whatever their positions. folder1 is
+            the first folder of a path, folder2 the second. auto: the column region; otherwise
+            the UTM zones of file names, or groups of latitude and longitude more than 100 km
+            apart. none: one region.
         heading_convention: Zero and direction of the column heading_rad or heading_deg.
         swap_axes: Whether to exchange the two position columns (or the first two fields of a
             file name).
@@ -50,6 +55,7 @@ class ImagesConfig:
     test: str = ""
     references: str = ""
     queries: str = ""
+    region: str = "auto"
     heading_convention: HeadingConvention = "clockwise-from-north"
     swap_axes: bool = False
     accept_faults: tuple[str, ...] = ()

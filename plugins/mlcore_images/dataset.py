@@ -59,14 +59,16 @@ class ImagesDataset:
         self.layout = listing.layout
         self.root = listing.root
         self.paths: pa.LargeStringArray = listing.paths
-        positions_m, of_positions = read_positions(listing, swap_axes=config.swap_axes)
+        located = read_positions(listing, config)
         headings_rad, of_headings = read_headings(listing, config.heading_convention)
         parts = assign(listing, config)
         traversal, traversals = traversals_of(listing)
         condition, conditions = conditions_of(listing)
         every = PlaceTable(
             index=np.arange(len(listing), dtype=np.int64),
-            positions_m=positions_m,
+            positions_m=located.positions_m,
+            region=located.region,
+            regions=located.regions,
             headings_rad=headings_rad,
             traversal=traversal,
             traversals=traversals,
@@ -86,14 +88,13 @@ class ImagesDataset:
                 "info", f"{len(listing)} images listed by {listing.layout}: {listing.source}"
             ),
             *listing.findings,
-            *of_positions,
+            *located.findings,
             *of_headings,
             *(Finding("info", note) for note in (*parts.notes, *of_order)),
             *self._probe(traversal),
         )
         self.notes: tuple[str, ...] = tuple(map(str, self.findings))
         self._times_s = times_of(listing)
-        self._regions = _labels(listing, "zone")
         self._source = listing.source
 
     @property
@@ -133,8 +134,9 @@ class ImagesDataset:
             for table in (split.references, split.queries):
                 digest.update(table.index.tobytes())
                 digest.update(table.positions_m.tobytes())
-                if table.headings_rad is not None:
-                    digest.update(table.headings_rad.tobytes())
+                for column in (table.headings_rad, table.region):
+                    if column is not None:
+                        digest.update(column.tobytes())
         spread = np.linspace(0, len(self.paths) - 1, min(_FINGERPRINTED, len(self.paths)))
         for index in spread.astype(int):
             digest.update(b"%d," % _size(self.path(int(index))))
@@ -162,10 +164,6 @@ class ImagesDataset:
         """Return when images were taken, in seconds from some instant; NaN if not known."""
         return self._times_s[index]
 
-    def regions(self, index: NDArray[np.int64]) -> NDArray[np.integer]:
-        """Return codes of UTM zones, as far as file names give them."""
-        return self._regions[index]
-
     def _probe(self, traversal: NDArray[np.integer]) -> tuple[Finding, ...]:
         """Look for the first image of each traversal: all of them would take minutes.
 
@@ -189,13 +187,6 @@ class ImagesDataset:
             "'mlcore data check' looks for all"
         )
         return (Finding("warning", message),)
-
-
-def _labels(listing: Listing, column: str) -> NDArray[np.integer]:
-    if column not in listing:
-        return np.zeros(len(listing), np.int8)
-    codes: NDArray[np.integer] = listing.encoded(column).indices.fill_null(-1).to_numpy()
-    return codes
 
 
 def _size(path: Path) -> int:

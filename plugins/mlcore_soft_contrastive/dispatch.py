@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import ParamSpec, TypeVar, cast
 
@@ -107,6 +108,9 @@ BLOCKS_OF_FULL_WIDTH = 8
 """With fewer blocks of :data:`CPU_TILE`, so few tiles are disjoint that threads would wait."""
 DEVICE_TILE = 2048
 """A GPU wants more work in a launch; 16 MiB of floats still stay in its second-level cache."""
+MOST_REGIONS = 64
+"""Blocks of so many regions would be small, and tiles many: torch's, which then compare the
+regions of each pair, are faster."""
 TORCH_TILE = 1024
 """On a GPU without kernels: a chain of operations holds a dozen tiles at once."""
 
@@ -130,8 +134,11 @@ def plan_tiles(
     threads = torch.get_num_threads()
     if name == "tiled-numba":
         tile = _narrowed(tile, max(len(geometry.rows), len(geometry.columns)))
-    rows = blocks(geometry.rows.positions_m, tile)
-    columns = rows if square else blocks(geometry.columns.positions_m, tile)
+    places = geometry.rows, geometry.columns
+    if geometry.num_regions > MOST_REGIONS:
+        places = replace(places[0], region=None), replace(places[1], region=None)
+    rows = blocks(places[0], tile)
+    columns = rows if square else blocks(places[1], tile)
     return name, Plan(
         geometry=geometry,
         config=config,
@@ -165,13 +172,14 @@ def choose(
     wants_kernels = config.implementation == "cupy" or (
         config.implementation == "auto" and embeddings.device.type == "cuda"
     )
+    by_pair = geometry.num_regions > MOST_REGIONS
     if wants_kernels and not cupy_launch.is_installed():
         cupy_launch.warn_without_cupy()
-    elif wants_kernels and cupy_backend.covers(geometry, config, embeddings):
+    elif wants_kernels and not by_pair and cupy_backend.covers(geometry, config, embeddings):
         assert isinstance(geometry.influence, DeviceInfluenceFunction)
         source = tiles_source(geometry.influence.device_code())
         launch = cupy_launch.cupy_kernels(source)
         return "cupy", DEVICE_TILE, partial(cupy_backend.KernelBackend, launch=launch)
-    if on_cpu and numba_backend.covers(geometry, config, embeddings):
+    if on_cpu and not by_pair and numba_backend.covers(geometry, config, embeddings):
         return "tiled-numba", CPU_TILE, numba_backend.NumbaBackend
     return "tiled-torch", CPU_TILE if on_cpu else TORCH_TILE, TorchBackend

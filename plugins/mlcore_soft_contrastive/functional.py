@@ -37,6 +37,8 @@ def soft_contrastive_loss(
     reference_positions_m: ArrayLike | None = ...,
     reference_headings_rad: ArrayLike | None = ...,
     self_index: ArrayLike | None = ...,
+    region: ArrayLike | None = ...,
+    reference_region: ArrayLike | None = ...,
     implementation: Implementation = ...,
     save_similarity: bool = ...,
     gradient_filter: float = ...,
@@ -63,6 +65,8 @@ def soft_contrastive_loss(
     reference_positions_m: ArrayLike | None = ...,
     reference_headings_rad: ArrayLike | None = ...,
     self_index: ArrayLike | None = ...,
+    region: ArrayLike | None = ...,
+    reference_region: ArrayLike | None = ...,
     implementation: Implementation = ...,
     save_similarity: bool = ...,
     gradient_filter: float = ...,
@@ -89,6 +93,8 @@ def soft_contrastive_loss(
     reference_positions_m: ArrayLike | None = None,
     reference_headings_rad: ArrayLike | None = None,
     self_index: ArrayLike | None = None,
+    region: ArrayLike | None = None,
+    reference_region: ArrayLike | None = None,
     implementation: Implementation = "auto",
     save_similarity: bool = False,
     gradient_filter: float = 0.0,
@@ -134,6 +140,9 @@ def soft_contrastive_loss(
         reference_headings_rad: ``(R,)``, radians.
         self_index: ``(B,)`` int64, the column of ``references`` that is row i itself; -1,
             or no ``self_index``, for none.
+        region: ``(B,)`` integer codes: images of different regions are infinitely far apart,
+            whatever their positions. None for one region.
+        reference_region: ``(R,)``, the same codes; given if and only if ``region`` is.
         implementation: "dense" writes all pair matrices out; "tiled" needs memory for a
             few copies of the embeddings only, and gives no second derivatives; "cupy" is
             "tiled" with CUDA kernels. "auto" is "dense" below some 256 images, then
@@ -184,6 +193,8 @@ def soft_contrastive_loss(
         reference_positions_m,
         reference_headings_rad,
         self_index,
+        region=region,
+        reference_region=reference_region,
         influence=influence,
         heading_limit_rad=heading_limit_rad,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -20,23 +21,26 @@ from mlcore.protocols import InfluenceFunction
 
 @dataclass(frozen=True)
 class Places:
-    """Positions and headings of some images.
+    """Positions, headings and regions of some images.
 
     Attributes:
         positions_m: ``(N, 2)`` or ``(N, 3)`` float64, metres.
         headings_rad: ``(N,)`` float64, or None.
+        region: ``(N,)`` int64, or None for one region.
     """
 
     positions_m: Tensor
     headings_rad: Tensor | None
+    region: Tensor | None = None
 
     def __len__(self) -> int:
         return self.positions_m.shape[0]
 
-    def take(self, rows: slice) -> Places:
+    def take(self, rows: slice | Tensor) -> Places:
         """Return the places of ``rows``."""
         headings = None if self.headings_rad is None else self.headings_rad[rows]
-        return Places(self.positions_m[rows], headings)
+        region = None if self.region is None else self.region[rows]
+        return Places(self.positions_m[rows], headings, region)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,12 @@ class Geometry:
         """
         limit = self.heading_limit_rad
         return math.inf if limit is None else limit + 1e-9
+
+    @cached_property
+    def num_regions(self) -> int:
+        """Number of regions of rows and columns together."""
+        codes = [side.region for side in (self.rows, self.columns) if side.region is not None]
+        return len(torch.unique(torch.cat(codes))) if codes else 1
 
 
 class PairWeights(NamedTuple):
@@ -131,6 +141,8 @@ def pair_weights(geometry: Geometry) -> PairWeights:
     rows, columns, influence = geometry.rows, geometry.columns, geometry.influence
     distance = distances_m(rows, columns)
     near = distance < influence.support_m
+    if rows.region is not None and columns.region is not None:
+        near &= rows.region[:, None] == columns.region  # infinitely far from each other
     attraction = influence(distance).mul_(near)
     repulsion = 1.0 - attraction
     repels = (distance > influence.repulsion_start_m) | ~near

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from numbers import Real
 
 import numpy as np
@@ -25,6 +26,8 @@ def checked_geometry(
     reference_headings_rad: ArrayLike | None = None,
     self_index: ArrayLike | None = None,
     *,
+    region: ArrayLike | None = None,
+    reference_region: ArrayLike | None = None,
     influence: InfluenceFunction,
     heading_limit_rad: float | None,
 ) -> Geometry:
@@ -41,11 +44,13 @@ def checked_geometry(
     _require_influence_function(influence)
     if heading_limit_rad is not None and headings_rad is None:
         raise ValueError("heading_limit_rad needs headings_rad")
-    rows = _places("", embeddings, positions_m, headings_rad)
+    rows = _places("", embeddings, positions_m, headings_rad, region)
     if references is None:
-        if not (reference_positions_m is reference_headings_rad is self_index is None):
+        others = reference_positions_m, reference_headings_rad, reference_region, self_index
+        if any(other is not None for other in others):
             raise ValueError(
-                "reference_positions_m, reference_headings_rad and self_index need references"
+                "reference_positions_m, reference_headings_rad, reference_region and "
+                "self_index need references"
             )
         columns = rows
         numbers = torch.arange(len(rows), device=embeddings.device)
@@ -60,7 +65,15 @@ def checked_geometry(
         raise ValueError("references need reference_positions_m")
     if heading_limit_rad is not None and reference_headings_rad is None:
         raise ValueError("heading_limit_rad needs reference_headings_rad beside references")
-    columns = _places("reference_", references, reference_positions_m, reference_headings_rad)
+    if (region is None) != (reference_region is None):
+        raise ValueError("region and reference_region must be given together, or neither")
+    columns = _places(
+        "reference_",
+        references,
+        reference_positions_m,
+        reference_headings_rad,
+        reference_region,
+    )
     _check_pairing(embeddings, references, rows, columns)
     return Geometry(
         rows=rows,
@@ -95,7 +108,11 @@ def _require_influence_function(influence: object) -> None:
 
 
 def _places(
-    name: str, embeddings: Tensor, positions_m: ArrayLike, headings_rad: ArrayLike | None
+    name: str,
+    embeddings: Tensor,
+    positions_m: ArrayLike,
+    headings_rad: ArrayLike | None,
+    region: ArrayLike | None,
 ) -> Places:
     what = "references" if name else "embeddings"
     if not isinstance(embeddings, Tensor):
@@ -115,15 +132,24 @@ def _places(
     if shape[0] != size:
         raise ValueError(f"{name}positions_m has {shape[0]} rows, the {what} have {size}")
     _warn_of_suspicious(f"{name}positions_m", positions)
-    if headings_rad is None:
-        return Places(_finite_float64(f"{name}positions_m", positions), None)
-    headings = _tensor(f"{name}headings_rad", headings_rad, embeddings.device)
-    if tuple(headings.shape) != (size,):
-        raise ValueError(f"{name}headings_rad must be ({size},), got {tuple(headings.shape)}")
-    return Places(
-        _finite_float64(f"{name}positions_m", positions),
-        _finite_float64(f"{name}headings_rad", headings),
-    )
+    places = Places(_finite_float64(f"{name}positions_m", positions), None)
+    if headings_rad is not None:
+        headings = _column(f"{name}headings_rad", headings_rad, embeddings)
+        places = replace(places, headings_rad=_finite_float64(f"{name}headings_rad", headings))
+    if region is not None:
+        codes = _column(f"{name}region", region, embeddings)
+        if codes.is_floating_point():
+            raise ValueError(f"{name}region must be integer codes, got {codes.dtype}")
+        places = replace(places, region=codes.long())
+    return places
+
+
+def _column(name: str, values: ArrayLike, embeddings: Tensor) -> Tensor:
+    """Return one number per embedding."""
+    column = _tensor(name, values, embeddings.device)
+    if tuple(column.shape) != (len(embeddings),):
+        raise ValueError(f"{name} must be ({len(embeddings)},), got {tuple(column.shape)}")
+    return column
 
 
 def _tensor(name: str, values: ArrayLike, device: torch.device) -> Tensor:

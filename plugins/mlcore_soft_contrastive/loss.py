@@ -89,6 +89,7 @@ class SoftContrastiveLoss(nn.Module):
             embeddings,
             batch.positions_m,
             batch.headings_rad,
+            region=batch.region,
             influence=self.influence,
             heading_limit_rad=self.heading_limit_rad,
         )

@@ -88,3 +88,10 @@ def test_the_commands_it_prints_work_as_printed(capsys, tmp_path, monkeypatch, f
     assert (train[1], evaluate[1:3]) == ("train", ["evaluate", "RUN"])
     assert main([*train[1:], "--print-config"]) == 0
     assert f'name = "{form}"' in capsys.readouterr().out
+
+
+def test_several_regions_are_refused(capsys, tmp_path, synthetic_plugin):
+    words = ["data", "write", "pittsburgh", "--from", "synthetic,synthetic"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "holds one region, the data set has several (synthetic 1, synthetic 2)" in error

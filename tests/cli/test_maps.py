@@ -236,3 +236,19 @@ def test_an_export_that_differs_is_not_written(here, capsys, monkeypatch):
     error = error_of(capsys, "export", here / "run", "--format", "torch-export", "--out", out)
     assert "more than 1e-12; nothing is written" in error
     assert not out.exists()
+
+
+def test_matches_are_written_as_predictions(here, capsys):
+    file = here / "predictions.txt"
+    photos = sorted((here / "photos").iterdir())
+    words = ("localize", here / "map", *photos, "--top", "3", "--predictions", file)
+    found = found_by(capsys, *words)
+    lines = [line.split() for line in file.read_text().splitlines()]
+    assert [line[0] for line in lines] == ["370", "371", "372", "425"]
+    assert [line[1:] for line in lines] == [
+        [match["image"].removeprefix("synthetic/") for match in one["matches"]] for one in found
+    ]
+    blank = here / "photos" / "a b.png"
+    photos[0].rename(blank)
+    error = error_of(capsys, "localize", here / "map", blank, "--predictions", file)
+    assert "the name of image 'a b' contains blanks" in error

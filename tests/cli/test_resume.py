@@ -260,3 +260,17 @@ def test_a_forked_child_does_not_hold_the_lock(run):
     over.set()
     child.join()
     other.join()
+
+
+def test_a_run_on_several_data_sets_goes_on(tmp_path):
+    two = [*TINY[2:], "--dataset", "synthetic,synthetic", "--dataset.2.radius_m", "30"]
+    two += ["--sampling.balance", "datasets"]
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert train(*two, "--training.max_steps", "4", "--out", whole) == 0
+    assert train(*two, "--training.max_steps", "2", "--out", run) == 0
+    assert train("--resume", run, "--training.max_steps", "4") == 0
+    assert environment_of(run)["data_fingerprint"] == environment_of(whole)["data_fingerprint"]
+    expected = state_of(whole)
+    for name, value in state_of(run).items():
+        assert torch.equal(value, expected[name])
+    assert train("--resume", run, "--dataset.2.radius_m", "31") == 2

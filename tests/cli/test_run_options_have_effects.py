@@ -41,6 +41,7 @@ SAMPLING = {
     "far_radius_m": "30",
     "near_heading_limit_deg": "5",
     "location_spacing_m": "9",
+    "balance": "datasets",
     "place_cell_m": f"40 {PROXIES}",
     "hard_per_tuple": "1",
     "hard_features": f"live {HARD}",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from mlcore import LossFactory, LossOutput
+from mlcore.geometry import between_m
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class Pull(torch.nn.Module):
 
     def distance(self, batch):
         difference = batch.positions_m[:, None] - batch.positions_m[None]
-        return difference.norm(dim=-1)
+        return difference.norm(dim=-1) if batch.region is None else between_m(batch)
 
     def cost(self, embeddings):
         return (embeddings[:, None] - embeddings[None]).square().sum(dim=-1)
@@ -96,8 +97,12 @@ class OrderOfRows(Pull):
 
 class Float32Positions(Pull):
     def near(self, batch):
-        positions_m = batch.positions_m.float()
-        return torch.exp(-(positions_m[:, None] - positions_m[None]).norm(dim=-1) / 10)
+        return torch.exp(-between_m(replace(batch, positions_m=batch.positions_m.float())) / 10)
+
+
+class OneRegion(Pull):
+    def distance(self, batch):
+        return (batch.positions_m[:, None] - batch.positions_m[None]).norm(dim=-1)
 
 
 class ReadsPlaces(Pull):
@@ -250,6 +255,8 @@ class NeedsHeadings(Pull):
 
 class FlatPositions(Pull):
     def distance(self, batch):
+        if batch.region is not None:
+            return super().distance(batch)
         easting, northing = batch.positions_m.T
         return torch.hypot(easting[:, None] - easting[None], northing[:, None] - northing[None])
 
@@ -286,6 +293,7 @@ LOSSES = {
     "weights held constant": (loss_factory(DetachedWeights), {"gradcheck"}),
     "compares neighbouring rows": (loss_factory(OrderOfRows), {"permutation"}),
     "float32 positions": (loss_factory(Float32Positions), {"translation"}),
+    "regions of one frame": (loss_factory(OneRegion), {"regions"}),
     "labels not declared": (loss_factory(ReadsPlaces), {"declares-needs"}),
     "two dtypes under autocast": (loss_factory(MixesPrecisions), {"autocast"}),
     "changes the batch": (loss_factory(ChangesHeadings), {"inputs-unmodified"}),

@@ -11,8 +11,11 @@ from PIL import Image
 from mlcore.hookspecs import ENTRY_POINT_GROUP
 from mlcore.registry.discovery import Registry
 from mlcore.testing import CheckSkipped, checks
+from mlcore_gsv_cities.config import GsvCitiesConfig
 from mlcore_images.config import ImagesConfig
+from mlcore_msls.config import MslsConfig
 from mlcore_streets.config import StreetsConfig
+from tests.support.city_trees import write_gsv, write_msls
 
 SHIPPED = sorted(
     point.name
@@ -72,14 +75,26 @@ def test_a_folder_of_ones_own_images(tmp_path):
             for along in range(12):
                 image = generator.integers(0, 256, size=(8, 8, 3), dtype=np.uint8)
                 easting = 455_000 + 1000 * number + 2 * along
-                name = f"@{easting}.0@5735000.0@{along}@.png"
+                name = f"@{easting}.0@5735000.0@@@@@{along}@.png"
                 Image.fromarray(image).save(folder / name)
-    config = ImagesConfig(root=tmp_path)
+    assert num_checked("images", ImagesConfig(root=tmp_path)) == 10
+
+
+def num_checked(name, config):
+    """Run all checks of a data set, none of which may be skipped; return how many there are."""
     ran = 0
-    for check in checks("images", only="dataset/*", configs={"images": config}):
+    for check in checks(name, only="dataset/*", configs={name: config}):
         try:
             check()
         except CheckSkipped as skipped:
             pytest.fail(f"{check} did not run: {skipped}")
         ran += 1
-    assert ran == 10
+    return ran
+
+
+def test_data_sets_of_many_cities(tmp_path):
+    write_gsv(tmp_path / "gsv", cities=("London", "Tokyo", "cph", "sf"))
+    apart = {"validation_cities": ("cph",), "test_cities": ("sf",)}
+    assert num_checked("gsv-cities", GsvCitiesConfig(root=tmp_path / "gsv", **apart)) == 10
+    write_msls(tmp_path / "msls", cities=("goa", "London", "cph", "sf"))
+    assert num_checked("msls", MslsConfig(root=tmp_path / "msls", **apart)) == 10

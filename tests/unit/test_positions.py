@@ -91,3 +91,25 @@ def test_the_tree_is_not_pickled_and_the_positions_not_copied():
     content = pickle.dumps(index)
     assert len(content) == before
     assert np.array_equal(pickle.loads(content).within(points[0], 5.0), found)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("radius_m", [2.5, 20.0, 1e4])
+def test_many_images_are_found_as_a_loop_finds_them(dimensions, radius_m):
+    """Enough of them for the grid; positions on a lattice, so that distances meet the radius."""
+    generator = np.random.default_rng(3)
+    spread = generator.integers(0, 120, (12_000, dimensions)) * 2.5
+    positions = UTM[:dimensions] + spread
+    index = PositionIndex(positions)
+    index.within(positions[0], 10.0)  # which decides the cells
+    for point in (*positions[:5], positions.min(axis=0) - 7.0, positions.max(axis=0) + 1e5):
+        found = index.within(point, radius_m)
+        expected = np.linalg.norm(positions - point, axis=1) <= radius_m
+        assert np.array_equal(found, np.flatnonzero(expected))
+
+
+def test_headings_beyond_a_turn_differ_as_wrapped_ones_do():
+    degrees = np.arange(-1080, 1081, 15)
+    found = heading_difference_rad(np.radians(degrees), np.radians(10.0))
+    expected = np.abs(np.angle(np.exp(1j * np.radians(degrees - 10.0))))
+    assert np.allclose(found, expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from mlcore.errors import ConfigError, DataError
 from mlcore.protocols import PlaceTable, Split
 
 
-def dataset(positions_m, in_test, **more):
+def dataset(positions_m, in_test, columns=(), **more):
     """A data set of one traversal: ``in_test`` says which rows are queries and references."""
     positions_m, in_test = np.asarray(positions_m, float), np.asarray(in_test)
     table = PlaceTable(
@@ -23,6 +24,7 @@ def dataset(positions_m, in_test, **more):
         condition=np.zeros(len(positions_m), np.int8),
         conditions=["all"],
     )
+    table = replace(table, **dict(columns))
     none = table.take(slice(0, 0))
     return SimpleNamespace(
         train=Split(references=table.take(~in_test), queries=none),
@@ -97,14 +99,18 @@ def test_impossible_speed_is_seen_where_times_are_known():
     assert found == {"impossible-speed": "warning"}  # two rows of 400
 
 
-def test_groups_of_one_traversal_are_a_fault_and_those_of_regions_a_warning():
+def test_groups_of_one_traversal_are_a_fault_those_of_two_a_warning_and_regions_neither():
     positions_m = np.concatenate([route(100), route(100) + 7.5e6])
     in_test = np.arange(200) % 2 == 0
     assert severities(dataset(positions_m, in_test)) == {"separate-groups": "fault"}
-    cities = dataset(positions_m, in_test, regions=lambda index: index // 100)
+    city = np.arange(200) // 100
+    columns = {"traversal": city, "traversals": ("a", "b")}
+    cities = dataset(positions_m, in_test, columns)
     found = [one.message for one in check_opened(cities, near_radius_m=0.0)]
     assert severities(cities) == {}
     assert any("several cities" in message for message in found)
+    columns = {"region": city, "regions": ("a", "b")}
+    assert check_opened(dataset(positions_m, in_test, columns), near_radius_m=0.0) == []
 
 
 @pytest.mark.parametrize("kind", ["spelling", "link", "hard link", "copy"])

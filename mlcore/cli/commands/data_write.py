@@ -26,6 +26,7 @@ from mlcore.options import (
     require_dataset_options,
     resolve_run,
 )
+from mlcore.protocols import PlaceDataset
 from mlcore.registry.discovery import Registry
 
 
@@ -117,12 +118,26 @@ def _empty_folder(out: Path | None) -> Path:
     return out
 
 
+def _require_one_region(dataset: PlaceDataset, target: str) -> None:
+    """Raise ConfigError for several regions, which no format holds."""
+    from mlcore.data.soundness import splits_of
+
+    for split in splits_of(dataset).values():
+        if split.references.region is not None:
+            names = ", ".join(split.references.regions)
+            raise ConfigError(
+                f"the {target!r} format holds one region, the data set has several ({names}); "
+                "write each on its own"
+            )
+
+
 def _write(target: DatasetFactory, options: Any, source: RunConfig, out: Path) -> Report:
     from mlcore.experiment import open_dataset
 
     assert target.write is not None, "a format has one"
     with console.progress() as progress:
         dataset = open_dataset(source, progress)
+        _require_one_region(dataset, target.name)
         report = target.write(options, dataset, out, progress)
     console.notes(dataset.notes)
     return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcore.cli import console
-from mlcore.cli.commands.localize_map import localize_in_maps
+from mlcore.cli.commands.localize_map import localize_in_maps, write_predictions
 from mlcore.cli.parser import Parser
 from mlcore.cli.run_arguments import (
     RETRIEVAL_OPTIONS,
@@ -50,6 +51,13 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--picture", type=Path, metavar="PNG", help="draw each image beside its matches"
     )
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="FILE",
+        help="write a line per image: its key and those of its matches, as the MSLS server "
+        "takes them; a key is a file name without folder and suffix",
+    )
     parser.add_json_option()
     return parser
 
@@ -61,6 +69,7 @@ def run(argv: Sequence[str]) -> int:
     if options.top < 1:
         raise ConfigError(f"--top must be at least 1, got {options.top}")
     require_parent(options.picture, "--picture")
+    require_parent(options.predictions, "--predictions")
 
     from mlcore.deployment.map_folder import is_map
 
@@ -74,6 +83,8 @@ def run(argv: Sequence[str]) -> int:
     found = _localize(trained, asked, options)
     if options.picture is not None:
         _draw(options.picture, trained, asked, found)
+    if options.predictions is not None:
+        write_predictions(options.predictions, [one.name for one in asked], found)
     if options.json:
         console.write_json([_as_json(*pair) for pair in zip(asked, found, strict=True)])
     else:
@@ -118,6 +129,8 @@ def _draw(
 
 
 def _show(asked: Sequence[QueryImage], found: Sequence[Sequence[Match]]) -> None:
+    from mlcore.evaluation.measures import metres
+
     table = console.table(
         "image",
         "rank#",
@@ -126,7 +139,7 @@ def _show(asked: Sequence[QueryImage], found: Sequence[Sequence[Match]]) -> None
         "northing (m)#",
         "condition",
         "embedding distance#",
-        "distance (m)#",
+        "distance#",
     )
     for one, matches in zip(asked, found, strict=True):
         for rank, match in enumerate(matches, start=1):
@@ -138,7 +151,7 @@ def _show(asked: Sequence[QueryImage], found: Sequence[Sequence[Match]]) -> None
                 f"{match.position_m[1]:.1f}",
                 match.condition,
                 f"{match.embedding_distance:.3f}",
-                "unknown" if match.distance_m is None else f"{match.distance_m:.1f}",
+                "unknown" if match.distance_m is None else metres(match.distance_m),
                 end_section=rank == len(matches),
             )
     console.show(table)
@@ -148,5 +161,10 @@ def _as_json(one: QueryImage, matches: Sequence[Match]) -> dict[str, object]:
     return {
         "image": one.name,
         "position_m": None if one.position_m is None else one.position_m.tolist(),
-        "matches": [asdict(match) for match in matches],
+        "region": one.region,
+        "matches": [
+            # JSON has no infinity; the regions say why there is no distance.
+            asdict(match) | ({"distance_m": None} if match.distance_m == math.inf else {})
+            for match in matches
+        ],
     }

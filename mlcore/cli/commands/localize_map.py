@@ -5,16 +5,18 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from mlcore.cli import console
 from mlcore.cli.model_arguments import open_model
 from mlcore.errors import ConfigError
+from mlcore.files import atomic_write
 from mlcore.options import Command, RawOption
 
 if TYPE_CHECKING:
     from mlcore.deployment.localization import MapMatch
+    from mlcore.retrieval.localization import Match
 
 
 def localize_in_maps(options: Namespace, changes: Sequence[RawOption], command: Command) -> int:
@@ -41,6 +43,8 @@ def localize_in_maps(options: Namespace, changes: Sequence[RawOption], command: 
     model = open_model(options.run, changes, options.block, command)
     with console.progress() as progress:
         found = localize(images, maps, model, options.top, progress)
+    if options.predictions is not None:
+        write_predictions(options.predictions, [str(image) for image in images], found)
     if options.json:
         console.write_json(
             [
@@ -51,6 +55,28 @@ def localize_in_maps(options: Namespace, changes: Sequence[RawOption], command: 
     else:
         _show(images, found, several=bool(more))
     return 0
+
+
+def write_predictions(
+    path: Path, images: Sequence[str], found: Sequence[Sequence[Match | MapMatch]]
+) -> None:
+    """Write the key of each image and the keys of its matches, nearest first, a line each.
+
+    A key is a file name without folder and suffix, as in the predictions of MSLS.
+
+    Raises:
+        ConfigError: A key contains blanks, so that a line could not be read back.
+    """
+    lines = []
+    for image, matches in zip(images, found, strict=True):
+        keys = [PurePath(name).stem for name in (image, *(match.image for match in matches))]
+        for key in keys:
+            if key != "".join(key.split()):
+                raise ConfigError(f"--predictions: the name of image {key!r} contains blanks")
+        lines.append(" ".join(keys))
+    with atomic_write(path) as file:
+        file.write("".join(f"{line}\n" for line in lines).encode())
+    console.say(f"Written: {path}")
 
 
 def _show(

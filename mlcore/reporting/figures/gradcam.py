@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from mlcore.evaluation.measures import metres
 from mlcore.files import atomic_write
 from mlcore.reporting.figures.matches import RIGHT, WRONG
 
@@ -101,7 +102,7 @@ def _caption(match: GradCamMatch, correct_within_m: float) -> tuple[str, str]:
     is_right = match.distance_m < correct_within_m
     verdict = "right" if is_right else "wrong"
     text = (
-        f"{match.distance_m:.1f} m: {verdict}; embedding distance "
+        f"{metres(match.distance_m)}: {verdict}; embedding distance "
         f"{match.embedding_distance:.2f}"
     )
     return text, RIGHT if is_right else WRONG

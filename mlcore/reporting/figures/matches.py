@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from mlcore.evaluation.measures import metres
 from mlcore.reporting.figures.canvas import save_figure
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def _show(panel: Axes, image: Tensor, caption: str, colour: str) -> None:
 
 
 def _caption(rank: int, match: Match) -> str:
-    metres = "" if match.distance_m is None else f"{match.distance_m:.1f} m, "
-    return f"{rank}. {metres}embedding {match.embedding_distance:.2f}"
+    away = "" if match.distance_m is None else f"{metres(match.distance_m)}, "
+    return f"{rank}. {away}embedding {match.embedding_distance:.2f}"
 
 
 def _colour(match: Match) -> str:

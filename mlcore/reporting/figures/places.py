@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.reporting.figures.canvas import save_figure
-from mlcore.reporting.figures.positions import axis_names
+from mlcore.reporting.figures.positions import axis_names, side_by_side
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,24 +106,28 @@ def place_figure(
         panel.set_visible(False)
     if title:
         figure.suptitle(title, fontweight="bold", parse_math=False)
-    queries = split.queries.positions_m
-    extent = extent_of(np.concatenate([split.references.positions_m[:, :2], queries[:, :2]]))
-    _draw_map(panels[0], split, extent)
-    colours = place_colours(queries, extent)
+    references_m, queries_m = side_by_side(split.references, split.queries)
+    extent = extent_of(np.concatenate([references_m, queries_m]))
+    _draw_map(panels[0], references_m, queries_m, extent)
+    colours = place_colours(queries_m, extent)
     for panel, (name, found) in zip(panels[1:], projections, strict=False):
         _draw_projection(panel, name, found, colours)
     return figure
 
 
-def _draw_map(panel: Axes, split: Split, extent: Extent) -> None:
+def _draw_map(
+    panel: Axes,
+    references_m: NDArray[np.float64],
+    queries_m: NDArray[np.float64],
+    extent: Extent,
+) -> None:
     corner_m = extent.centre_m - extent.half_side_m
     steps = corner_m[:, None] + 2 * extent.half_side_m * (np.arange(128) + 0.5) / 128
     grid = np.stack(np.meshgrid(steps[0], steps[1]), axis=-1)
     field = place_colours(grid.reshape(-1, 2), extent).reshape(128, 128, 3)
     side_m = 2 * extent.half_side_m
     panel.imshow(field, extent=(0, side_m, 0, side_m), origin="lower", interpolation="bilinear")
-    references = split.references.positions_m[:, :2] - corner_m
-    queries = split.queries.positions_m[:, :2] - corner_m
+    references, queries = references_m - corner_m, queries_m - corner_m
     panel.scatter(
         references[:, 0], references[:, 1], s=5, c="#333333", lw=0, label="references"
     )
@@ -137,7 +141,7 @@ def _draw_map(panel: Axes, split: Split, extent: Extent) -> None:
         label="queries",
     )
     panel.set_title("colour of a place", fontsize="medium")
-    x_name, y_name = axis_names(split.references.positions_m)
+    x_name, y_name = axis_names(references_m)
     panel.set_xlabel(f"{x_name} - {corner_m[0]:.0f} (m)", fontsize="small")
     panel.set_ylabel(f"{y_name} - {corner_m[1]:.0f} (m)", fontsize="small")
     panel.legend(loc="lower right", fontsize="small", framealpha=0.8, facecolor="0.6")

@@ -15,6 +15,8 @@ from mlcore.reporting.figures.curves import COLOURS
 _SPLITS = ("train", "validation", "test")
 _MOST_POINTS = 20_000
 """Most images drawn per table: more would hide each other and be slow to draw."""
+_BETWEEN_REGIONS = 0.1
+"""Free space between the cells of regions, as a share of a cell."""
 
 
 def save_positions(dataset: PlaceDataset, path: Path) -> int:
@@ -38,12 +40,12 @@ def save_positions(dataset: PlaceDataset, path: Path) -> int:
     }
     if not tables:
         raise DataError("no split of the data set has an image to draw")
-    origin_m = np.min([t.positions_m[:, :2].min(axis=0) for t in tables.values()], axis=0)
-    origin_m = np.floor(origin_m)
+    drawn = dict(zip(tables, side_by_side(*tables.values()), strict=True))
+    origin_m = np.floor(np.min([plane_m.min(axis=0) for plane_m in drawn.values()], axis=0))
     figure = Figure(figsize=(8, 8), layout="constrained")
     panel = figure.add_subplot()
     for (split, part), table in tables.items():
-        thinned = table.positions_m[:: -(-len(table) // _MOST_POINTS), :2] - origin_m
+        thinned = drawn[split, part][:: -(-len(table) // _MOST_POINTS)] - origin_m
         is_reference = part == "references"
         panel.scatter(
             thinned[:, 0],
@@ -56,7 +58,7 @@ def save_positions(dataset: PlaceDataset, path: Path) -> int:
             label=f"{split}, {part}: {len(table):,}",
         )
     panel.set_aspect("equal", adjustable="datalim")
-    names = axis_names(np.concatenate([t.positions_m[:, :2] for t in tables.values()]))
+    names = axis_names(np.concatenate(list(drawn.values())))
     x_label, y_label = (
         f"{name} - {start_m:,.0f} (m)" if start_m else f"{name} (m)"
         for name, start_m in zip(names, origin_m, strict=True)
@@ -67,6 +69,27 @@ def save_positions(dataset: PlaceDataset, path: Path) -> int:
     panel.grid(visible=True, alpha=0.3)
     save_figure(figure, path)
     return sum(map(len, tables.values()))
+
+
+def side_by_side(*tables: PlaceTable) -> list[NDArray[np.float64]]:
+    """Return where to draw the images of tables of one data set, ``(N, 2)`` each.
+
+    Their easting and northing; where there are several regions, each lies in a cell of its own
+    of a grid, from the lower left corner of the cell, at the same scale.
+    """
+    planes = [table.positions_m[:, :2] for table in tables]
+    if all(table.region is None for table in tables):
+        return planes
+    regions = [np.asarray(table.region) for table in tables]
+    codes, cell = np.unique(np.concatenate(regions), return_inverse=True)
+    every = np.concatenate(planes)
+    corners = np.full((len(codes), 2), np.inf)
+    np.minimum.at(corners, cell, every)
+    every = every - corners[cell]
+    num_columns = int(np.ceil(np.sqrt(len(codes))))
+    place = np.stack([cell % num_columns, cell // num_columns], axis=1)
+    every += place * (1.0 + _BETWEEN_REGIONS) * np.maximum(every.max(axis=0), 1.0)
+    return np.split(every, np.cumsum([len(plane) for plane in planes])[:-1])
 
 
 def axis_names(positions_m: NDArray[np.float64]) -> tuple[str, str]:

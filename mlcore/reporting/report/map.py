@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.evaluation.gradcam import worst_and_best
+from mlcore.evaluation.measures import metres
 from mlcore.evaluation.results import Evaluation
 from mlcore.protocols import PlaceDataset, Progress
-from mlcore.reporting.figures.positions import axis_names
+from mlcore.reporting.figures.positions import axis_names, side_by_side
 from mlcore.reporting.report.charts import round_values
 from mlcore.reporting.report.content import ReportContent
 from mlcore.reporting.report.thumbnails import thumbnails
@@ -93,16 +94,13 @@ def _positions(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return positions of queries, of the references they retrieved, and of all references."""
     shown, split = content.results[-1], content.split
-    queries = dict(
-        zip(split.queries.index.tolist(), split.queries.positions_m[:, :2], strict=True)
-    )
-    references = dict(
-        zip(split.references.index.tolist(), split.references.positions_m[:, :2], strict=True)
-    )
+    references_m, queries_m = side_by_side(split.references, split.queries)
+    queries = dict(zip(split.queries.index.tolist(), queries_m, strict=True))
+    references = dict(zip(split.references.index.tolist(), references_m, strict=True))
     return (
         np.array([queries[index] for index in shown.query_index.tolist()]),
         np.array([references[index] for index in shown.reference_index.tolist()]),
-        split.references.positions_m[:, :2],
+        references_m,
     )
 
 
@@ -110,9 +108,10 @@ def _caption(shown: Evaluation, dataset: PlaceDataset, row: int, outcome: str) -
     return (
         f"{dataset.image_name(int(shown.query_index[row]))} "
         f"({shown.conditions[shown.condition[row]]}): {outcome}, "
-        f"{shown.distance_m[row]:.1f} m from "
+        f"{metres(shown.distance_m[row])} from "
         f"{dataset.image_name(int(shown.reference_index[row]))}; nearest reference at "
-        f"{shown.nearest_m[row]:.1f} m; embedding distance {shown.embedding_distance[row]:.2f}"
+        f"{metres(shown.nearest_m[row])}; embedding distance "
+        f"{shown.embedding_distance[row]:.2f}"
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlcore.evaluation.measures import metres
 from mlcore.files import atomic_write
 from mlcore.protocols import Progress, no_progress
 from mlcore.reporting.report.content import ReportContent
@@ -100,7 +101,7 @@ def _head(content: ReportContent) -> dict[str, Any]:
             f"of queries within {content.within_m:g} m ({shown.model})",
         ),
         (f"{100 * shown.area(limit_m):.1f} %", f"area to {limit_m:g} m"),
-        (f"{np.median(shown.distance_m):.1f} m", "median distance to the first reference"),
+        (metres(float(np.median(shown.distance_m))), "median distance to the first reference"),
         (f"{shown.dimensions}", f"dimensions, whitening: {shown.whitening}"),
     ]
     return {

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore.evaluation.measures import metres
 from mlcore.reporting.figures.gradcam import overlay
 from mlcore.reporting.figures.places import extent_of, place_colours
+from mlcore.reporting.figures.positions import side_by_side
 from mlcore.reporting.report.content import ReportContent
 from mlcore.reporting.report.map import RIGHT, WRONG, condition_numbers
 from mlcore.reporting.report.thumbnails import data_uri, jpeg
@@ -48,7 +50,7 @@ def gallery(content: ReportContent) -> list[dict[str, Any]]:
             {
                 "outcome": outcome,
                 "condition": number,
-                "verdict": f"{match.distance_m:.1f} m, {outcome}.",
+                "verdict": f"{metres(match.distance_m)}, {outcome}.",
                 "text": f"{names[0]} ({shown.present_conditions[number]}) retrieved "
                 f"{names[1]}; distance of the network's embeddings "
                 f"{match.embedding_distance:.2f}.",
@@ -63,15 +65,16 @@ def gallery(content: ReportContent) -> list[dict[str, Any]]:
 
 def projections(content: ReportContent) -> dict[str, Any]:
     """Return the map and each projection as points, coloured by position."""
-    positions_m = whole_m = content.split.queries.positions_m
+    references_m, positions_m = side_by_side(content.split.references, content.split.queries)
+    num_queries = len(positions_m)
     if content.projected is not None:
         positions_m = positions_m[content.projected]
     rows = evenly_spaced(len(positions_m), _MOST_PROJECTED)
-    around = np.concatenate([content.split.references.positions_m[:, :2], positions_m[:, :2]])
-    colours = place_colours(positions_m[rows], extent_of(around))
+    extent = extent_of(np.concatenate([references_m, positions_m]))
+    colours = place_colours(positions_m[rows], extent)
     names = [_hex(colour) for colour in colours]
     panels = [
-        ("map of the queries", positions_m[rows, :2]),
+        ("map of the queries", positions_m[rows]),
         *(
             (f"{name}, {found.method}", found.points[rows])
             for name, found in content.projections
@@ -83,8 +86,8 @@ def projections(content: ReportContent) -> dict[str, Any]:
         for title, points in panels
     ]
     part = f"{len(rows)} evenly spaced ones are shown." if len(rows) < len(positions_m) else ""
-    if len(positions_m) < len(whole_m):
-        part += f" {len(whole_m) - len(positions_m)} could not be read and are left out."
+    if len(positions_m) < num_queries:
+        part += f" {num_queries - len(positions_m)} could not be read and are left out."
     return {"projections": drawn if content.projections else [], "projected_part": part}
 
 

@@ -121,6 +121,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "permutation": invariances.permutation,
     "translation": invariances.translation,
     "near-thresholds": invariances.near_thresholds,
+    "regions": invariances.regions,
     "declares-needs": needs.declares_needs,
     "needs-used": needs.needs_used,
     "autocast": autocast,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlcore.factories import LossFactory
-from mlcore.protocols import Pairs, RowwiseLoss, Triplets
+from mlcore.protocols import Pairs, Role, RowwiseLoss, Triplets
 from mlcore.testing.cases import (
     LossCase,
     at_thresholds,
@@ -91,6 +91,26 @@ def near_thresholds(subject: Subject) -> None:
             f"{float(there):.9g}: a pair at a threshold, or 1 mm from it, is decided "
             "otherwise; take differences in float64, and compare them in float64",
         )
+
+
+def regions(subject: Subject) -> None:
+    """Where one region lies changes nothing: images of another are infinitely far away."""
+    rows = rows_of("standard")
+    apart = replace(rows.batch, region=rows.batch.tuple_id)
+    anchors = apart.positions_m[apart.role == int(Role.ANCHOR)]
+    onto_the_first_m = (anchors[1] - anchors[0]) * apart.tuple_id[:, None]
+    together = replace(apart, positions_m=apart.positions_m - onto_the_first_m)
+    rows = rows._replace(batch=apart)
+    case = loss_case_of(subject.factory, rows, dtype=torch.float64)
+    kept = torch.isin(apart.index, case.batch.index)
+    before = differentiate(case)
+    after = differentiate(case._replace(batch=together.take(kept)))
+    expect(
+        bool(torch.isfinite(before)) and is_close(before, after),
+        f"the loss of two regions wherever they lie, {float(before):.9g}",
+        f"{float(after):.9g} where their positions coincide; mlcore.geometry.between_m gives "
+        "distances that are infinite across regions (batch.region)",
+    )
 
 
 def inputs_unmodified(subject: Subject) -> None:

@@ -7,10 +7,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mlcore.data import check_coverage, check_files, check_opened, check_splits, file_names
+from mlcore.data import (
+    apart_m,
+    check_coverage,
+    check_files,
+    check_opened,
+    check_splits,
+    file_names,
+)
 from mlcore.errors import DataError
 from mlcore.factories import Finding, Report, SamplingRadii
-from mlcore.protocols import Split
 from mlcore_images.config import ImagesConfig
 from mlcore_images.dataset import ImagesDataset, open_images
 from mlcore_images.readers.folders import is_utf8
@@ -59,18 +65,38 @@ def _facts(dataset: ImagesDataset) -> Facts:
         split = dataset.splits[name]
         facts[f"{name}: references"] = len(split.references)
         facts[f"{name}: queries"] = len(split.queries)
-    positions_m = np.concatenate([_positions(dataset.splits[name]) for name in SPLITS])
-    width_m, height_m = np.ptp(positions_m, axis=0) if len(positions_m) else (0.0, 0.0)
     table = dataset.splits["train"].references
-    facts["extent"] = f"{width_m:.0f} x {height_m:.0f} m"
+    facts |= _extents(dataset)
     facts["headings"] = "no" if table.headings_rad is None else "yes"
     facts["traversals"] = len(table.traversals)
     facts["conditions"] = ", ".join(table.conditions)
     return facts
 
 
-def _positions(split: Split) -> NDArray[np.float64]:
-    return np.concatenate([split.references.positions_m, split.queries.positions_m])
+def _extents(dataset: ImagesDataset) -> Facts:
+    """Return width and height of what each region covers."""
+    tables = [
+        table
+        for split in dataset.splits.values()
+        for table in (split.references, split.queries)
+        if len(table)
+    ]
+    if not tables:
+        return {"extent": "0 x 0 m"}
+    positions_m = np.concatenate([table.positions_m for table in tables])
+    names = tables[0].regions
+    if not names:
+        return {"extent": _extent(positions_m)}
+    region = np.concatenate([np.asarray(table.region) for table in tables])
+    return {
+        f"extent of {names[code]}": _extent(positions_m[region == code])
+        for code in np.unique(region).tolist()
+    }
+
+
+def _extent(positions_m: NDArray[np.float64]) -> str:
+    width_m, height_m = np.ptp(positions_m, axis=0)
+    return f"{width_m:.0f} x {height_m:.0f} m"
 
 
 def missing_files(dataset: ImagesDataset) -> NDArray[np.int64]:
@@ -95,4 +121,7 @@ def _coverage(dataset: ImagesDataset) -> list[Finding]:
     test = dataset.splits["test"]
     if not len(test.queries) or not len(test.references):
         return []
-    return check_coverage("test", test.references.positions_m, test.queries.positions_m)
+    tables = test.references, test.queries
+    return check_coverage(
+        "test", *(apart_m(table.positions_m, table.region) for table in tables)
+    )

@@ -26,7 +26,7 @@ def find_listing(config: ImagesConfig) -> Listing:
         ConfigError: Neither root nor table is given, or a selection is malformed.
         DataError: The folder or table is missing or malformed, or no layout fits.
     """
-    also = sorted(columns_of(config))
+    also = sorted({*columns_of(config), config.region})
     root = _root(config)
     table = _table(config, root)
     if table is not None:

@@ -7,6 +7,7 @@ value alike.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,7 +61,10 @@ class Listing:
         return self.table["path"].combine_chunks()
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """Return a column as it was read; ``folder`` is made from the path if need be.
+        """Return a column as it was read.
+
+        ``folder`` is made from the path if need be, and ``folder1`` to ``folder9``, its first
+        parts, which are empty where there are fewer.
 
         Raises:
             DataError: There is none of that name; the message offers the nearest.
@@ -69,6 +73,9 @@ class Listing:
             return self.table[name]
         if name == "folder":
             return pa.chunked_array([pc.replace_substring_regex(self.paths, r"/?[^/]*$", "")])
+        if depth := re.fullmatch(r"folder([1-9])", name):
+            part = rf"^(?:[^/]*/){{{int(depth[1]) - 1}}}(?P<part>[^/]*)/"
+            return pa.chunked_array([pc.extract_regex(self.paths, part).field("part")])
         listed = ", ".join(self.names)
         raise DataError(
             f"{self.source} has no column {name!r}{did_you_mean(name, self.names)} "

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from mlcore.data import MAX_EXAMPLES
 from mlcore.factories import Finding
 from mlcore_images.readers.folders import folder_labels
-from mlcore_images.readers.listing import Listing, shown
+from mlcore_images.readers.listing import Listing
 
 FIELDS = (
     "easting_m",
@@ -54,7 +54,7 @@ def list_names(root: Path, folders: Iterable[tuple[PurePosixPath, list[str]]]) -
     table = pa.concat_tables(tables)
     empty = [name for name in (*COLUMNS, *LABELS) if table[name].null_count == len(table)]
     table = table.drop_columns([name for name in empty if name not in COLUMNS[:2]])
-    findings = (*_skipped(skipped), *_zones(table))
+    findings = tuple(_skipped(skipped))
     return Listing(root, root, table, tuple(table.column_names), "file names", findings)
 
 
@@ -101,15 +101,3 @@ def _skipped(names: list[str]) -> list[Finding]:
         return []
     message = "images have no position in their name and are left out"
     return [Finding("warning", message, len(names), tuple(names[:MAX_EXAMPLES]), "left-out")]
-
-
-def _zones(table: pa.Table) -> list[Finding]:
-    if "zone" not in table.column_names:
-        return []
-    zones = sorted(pc.unique(table["zone"].cast(pa.string()).drop_null()).to_pylist())
-    if len(zones) < 2:
-        return []
-    message = f"the names give positions in {len(zones)} UTM zones ({shown(zones)}): "
-    return [
-        Finding("warning", message + "distances between images of different zones are wrong")
-    ]

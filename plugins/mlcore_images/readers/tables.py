@@ -30,7 +30,7 @@ NUMBERS = (
     "heading_rad",
     "heading_deg",
 )
-LABELS = ("condition", "traversal", "split", "role")
+LABELS = ("condition", "traversal", "split", "role", "region")
 TEXTS = ("path", "timestamp")
 
 _LABEL = pa.dictionary(pa.int32(), pa.string())

@@ -1,7 +1,8 @@
 """The order in which a batch is walked: along a space-filling curve, in blocks.
 
 Sorted by place, the images of a block lie together, and most pairs of blocks lie farther
-apart than any pair attracts: their tiles need no distance.
+apart than any pair attracts: their tiles need no distance. No block has images of two regions,
+so that a tile is far as a whole where its regions differ.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from mlcore_soft_contrastive.geometry import Places
 
 _CURVE_BITS = 16
 
@@ -23,12 +26,14 @@ class Blocks:
         spans: Sorted rows of each block.
         lower_m: ``(blocks, 2 or 3)`` float64 on the CPU, corner of each bounding box.
         upper_m: The other corner.
+        region: ``(blocks,)`` int64 on the CPU, the region of each block; 0 for one region.
     """
 
     order: Tensor
     spans: tuple[slice, ...]
     lower_m: Tensor
     upper_m: Tensor
+    region: Tensor
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class TilePair:
     Attributes:
         rows: Sorted rows.
         columns: Sorted columns.
-        gap_m: No pair of the tile is closer than this.
+        gap_m: No pair of the tile is closer than this; infinite between regions.
         symmetric: Whether rows and columns are the same images, so that a pair counts in
             the sums of both.
     """
@@ -61,26 +66,43 @@ class TilePair:
         return self.symmetric and self.rows != self.columns
 
 
-def blocks(positions_m: Tensor, tile: int) -> Blocks:
-    """Sort images along a Hilbert curve and cut them into blocks.
+def blocks(places: Places, tile: int) -> Blocks:
+    """Sort images along a Hilbert curve, region after region, and cut them into blocks.
 
     Args:
-        positions_m: ``(N, 2)`` or ``(N, 3)`` float64, N > 0; the curve runs through the
-            first two coordinates.
-        tile: Rows of a block.
+        places: N > 0 images; the curve runs through the first two coordinates.
+        tile: Largest number of rows of a block.
     """
-    size = len(positions_m)
-    one_block = size <= tile
-    order = (
-        torch.arange(size, device=positions_m.device)
-        if one_block
-        else torch.argsort(hilbert_index(positions_m[:, :2]), stable=True)
-    )
-    spans = tuple(slice(k, min(k + tile, size)) for k in range(0, size, tile))
-    sorted_m = positions_m[order]
+    orders: list[Tensor] = []
+    spans: list[slice] = []
+    regions: list[int] = []
+    start = 0
+    for region, rows in _by_region(places):
+        one_block = len(rows) <= tile
+        order = (
+            rows
+            if one_block
+            else rows[torch.argsort(hilbert_index(places.positions_m[rows, :2]), stable=True)]
+        )
+        orders.append(order)
+        stop = start + len(order)
+        spans += [slice(k, min(k + tile, stop)) for k in range(start, stop, tile)]
+        regions += [region] * (len(spans) - len(regions))
+        start = stop
+    order = torch.cat(orders)
+    sorted_m = places.positions_m[order]
     lower = torch.stack([sorted_m[span].amin(dim=0) for span in spans])
     upper = torch.stack([sorted_m[span].amax(dim=0) for span in spans])
-    return Blocks(order, spans, lower.cpu(), upper.cpu())
+    return Blocks(order, tuple(spans), lower.cpu(), upper.cpu(), torch.tensor(regions))
+
+
+def _by_region(places: Places) -> list[tuple[int, Tensor]]:
+    """Return each region and its rows ``(n,)`` int64, ascending."""
+    if places.region is None:
+        return [(0, torch.arange(len(places), device=places.positions_m.device))]
+    codes, sizes = torch.unique(places.region, return_counts=True)
+    order = torch.argsort(places.region, stable=True)
+    return list(zip(codes.tolist(), torch.split(order, sizes.tolist()), strict=True))
 
 
 def tile_pairs(rows: Blocks, columns: Blocks, *, symmetric: bool) -> list[TilePair]:
@@ -97,9 +119,11 @@ def tile_pairs(rows: Blocks, columns: Blocks, *, symmetric: bool) -> list[TilePa
     # Added up in the order of geometry.distances_m, so that rounding, which is monotonic,
     # makes no gap larger than a distance in its tile.
     squared = apart.clamp_(min=0.0).square_().unbind(dim=2)
-    gaps_m = sum(squared[1:], squared[0]).sqrt().tolist()
+    gaps_m = sum(squared[1:], squared[0]).sqrt()
+    gaps_m.masked_fill_(rows.region[:, None] != columns.region, torch.inf)
+    gap_m = gaps_m.tolist()
     return [
-        TilePair(rows.spans[i], columns.spans[j], gaps_m[i][j], symmetric)
+        TilePair(rows.spans[i], columns.spans[j], gap_m[i][j], symmetric)
         for i, j in _in_rounds(len(rows.spans), len(columns.spans), symmetric)
     ]
 

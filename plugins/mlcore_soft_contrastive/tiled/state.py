@@ -74,11 +74,7 @@ class Side:
     """
 
     def __init__(self, places: Places, order: Blocks, own: Tensor, dtype: torch.dtype) -> None:
-        headings = places.headings_rad
-        self.places = Places(
-            places.positions_m[order.order],
-            None if headings is None else headings[order.order],
-        )
+        self.places = places.take(order.order)
         self.own = own
         size, device = len(places), own.device
         self.below, self.above, self.attraction, self.repulsion = torch.zeros(

@@ -140,11 +140,11 @@ class _Walk:
         self.y = self.x if y is x else plan.products.factor(y)
         self._dtype = x.dtype
         floats = x.numel() + (0 if plan.square else y.numel())
-        rows, columns = plan.rows.spans[0], plan.columns.spans[0]
+        sizes = [pair.size for pair in plan.pairs]
         self._memory = TileMemory(
             x,
-            sizes=[pair.size for pair in plan.pairs],
-            largest=(rows.stop - rows.start) * (columns.stop - columns.start),
+            sizes=sizes,
+            largest=max(sizes),
             threads=plan.threads,
             most=None
             if plan.config.save_similarity

@@ -13,6 +13,7 @@ from PIL import Image
 from mlcore.data import ImageWalk
 from mlcore.errors import DataError
 from mlcore_images.checks.positions import read_headings, read_positions
+from mlcore_images.config import ImagesConfig
 from mlcore_images.readers.names import list_names
 from tests.support.image_folders import build, error_of, save
 
@@ -58,7 +59,10 @@ def test_folders_without_a_split_take_selections(tmp_path):
 def test_positions_of_several_zones_are_noted(tmp_path):
     for zone in ("32U", "33U"):
         save(tmp_path / "train" / f"{name_of(500000, 5e6, zone=zone)}.jpg")
-    assert any("2 UTM zones (32U, 33U)" in note for note in build(tmp_path).notes)
+    assert any(
+        "2 regions, infinitely far from each other: 32N (1 images), 33N" in note
+        for note in build(tmp_path).notes
+    )
 
 
 @pytest.mark.parametrize("name", ["@.jpg", "@1.jpg", "@x@2@.jpg", "@1@nan@.png", "@1@@2@.png"])
@@ -90,7 +94,7 @@ def test_names_are_parsed_or_refused(tmp_path, position, rest):
     except DataError:
         headings_rad = None
     try:
-        positions_m, _ = read_positions(listing, swap_axes=False)
+        positions_m = read_positions(listing, ImagesConfig()).positions_m
     except DataError:
         # Only what could be degrees may be refused.
         assert max(map(abs, position)) <= 180

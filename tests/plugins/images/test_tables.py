@@ -23,8 +23,9 @@ def listing_of(folder, text, name="positions.csv", **options):
     return find_listing(ImagesConfig(root=folder, table=folder / name, **options))
 
 
-def positions_of(folder, text, *, swap_axes=False):
-    return read_positions(listing_of(folder, text), swap_axes=swap_axes)
+def positions_of(folder, text, **options):
+    located = read_positions(listing_of(folder, text), ImagesConfig(**options))
+    return located.positions_m, located.findings
 
 
 def fault_of(folder, text, **options):
@@ -171,7 +172,8 @@ def test_impossible_degrees_are_refused(tmp_path, rows, said):
 
 
 def test_data_of_several_cities_are_noted(tmp_path):
-    _, notes = positions_of(tmp_path, table(DEGREES, "a.jpg,50,0", "b.jpg,50,30"))
+    text = table(DEGREES, "a.jpg,50,0", "b.jpg,50,30")
+    _, notes = positions_of(tmp_path, text, region="none")
     assert any("from the central meridian of UTM zone" in str(note) for note in notes)
 
 
@@ -232,7 +234,7 @@ def test_parquet_is_read_like_csv(tmp_path):
     pq.write_table(pa.table(columns), tmp_path / "positions.parquet")
     listing = find_listing(ImagesConfig(root=tmp_path))
     assert listing.layout == "Parquet"
-    positions_m, _ = read_positions(listing, swap_axes=False)
+    positions_m = read_positions(listing, ImagesConfig()).positions_m
     np.testing.assert_array_equal(positions_m, [[1, 0.5], [2, 0.25]])
 
 
@@ -241,7 +243,7 @@ def test_faults_of_parquet_name_the_row(tmp_path):
     pq.write_table(pa.table(columns), tmp_path / "positions.parquet")
     listing = find_listing(ImagesConfig(root=tmp_path))
     with pytest.raises(DataError, match=r"positions.parquet, row 2: easting_m is empty"):
-        read_positions(listing, swap_axes=False)
+        read_positions(listing, ImagesConfig())
 
 
 def test_a_csv_called_parquet_is_refused(tmp_path):
@@ -285,7 +287,7 @@ def test_any_table_is_read_or_refused(tmp_path, header, rows):
     )
     try:
         listing = find_listing(ImagesConfig(root=tmp_path))
-        positions_m, _ = read_positions(listing, swap_axes=False)
+        positions_m = read_positions(listing, ImagesConfig()).positions_m
         headings_rad, _ = read_headings(listing, "clockwise-from-north")
     except MlcoreError:
         return

@@ -57,7 +57,7 @@ def evaluate(
     geometry = checked_geometry(
         leaf, positions, headings, influence=influence, heading_limit_rad=1.5
     )
-    order = blocks(geometry.rows.positions_m, tile)
+    order = blocks(geometry.rows, tile)
     plan = Plan(
         geometry=geometry,
         config=config,

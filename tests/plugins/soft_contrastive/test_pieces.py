@@ -30,7 +30,7 @@ def runs_of(
         influence=Sigmoid(),
         heading_limit_rad=None,
     )
-    order = blocks(positions_m, tile)
+    order = blocks(geometry.rows, tile)
     state = TileState(
         geometry, SoftContrastiveConfig(), order, order, NumbaBackend, torch.float32
     )

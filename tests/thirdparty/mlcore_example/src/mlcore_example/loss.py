@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mlcore import Batch, LossOutput, Pairs, Triplets
-from mlcore.geometry import distance_m
+from mlcore.geometry import between_m
 from mlcore.protocols import InfluenceFunction
 
 
@@ -31,8 +31,8 @@ class SimilarityRegression(nn.Module):
 
     def forward_rows(self, embeddings: Tensor, batch: Batch, rows: slice) -> LossOutput:
         """Return the share of ``rows`` in the loss of the joint batch."""
-        positions_m = batch.positions_m
-        apart_m = distance_m(positions_m[rows, None], positions_m[None])
+        mine = torch.arange(len(batch), device=embeddings.device)[rows]
+        apart_m = between_m(batch, mine[:, None])
         wanted = torch.where(apart_m < self.influence.support_m, self.influence(apart_m), 0.0)
         similarity = embeddings[rows] @ embeddings.T
         cost = (similarity - wanted.to(similarity.dtype)).abs().pow(self.power)
