@@ -42,6 +42,9 @@ SAMPLING = {
     "near_heading_limit_deg": "5",
     "location_spacing_m": "9",
     "balance": "datasets",
+    "scheme": "places",
+    "places_per_batch": "3 --sampling.scheme places",
+    "images_per_place": "2 --sampling.scheme places",
     "place_cell_m": f"40 {PROXIES}",
     "hard_per_tuple": "1",
     "hard_features": f"live {HARD}",
@@ -91,8 +94,11 @@ EVALUATION = {
     "baselines": "true",
 }
 VALUES = {"sampling": SAMPLING, "training": TRAINING, "evaluation": EVALUATION}
-NOT_RUN = {"devices", "num_nodes", "compile", "num_workers", "check_memory"}
-"""These change how a machine is used, and no number: what is asked of it is looked at."""
+NOT_RUN = {"balance", "devices", "num_nodes", "compile", "num_workers", "check_memory"}
+"""These change how a machine is used, and no number: what is asked of it is looked at.
+
+``balance`` needs several data sets: tests/unit/test_several.py.
+"""
 
 
 def test_the_tables_have_every_option_of_the_engine():
