@@ -51,6 +51,8 @@ def kinds() -> list[Kind]:
         Kind(
             "images CSV, UTF-16", ".csv", lambda: _csv().decode().encode("utf-16"), _try_table
         ),
+        Kind("images CSV, tabs", ".csv", lambda: _csv().replace(b",", b"\t"), _try_table),
+        Kind("images CSV of a German spreadsheet", ".csv", _german_csv, _try_table),
         Kind("images Parquet", ".parquet", _parquet, _read_table),
         Kind("images file name", ".txt", _name, _read_name),
         Kind("images EXIF", ".jpg", _exif, _read_exif),
@@ -247,6 +249,12 @@ def _quoted_csv() -> bytes:
         f'"a/{k}.jpg",{620000 + k}.5,"{5735000 + k}","two\nlines, ""{k}"""' for k in range(12)
     ]
     return "\r\n".join(["\ufeffpath,easting_m,northing_m,condition", "", *rows]).encode()
+
+
+def _german_csv() -> bytes:
+    """Return a table with semicolons, decimal commas and an umlaut in Windows-1252."""
+    text = _csv().decode().replace(",", ";").replace(".5", ",5").replace("sun", "trüb")
+    return text.replace("\n", "\r\n").encode("cp1252")
 
 
 def _try_table(path: Path) -> object:

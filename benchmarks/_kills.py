@@ -29,6 +29,8 @@ COMPARED = [
     *("--losses", "proposed,triplet", "--seeds", "0,1", "--learning-rates", "1e-3,1e-2"),
     *("--parallel", "2"),
 ]
+FINISH_S = 1800
+"""Seconds after which a command left alone counts as stuck, also on a busy machine."""
 MARK = "MLCORE_BENCHMARK_FOLDER"
 """Environment variable that marks the processes of a command."""
 
@@ -78,7 +80,7 @@ def killed_run(run: Path, kills: int, generator: random.Random) -> list[Kill]:
         WAIT[moment](run, before, process, generator)
         step = num_rows(run)
         process.send_signal(stop)
-        process.communicate(timeout=120)
+        process.communicate(timeout=FINISH_S)
         if process.returncode != 0:  # it may have ended in the very moment
             made.append(Kill(moment, stop, process.returncode, before, newest_step(run), step))
     finish(train(run))
@@ -140,7 +142,7 @@ def killed_comparison(folder: Path, kills: int, generator: random.Random) -> lis
         time.sleep(generator.uniform(0.0, 3.0))
         step = sum(num_rows(path.parent) for path in folder.glob("*/*/metrics.jsonl"))
         process.send_signal(stop)
-        process.communicate(timeout=120)
+        process.communicate(timeout=FINISH_S)
         wait_until_gone(folder)
         if process.returncode != 0:
             after = num_ended(folder)
@@ -238,7 +240,7 @@ def launch(words: Sequence[str], *, mark: str) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str]) -> None:
     """Wait for a run to end well."""
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=FINISH_S)
     if process.returncode != 0:
         raise RuntimeError(f"exit code {process.returncode}:\n{said}")
 

@@ -21,7 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import _common as common
+from benchmarks._job_kills import jobs, killed_job
 from benchmarks._kills import (
+    FINISH_S,
     NUM_STEPS,
     Kill,
     comparison_differences,
@@ -40,6 +42,8 @@ DURATION = "20 minutes"
 KILLS_OF_ONE = 10
 COMPARISONS = 0.2
 """Share of the kills that are of comparisons."""
+JOBS = 0.1
+"""Share of the kills that are of each of data write, data prepare, embed and report."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -56,7 +60,12 @@ def main(argv: Sequence[str]) -> int:
         folder = Path(name)
         alone = folder / "alone"
         finish(train(alone))
-        of_comparisons = int(COMPARISONS * wanted)
+        of_comparisons, of_job = int(COMPARISONS * wanted), int(JOBS * wanted)
+        for job in jobs(folder / "data", alone) if of_job else ():
+            job_kills, wrong = killed_job(job, folder / job.name, of_job, generator)
+            made += job_kills
+            differing += wrong
+            print(f"{len(made)} kills, {len(differing)} differences", file=sys.stderr)
         while len(made) < wanted - of_comparisons:
             run = folder / f"run-{len(made)}"
             kills = min(KILLS_OF_ONE, wanted - of_comparisons - len(made))
@@ -74,6 +83,7 @@ def main(argv: Sequence[str]) -> int:
             found = comparison_differences(compared, folder / "compared-alone")
             differing += [f"{compared.name}: {what}" for what in found]
             print(f"{len(made)} kills, {len(differing)} differences", file=sys.stderr)
+        print(step_table(made), file=sys.stderr)
         rows = [*full_disk(alone), *read_only(alone)]
     common.report(
         __file__,
@@ -84,8 +94,8 @@ def main(argv: Sequence[str]) -> int:
         options=options,
         argv=argv,
         method=f"{len(made)} kills of runs of {NUM_STEPS} steps, a checkpoint every 4, of "
-        f"comparisons of eight such runs, two at a time; seed {options.seed}; the moment and "
-        "the signal are drawn at random",
+        "comparisons of eight such runs, two at a time, and of data write, data prepare, embed "
+        f"and report; seed {options.seed}; the moment and the signal are drawn at random",
     )
     bad = differing or any(kill.lost for kill in made) or any("WRONG" in row[1] for row in rows)
     return 1 if bad else 0
@@ -131,7 +141,7 @@ def full_disk(alone: Path) -> Iterator[tuple[str, str]]:
                     file.write(bytes(4096))
             except OSError:
                 pass
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=FINISH_S)
         yield what, _went_on(run, alone, process.returncode, said, filler.unlink)
 
 
@@ -148,7 +158,7 @@ def read_only(alone: Path) -> Iterator[tuple[str, str]]:
         # Files that are open for writing keep a plain remount from being allowed.
         _mount("-o", "remount,ro,force", str(disk)) or _mount("--bind", str(disk), str(disk))
         _mount("-o", "remount,bind,ro", str(disk))
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=FINISH_S)
         yield (
             what,
             _went_on(

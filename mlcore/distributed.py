@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
+from mlcore.errors import ConfigError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -131,3 +133,13 @@ def join_rows(rows: Tensor, sizes: Sequence[int]) -> Tensor:
     parts = [torch.empty_like(mine) for _ in sizes]
     dist.all_gather(parts, mine)
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def require_accelerator(accelerator: str) -> None:
+    """Raise ConfigError if a GPU is asked for and PyTorch finds none."""
+    import torch
+
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError(
+            "--training.accelerator gpu needs a GPU, and PyTorch finds none; use auto or cpu"
+        )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from mlcore.data.adaptation import TrainedOnReferences
+from mlcore.distributed import require_accelerator
 from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext
 from mlcore.files import user_cache_dir
@@ -239,6 +240,7 @@ def _with_possible_precision(config: RunConfig) -> tuple[RunConfig, tuple[str, .
     import torch
 
     training = config.training
+    require_accelerator(training.accelerator)
     on_cpu = training.accelerator == "cpu" or not torch.cuda.is_available()
     if training.precision != "16-mixed" or not on_cpu:
         return config, ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ from typing import Any
 
 from mlcore.cli.launchers import Task
 from mlcore.cli.variants import run_name
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import ConfigError, DataError, MlcoreError
 from mlcore.options import RunConfig, run_to_toml
 from mlcore.run_folder import RunFolder
 
@@ -39,9 +40,15 @@ class ComparisonFolder:
     def lock(self) -> Iterator[None]:
         """Keep other commands out of the folder; the lock ends with this process.
 
+        A new comparison that fails before any of its runs starts leaves no folder.
+
         Raises:
-            ConfigError: Another command uses the folder, or it cannot be created.
+            ConfigError: Another command uses the folder, it holds something else, or it cannot
+                be created.
         """
+        self._require_comparison()
+        existed = self.path.exists()
+        is_new = not existed or (self.path.is_dir() and not any(self.path.iterdir()))
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             file = (self.path / _LOCK).open("w", encoding="utf-8")
@@ -58,7 +65,28 @@ class ComparisonFolder:
                 ) from None
             except OSError:
                 pass  # a file system without locks
-            yield
+            try:
+                yield
+            except MlcoreError:
+                if is_new and not self.runs.exists() and not self.search.exists():
+                    self._clear(keep=existed)
+                raise
+
+    def _require_comparison(self) -> None:
+        """Raise ConfigError if the folder holds something else."""
+        if self.plan.exists() or not self.path.is_dir():
+            return
+        if any(path.name != _LOCK for path in self.path.iterdir()):
+            raise ConfigError(f"--out {self.path} is not empty and does not hold a comparison")
+
+    def _clear(self, *, keep: bool) -> None:
+        """Remove what this command wrote into a folder that was empty, or was not there."""
+        shutil.rmtree(self.path / "logs", ignore_errors=True)
+        self.plan.unlink(missing_ok=True)
+        (self.path / _LOCK).unlink(missing_ok=True)
+        if not keep:
+            with suppress(OSError):
+                self.path.rmdir()
 
     def add_rows(
         self, configs: Mapping[str, RunConfig], rates: Sequence[float], split: str
@@ -69,8 +97,7 @@ class ComparisonFolder:
             ConfigError: The folder holds something else, or rows that cannot be compared with
                 these.
         """
-        if not self.plan.exists() and any(p.name != _LOCK for p in self.path.iterdir()):
-            raise ConfigError(f"--out {self.path} is not empty and does not hold a comparison")
+        self._require_comparison()
         folder = RunFolder(self.path)
         new = {
             name: {

@@ -94,12 +94,15 @@ def add_split(parser: Parser, *choices: str) -> None:
     )
 
 
+WITHIN_M = 10.0
+
+
 def add_within(parser: Parser) -> None:
     """Add ``--within M``."""
     parser.add_argument(
         "--within",
         type=float,
-        default=10.0,
+        default=WITHIN_M,
         metavar="M",
         help="distance in metres below which a match counts as correct (default: 10)",
     )
@@ -217,9 +220,29 @@ def open_run(
         dataset = open_dataset(config, progress)
     console.notes([*dataset.notes, *check_dataset(config, dataset)])
     trained_as, model = restore(folder, registry)
+    if command.evaluation is None or "dimensions" in command.evaluation:
+        _require_whitening(config, changes, model, dataset)
     return TrainedRun(
         folder=folder, config=config, trained_as=trained_as, model=model, dataset=dataset
     )
+
+
+def _require_whitening(
+    config: RunConfig,
+    changes: Sequence[RawOption],
+    model: EmbeddingModel,
+    dataset: PlaceDataset,
+) -> None:
+    """Raise ConfigError for an option of whitening where "auto" turns out to be none."""
+    from mlcore.retrieval.references import whitening_source
+
+    given = [item for item in changes if item.option in ("dimensions", "whitening_images")]
+    if given and whitening_source(config.evaluation, model, dataset) == "none":
+        raise ConfigError(
+            f"{given[0].label} has no effect with --evaluation.whitening "
+            f"{config.evaluation.whitening}, which whitens nothing here; choose --whitening "
+            "train or references"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from mlcore.options import (
     RunConfig,
     applicable,
     command_line_option,
+    require_effect,
     resolve_run,
 )
 from mlcore.registry.discovery import Registry
@@ -143,6 +144,7 @@ def configure(
             row = rows_of(losses, [one])[0]
             resolve_run([*given, *row.options], registry, command=command)
             raise ConfigError(f"--vary {one.options[0]}: none of the losses has this option")
+    require_effect(configs.values(), [*given, *(o for row in configs for o in row.options)])
     return configs, [
         PartialOption(f"{item.label} {item.value}", tuple(names_of_rows))
         for names_of_rows, item in zip(rows, given, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import numpy as np
@@ -56,6 +57,7 @@ def _require_files(dataset: HasImageFiles, table: PlaceTable) -> None:
         path for index in table.index[rows] if not (path := dataset.path(int(index))).exists()
     ]
     if missing:
+        os.fsencode(missing[0])  # a locale without the letters of a name finds none
         raise DataError(
             f"{len(missing)} of {len(rows)} image files checked are missing, the first is "
             f"{missing[0]}; restore them, or leave them out with "

@@ -101,11 +101,32 @@ def _from_json(content: Mapping[str, Any]) -> Evaluation:
         }
         plain = {name: _tuple(value) for name, value in values.items()}
         graded = _graded_from_json(content.get("graded"), len(columns["distance_m"]))
-        return Evaluation(protocol=protocol, graded=graded, **columns, **plain)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        found = Evaluation(protocol=protocol, graded=graded, **columns, **plain)
+        _require_one_shape(found)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DataError(
             f"this is not an evaluation of format {_FORMAT}: {type(error).__name__}: {error}"
         ) from error
+    return found
+
+
+def _require_one_shape(found: Evaluation) -> None:
+    """Raise ValueError unless every column has a value per query that its protocol expects."""
+    queries = len(found.query_index)
+    expected: dict[str, tuple[int, ...]] = dict.fromkeys(_COLUMNS, (queries,))
+    columns = {name: getattr(found, name) for name in _COLUMNS}
+    graded = found.protocol.graded
+    if found.graded is not None and graded is not None:
+        columns |= {name: getattr(found.graded, name) for name in _GRADED_COLUMNS}
+        limits, numbers = len(graded.order_limits_m), len(graded.ndcg_at)
+        expected |= {"order_right": (queries, limits), "order_pairs": (queries, limits)}
+        expected |= {"ndcg": (queries, numbers)}
+    for name, column in columns.items():
+        if column.shape != expected[name]:
+            raise ValueError(f"{name} has the shape {column.shape}, not {expected[name]}")
+    codes = found.condition
+    if len(codes) and not 0 <= codes.min() <= codes.max() < len(found.conditions):
+        raise ValueError(f"a code of condition is not one of {len(found.conditions)}")
 
 
 def _graded_from_json(

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from mlcore.data.positions import apart_m, distances_m
+from mlcore.distributed import require_accelerator
 from mlcore.errors import ConfigError, DataError
 from mlcore.evaluation.graded import GradedColumns, GradedProtocol, ndcg, order_counts
 from mlcore.evaluation.results import Evaluation, EvaluationProtocol
@@ -181,8 +182,9 @@ def _require_images(split: Split, name: str) -> None:
 
 def _require_a_number(options: EvaluationOptions) -> None:
     # That each number is in its range was checked when the options were made.
-    if not options.recall_at:
-        raise ConfigError("--evaluation.recall_at must have at least one number, got none")
+    for name in ("thresholds_m", "recall_at"):
+        if not getattr(options, name):
+            raise ConfigError(f"--evaluation.{name} must have at least one number, got none")
 
 
 def _apart_m(table: PlaceTable) -> NDArray[np.float64]:
@@ -262,6 +264,11 @@ def embedder_of(
 
 
 def device_of(accelerator: str) -> torch.device:
-    """Return the device of a Lightning accelerator name."""
+    """Return the device of a Lightning accelerator name.
+
+    Raises:
+        ConfigError: It is a GPU, and there is none.
+    """
+    require_accelerator(accelerator)
     on_gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if on_gpu else "cpu")

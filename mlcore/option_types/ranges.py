@@ -41,14 +41,18 @@ class Range:
     def __str__(self) -> str:
         """Return the range in words: "at least 1", "between 0 and 180"; none: empty."""
         if self.at_least is not None and self.at_most is not None:
-            return f"between {self.at_least:g} and {self.at_most:g}"
+            return f"between {_text(self.at_least)} and {_text(self.at_most)}"
         bounds = {
             "greater than": self.above,
             "at least": self.at_least,
             "less than": self.below,
             "at most": self.at_most,
         }
-        return " and ".join(f"{word} {n:g}" for word, n in bounds.items() if n is not None)
+        return " and ".join(f"{word} {_text(n)}" for word, n in bounds.items() if n is not None)
+
+
+def _text(number: float) -> str:
+    return f"{number:,.0f}" if number >= 1e6 else f"{number:g}"
 
 
 FINITE = Range()

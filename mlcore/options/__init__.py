@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from mlcore.options.components import Command, applicable
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
+from mlcore.options.effects import require_dataset_options, require_effect
 from mlcore.options.raw import (
     RawOption,
     command_line_option,
@@ -50,6 +51,8 @@ __all__ = [
     "read_argv",
     "reopen",
     "reopen_run",
+    "require_dataset_options",
+    "require_effect",
     "resolve_run",
     "run_from_text",
     "run_from_toml",

@@ -56,9 +56,9 @@ class SamplingOptions:
     near_radius_m: Annotated[float | None, POSITIVE] = None
     far_radius_m: Annotated[float | None, POSITIVE] = None
     near_heading_limit_deg: Annotated[float, Range(at_least=0, at_most=180)] = 30.0
-    location_spacing_m: Annotated[float, POSITIVE] = 1.0
+    location_spacing_m: Annotated[float, Range(at_least=0.001)] = 1.0
     balance: Literal["locations", "datasets", "regions"] = "locations"
-    place_cell_m: Annotated[float, POSITIVE] = 15.0
+    place_cell_m: Annotated[float, Range(at_least=0.001)] = 15.0
     hard_per_tuple: Annotated[int, NOT_NEGATIVE] = 0
     hard_features: Literal["initial", "live"] = "initial"
     hard_pool: Annotated[int, AT_LEAST_ONE] = 1000
@@ -139,7 +139,7 @@ class TrainingOptions:
     """
 
     images: Literal["train", "references"] = "train"
-    max_steps: Annotated[int, AT_LEAST_ONE] = 3000
+    max_steps: Annotated[int, Range(at_least=1, at_most=1_000_000_000)] = 3000
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Annotated[float, POSITIVE] = 3e-3
     backbone_rate: Annotated[float, POSITIVE] = 1.0

@@ -19,6 +19,8 @@ from mlcore.options.config import COMPONENTS, ENGINE
 SECTIONS = (*COMPONENTS, *ENGINE)
 CONFIG = "config"
 """The option that names a TOML file."""
+SEED = "seed"
+"""The option without a section that every run has."""
 
 
 @dataclass(frozen=True, kw_only=True)

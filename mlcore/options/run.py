@@ -15,6 +15,7 @@ from mlcore.errors import ConfigError
 from mlcore.factories import BuildContext, DatasetFactory, Factory, LossFactory
 from mlcore.options.components import DEFAULT_NAMES, TRAIN, Command, choose, require_known
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
+from mlcore.options.effects import require_effect
 from mlcore.options.engine import EvaluationOptions
 from mlcore.options.networks import (
     parts_of_pair,
@@ -26,6 +27,7 @@ from mlcore.options.networks import (
 from mlcore.options.raw import (
     CONFIG,
     SECTIONS,
+    SEED,
     RawOption,
     read_argv,
     read_text,
@@ -186,7 +188,7 @@ def reopen(
     for item in changes:
         if item.key == CONFIG:
             raise ConfigError("--config does not apply: the run has its own config.toml")
-        if item.section in SECTIONS and not _may_change(item):
+        if (item.section in SECTIONS or item.key == SEED) and not _may_change(item):
             raise ConfigError(
                 f"{item.label} cannot be changed after training; options that can: "
                 f"--dataset, --dataset.*, --evaluation.* and "
@@ -197,6 +199,7 @@ def reopen(
         kept = [item for item in kept if item.section != "dataset"]
     absent = {section: _ABSENT[section] for section in without}
     config = _resolve([*kept, *changes], registry, command, absent)
+    require_effect([config], changes)
     # A trained network needs no loss.
     for needed in (config.dataset, config.model, config.backbone, config.pooling):
         if needed is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -168,11 +169,13 @@ class ImagesDataset:
 
         Raises:
             DataError: Not one of them is there.
+            UnicodeEncodeError: The locale has no letters for their names.
         """
         firsts = np.unique(traversal, return_index=True)[1][:_PROBED]
         missing = [int(index) for index in firsts if _size(self.path(int(index))) < 0]
         if not missing:
             return ()
+        os.fsencode(self.path(missing[0]))  # a locale without the letters of a name finds none
         named = shown([self.image_name(index) for index in missing])
         if len(missing) == len(firsts):
             raise DataError(

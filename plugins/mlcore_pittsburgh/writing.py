@@ -28,6 +28,8 @@ _VIEW_RAD = math.pi / 6
 """Between two of a panorama's twelve views."""
 _POSITIVE_M = 25.0
 _NON_TRIVIAL_SQUARE_M = 100.0
+_MAT_TEXT = b"MATLAB 5.0 MAT-file, written by mlcore".ljust(116)
+"""The text that a .mat file begins with: 116 bytes, of which readers want the first words."""
 
 
 def write_pittsburgh(
@@ -144,6 +146,8 @@ def _write_spec(
     with atomic_write(out / f"pitts30k_{part}.mat") as file:
         target: Any = file  # SciPy writes into any file; its types tell of paths alone
         savemat(target, {"dbStruct": values}, do_compression=True, oned_as="row")
+        file.seek(0)  # SciPy's text has the time, and the same data should give the same file
+        file.write(_MAT_TEXT)
 
 
 def _cells(names: Sequence[str]) -> NDArray[np.object_]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from mlcore.errors import ConfigError
 from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Range
 from mlcore_pml.factories import PmlOptions, label_loss
 
@@ -64,6 +65,16 @@ class PnpOptions(PmlOptions):
     b: Annotated[float, POSITIVE] = 2.0
     alpha: Annotated[float, POSITIVE] = 1.0
     anneal: Annotated[float, POSITIVE] = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, idle, variant in (("b", 2.0, "Ib"), ("alpha", 1.0, "Dq")):
+            value = getattr(self, name)
+            if value != idle and self.variant != variant:
+                raise ConfigError(
+                    f"{name} {value:g} has no effect with variant {self.variant}; it is the "
+                    f"constant of the variant {variant}"
+                )
 
 
 LOSSES = (

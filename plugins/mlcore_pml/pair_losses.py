@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from mlcore.option_types import FINITE, NOT_NEGATIVE, POSITIVE, Range
+from mlcore.option_types import NOT_NEGATIVE, POSITIVE, Range
 from mlcore_pml.factories import COSINE, PmlOptions, tuple_loss
 
 
@@ -22,7 +22,7 @@ class MultiSimilarityOptions(PmlOptions):
 
     alpha: Annotated[float, POSITIVE] = 2.0
     beta: Annotated[float, POSITIVE] = 50.0
-    base: Annotated[float, FINITE] = 0.5
+    base: Annotated[float, Range(at_least=-1, at_most=2)] = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,14 +42,14 @@ class SoftContrastiveConfig:
             respect to a unit embedding is below 2 exp(beta (gradient_filter - base)).
         tile_precision: With cupy, precision of the factors of matrix products; sums are
             float32. tf32 changes a similarity by about 1e-4, bfloat16 by about 1e-3, and an
-            exponent by beta times that. Ignored by the other implementations.
+            exponent by beta times that. Does nothing where auto chooses another.
     """
 
     alpha: Annotated[float, POSITIVE] = 2.0
     beta: Annotated[float, POSITIVE] = 50.0
-    base: float = 1.0
+    base: Annotated[float, Range(at_least=-1, at_most=2)] = 1.0
     mining: bool = True
-    epsilon: float = 0.1
+    epsilon: Annotated[float, Range(at_least=-2, at_most=2)] = 0.1
     aggregation: Aggregation = "log-sum-exp"
     heading_limit_deg: Annotated[
         float | Literal["auto", "none"], Range(at_least=0, at_most=180)
@@ -73,11 +73,26 @@ class SoftContrastiveConfig:
             check_ranges(self)
         except ValueError as error:
             raise ConfigError(f"loss: {error}") from error
+        self._require_effect()
         if self.gradient_filter > 0.0 and self.aggregation == "plain":
             raise ConfigError(
                 "loss: gradient_filter needs aggregation log-sum-exp, because no similarity is "
                 "negligible in a plain sum; set gradient_filter to 0"
             )
+
+    def _require_effect(self) -> None:
+        """Raise ConfigError for an option that the chosen implementation does not have."""
+        for name, idle, users in (
+            ("save_similarity", False, ("tiled", "cupy")),
+            ("gradient_filter", 0.0, ("tiled", "cupy")),
+            ("tile_precision", "float32", ("cupy",)),
+        ):
+            value = getattr(self, name)
+            if value != idle and self.implementation not in ("auto", *users):
+                raise ConfigError(
+                    f"loss: {name} {value} has no effect with implementation "
+                    f"{self.implementation}; choose auto or {' or '.join(users)}"
+                )
 
     @property
     def largest_exponent(self) -> float:

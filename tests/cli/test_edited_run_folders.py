@@ -59,7 +59,31 @@ def without(name):
     return write
 
 
+def evaluation_with(**changes):
+    def write(path):
+        content = json.loads(path.read_text())
+        content["evaluations"][-1] |= changes
+        path.write_text(json.dumps(content))
+
+    return write
+
+
 EDITS = {
+    "evaluation of too few distances": (
+        "evaluation.json",
+        evaluation_with(distance_m=[1.0]),
+        "report",
+    ),
+    "evaluation of a condition without a name": (
+        "evaluation.json",
+        evaluation_with(conditions=[]),
+        "report",
+    ),
+    "evaluation of nested columns": (
+        "evaluation.json",
+        evaluation_with(first_hit_rank=[[1]]),
+        "report",
+    ),
     "config nested": ("config.toml", f"loss = {NESTED}", "evaluate"),
     "config no TOML": ("config.toml", "loss = ", "evaluate"),
     "config of another key": ("config.toml", "[loss]\nbetta = 3.0\n", "evaluate"),
@@ -151,6 +175,7 @@ def test_resuming_ignores_edited_rows_of_metrics(trained_run, tmp_path):
     run = Path(shutil.copytree(trained_run, tmp_path / "run"))
     before = (run / "metrics.jsonl").read_text()
     with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 1e999}\n')
         file.write(f"3\n{NESTED}\n{json.dumps({'step': None})}\n")
     assert main(["train", "--resume", str(run)]) == 0
     assert (run / "metrics.jsonl").read_text() == before

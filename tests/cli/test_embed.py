@@ -172,8 +172,11 @@ def test_shards_are_whitened_and_keep_their_whitening(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--whitening none --dimensions 4", "--dimensions has no effect with"),
-        ("--whitening none --whitening_images 9", "--whitening_images has no effect with"),
+        ("--whitening none --dimensions 4", "--evaluation.dimensions has no effect with"),
+        (
+            "--whitening none --whitening_images 9",
+            "--evaluation.whitening_images has no effect",
+        ),
         ("--spacing_m 3", "--spacing_m has no effect with --evaluation.whitening train"),
         ("--recall_at 5", "--evaluation.recall_at has no effect in 'mlcore embed'"),
         ("--evaluation.thresholds_m 3", "--evaluation.thresholds_m has no effect in"),

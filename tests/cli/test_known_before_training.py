@@ -8,7 +8,10 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from mlcore.cli.main import main
 
 TINY = [
     *("--dataset.references", "condition=day", "--model", "small-cnn", "--model.width", "8"),
@@ -160,3 +163,14 @@ def test_the_typical_image_decides_the_input(tmp_path, shapes, size, noted):
     assert f"input_height_px = {height}\n" in config
     notes = json.loads((out / "environment.json").read_text())["notes"]
     assert any("are letterboxed" in note for note in notes) == noted
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_gpu_that_is_not_there_is_one_sentence(tmp_path, capsys, synthetic_plugin):
+    words = ["--dataset", "synthetic", "--training.accelerator", "gpu"]
+    assert main(["train", *words, "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "mlcore: error: --training.accelerator gpu needs a GPU, and PyTorch finds none; use auto "
+        "or cpu"
+    )
+    assert not (tmp_path / "run").exists()

@@ -12,6 +12,7 @@ import types
 from importlib import import_module
 
 import pytest
+from PIL import Image
 
 import mlcore
 from mlcore.cli import main as cli
@@ -265,3 +266,24 @@ def test_a_locale_without_umlauts():
     assert "Traceback" not in done.stderr
     done = run_shell(f"{sys.executable} -m mlcore list models", **locale)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("folder", "name"), [("Straße", "a"), ("road", "ä")])
+def test_training_in_a_locale_without_umlauts_names_the_remedy(tmp_path, folder, name):
+    root = tmp_path / folder
+    root.mkdir()
+    rows = [
+        f"{name}{n}.jpg,{458_000 + 9 * n},5550000,{'train' if n < 4 else 'test'}"
+        for n in range(8)
+    ]
+    table = "\n".join(["path,easting_m,northing_m,split", *rows])
+    (root / "positions.csv").write_text(table, encoding="utf-8")
+    for n in range(8):
+        Image.new("RGB", (48, 32), (20 * n, 9, 9)).save(root / f"{name}{n}.jpg")
+    locale = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    line = f"{sys.executable} -m mlcore train --dataset images --dataset.root '{root}'"
+    done = run_shell(f"{line} --out '{tmp_path}/run'", **locale)
+    assert done.returncode == 2
+    assert "set PYTHONUTF8=1, or a locale in UTF-8" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -65,6 +65,14 @@ def test_commands_leave_queries_and_references_out(run, tmp_path, capsys, words)
     assert "Traceback" not in last
 
 
+def test_the_report_shows_embeddings_of_the_queries_that_can_be_read(run, tmp_path):
+    page = tmp_path / "report.html"
+    assert mlcore("report", run, "--explained", "0", "--pictures", "0", "--out", page) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "Embeddings by place" in text
+    assert "3 could not be read and are left out." in text
+
+
 def test_embed_leaves_out_what_it_names(run, tmp_path, capsys):
     assert mlcore("embed", run, "--out", tmp_path / "e.npy", "--json") == 0
     printed = capsys.readouterr()

@@ -275,6 +275,18 @@ def test_pittsburghs_names_and_fields_are_the_published_ones(dataset, tmp_path):
     assert spec["posDistThr"][0, 0].item() == 25
 
 
+def test_pittsburghs_spec_is_the_same_at_another_time(dataset, tmp_path, monkeypatch):
+    """So that what a stopped command left can be compared with what it should have written."""
+    found = []
+    for year in ("2025", "2026"):
+        monkeypatch.setattr("time.asctime", lambda year=year: year)
+        (tmp_path / year).mkdir()
+        write_pittsburgh(PittsburghWriteConfig(), dataset, tmp_path / year, no_progress)
+        found.append((tmp_path / year / "pitts30k_val.mat").read_bytes())
+    assert found[0] == found[1]
+    assert found[0][:10] == b"MATLAB 5.0"
+
+
 def test_pittsburgh_needs_no_headings_and_no_queries(dataset, tmp_path):
     without_headings(dataset)
     split = dataset.validation

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlcore.errors import DataError
+from mlcore.errors import ConfigError, DataError
 from mlcore.evaluation.documents import from_document, to_document
 from mlcore.evaluation.evaluate import device_of, evaluate_model, evaluate_split
 from mlcore.evaluation.measures import columns
@@ -277,5 +277,9 @@ def test_a_split_without_images(synthetic_dataset, missing):
 def test_images_are_embedded_where_the_model_was_trained(monkeypatch, available):
     monkeypatch.setattr("torch.cuda.is_available", lambda: available)
     assert device_of("cpu").type == "cpu"
-    assert device_of("gpu").type == "cuda"
+    if available:
+        assert device_of("gpu").type == "cuda"
+    else:
+        with pytest.raises(ConfigError, match="gpu needs a GPU, and PyTorch finds none"):
+            device_of("gpu")
     assert device_of("auto").type == ("cuda" if available else "cpu")

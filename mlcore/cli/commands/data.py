@@ -16,7 +16,14 @@ from mlcore.cli.data_report import show_report
 from mlcore.cli.parser import Parser
 from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext, DatasetFactory, Finding, Report
-from mlcore.options import ENGINE, Chosen, RawOption, command_line_option, resolve_run
+from mlcore.options import (
+    ENGINE,
+    Chosen,
+    RawOption,
+    command_line_option,
+    require_dataset_options,
+    resolve_run,
+)
 from mlcore.registry.discovery import Registry
 
 
@@ -64,7 +71,11 @@ def run(argv: Sequence[str]) -> int:
         chosen = command_line_option("--dataset", own.name)
         options = [chosen, *map(_as_dataset_option, options)]
     dataset = resolve_run(options, registry, command=parser.command).dataset
+    require_dataset_options(options, f"mlcore data {own.action}")
     if own.action == "prepare":
+        for flag in ("full", "map"):
+            if getattr(own, flag):
+                raise ConfigError(f"--{flag} is an option of 'mlcore data check' only")
         report = _prepare(dataset, registry, own.out)
     else:
         report = _check(dataset, full=own.full, out=own.out)

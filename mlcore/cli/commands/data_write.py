@@ -23,6 +23,7 @@ from mlcore.options import (
     command_line_option,
     format_help,
     parse_options,
+    require_dataset_options,
     resolve_run,
 )
 from mlcore.protocols import PlaceDataset
@@ -75,6 +76,7 @@ def run(argv: Sequence[str]) -> int:
         )
     flags = [*parser.flags(), *map(section.flag, section.options)]
     run_config = resolve_run(source, registry, command=Command(parser.prog, flags))
+    require_dataset_options(source, parser.prog)
     report = _write(target, options, run_config, _empty_folder(own.out))
     if own.json:
         console.write_json(asdict(report) | {"ok": report.ok})

@@ -79,14 +79,14 @@ def run(argv: Sequence[str]) -> int:
     options, changes = parser.parse_with_run_options(argv)
     _require_target(options.out, options.shard_size)
     require_parent(options.out, "--out")
-    if options.images is not None and options.split is not None:
-        raise ConfigError("--split chooses images of a data set; --images has none")
     if options.images is not None and not _needs_dataset(changes):
+        if options.split is not None:
+            raise ConfigError("--split chooses images of a data set; --images has none")
         model = open_model(options.run, changes, options.block, parser.command)
         with console.progress() as progress:
             return _write(_of_model(model, _of_folder(options.images), progress), options)
     trained = open_run(options.run, changes, options.block, parser.command)
-    _require_effect(trained, changes)
+    _require_effect(trained, changes, options)
     with console.progress() as progress:
         return _write(_of_run(trained, options, progress), options)
 
@@ -109,17 +109,21 @@ def _needs_dataset(changes: Sequence[RawOption]) -> bool:
     )
 
 
-def _require_effect(trained: TrainedRun, changes: Sequence[RawOption]) -> None:
-    """Raise ConfigError for an option of whitening that was given and does nothing."""
+def _require_effect(
+    trained: TrainedRun, changes: Sequence[RawOption], options: Namespace
+) -> None:
+    """Raise ConfigError for what only whitening on references uses, with another."""
     source = _source(trained)
+    if source == "references":
+        return
     for item in changes:
-        idle = item.option in _USED["references"] and item.option not in _USED[source]
-        if idle and item.section in ("", "evaluation"):
-            remedy = [s for s, used in _USED.items() if item.option in used]
+        if item.option == "spacing_m" and item.section in ("", "evaluation"):
             raise ConfigError(
                 f"{item.label} has no effect with --evaluation.whitening {source}, which this "
-                f"run has; choose --whitening {' or --whitening '.join(remedy)}"
+                "run has; choose --whitening references"
             )
+    if options.images is not None and options.split is not None:
+        raise ConfigError("--split chooses images of a data set; --images has none")
 
 
 @dataclass(frozen=True, kw_only=True)

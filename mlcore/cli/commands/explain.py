@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mlcore.retrieval.embedder import Embedder
 
 PICTURE = "explained.png"
+WORST, BEST = 2, 1
 
 
 def make_parser() -> Parser:
@@ -41,14 +42,12 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--worst",
         type=int,
-        default=2,
         metavar="N",
         help="queries with the farthest match by the last run (default: 2)",
     )
     parser.add_argument(
         "--best",
         type=int,
-        default=1,
         metavar="N",
         help="queries with the nearest match (default: 1)",
     )
@@ -71,6 +70,10 @@ def run(argv: Sequence[str]) -> int:
     parser = make_parser()
     options, changes = parser.parse_with_run_options(argv)
     require_library("mlcore explain", "captum", "mlcore-localization[figures]")
+    if options.query and (options.worst, options.best) != (None, None):
+        raise ConfigError("--query names the queries to draw; leave out --worst and --best")
+    options.worst = WORST if options.worst is None else options.worst
+    options.best = BEST if options.best is None else options.best
     if min(options.worst, options.best) < 0 or options.worst + options.best < 1:
         raise ConfigError(
             "--worst and --best must not be negative, nor both 0, got "

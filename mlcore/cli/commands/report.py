@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlcore.cli import console
 from mlcore.cli.run_arguments import (
     UNTRAINED,
+    WITHIN_M,
     TrainedRun,
     add_within,
     open_run,
@@ -25,6 +26,9 @@ from mlcore.options import Command, RawOption
 from mlcore.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from mlcore.cli.parser import Parser
     from mlcore.evaluation.gradcam import GradCamMatch
     from mlcore.evaluation.projection import Projection
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from mlcore.reporting.report.content import ReportContent
 
 REPORT = "report.html"
+_OF_PAGE = {"within": WITHIN_M, "pictures": 300, "explained": 4}
+"""Defaults of the flags that shape the HTML report; curves have no use for them."""
 
 
 def make_parser() -> Parser:
@@ -40,6 +46,7 @@ def make_parser() -> Parser:
     parser = parser_for_runs(
         "report",
         "Write a run's report as one HTML file; draw the accuracy curves of several runs.",
+        evaluation=("batch_size", "baselines"),
     )
     parser.add_argument(
         "--out",
@@ -48,10 +55,10 @@ def make_parser() -> Parser:
         "curves of one or more runs",
     )
     add_within(parser)
+    parser.set_defaults(within=None)
     parser.add_argument(
         "--pictures",
         type=int,
-        default=300,
         metavar="N",
         help="largest number of queries shown with pictures: the worst, the best, and some "
         "evenly spaced (default: 300)",
@@ -59,7 +66,6 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--explained",
         type=int,
-        default=4,
         metavar="N",
         help="worst queries, and best queries, shown with Grad-CAM (default: 4)",
     )
@@ -96,9 +102,21 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _out(options: Namespace) -> Path:
+    out = _out_path(options)
+    given = [flag for flag in _OF_PAGE if getattr(options, flag) is not None]
+    if given and out.suffix.lower() == ".png":
+        raise ConfigError(f"--{given[0]} has no effect on a PNG; it shapes the HTML report")
+    for flag, default in _OF_PAGE.items():
+        if flag not in given:
+            setattr(options, flag, default)
     require_within(options)
     if options.pictures < 0 or options.explained < 0:
         raise ConfigError("--pictures and --explained must not be negative")
+    require_parent(options.out, "--out")
+    return out
+
+
+def _out_path(options: Namespace) -> Path:
     out: Path | None = options.out
     if out is None:
         if len(options.runs) > 1:
@@ -110,7 +128,6 @@ def _out(options: Namespace) -> Path:
         raise ConfigError(
             f"--out {out}: a report shows one run; several runs need --out FILE.png"
         )
-    require_parent(out, "--out")
     return out
 
 
@@ -164,6 +181,7 @@ def _content(
     folder = trained.folder
     split: Split = getattr(trained.dataset, results[-1].protocol.split)
     comparison, picture = _comparison(folder)
+    projections, projected = _projections(trained, split, progress)
     return ReportContent(
         title=folder.path.resolve().name,
         config=folder.config.read_text(encoding="utf-8"),
@@ -175,7 +193,8 @@ def _content(
         within_m=options.within,
         pictured=options.pictures,
         gradcam=_gradcam(trained, results[-1], options.explained, progress),
-        projections=_projections(trained, split, progress),
+        projections=projections,
+        projected=projected,
         comparison=comparison,
         comparison_picture=picture,
     )
@@ -194,8 +213,8 @@ def _gradcam(
 
 def _projections(
     trained: TrainedRun, split: Split, progress: Progress
-) -> list[tuple[str, Projection]]:
-    """Return the projected query embeddings of the untrained and the trained network."""
+) -> tuple[list[tuple[str, Projection]], NDArray[np.int64] | None]:
+    """Return the projected query embeddings of the networks, and the rows of the queries."""
     from mlcore.evaluation.evaluate import embedder_of
     from mlcore.evaluation.projection import project
 
@@ -203,19 +222,21 @@ def _projections(
     if trained.config.evaluation.baselines:
         models = {UNTRAINED: trained.untrained_model(progress), **models}
     found: list[tuple[str, Projection]] = []
+    rows: NDArray[np.int64] | None = None
     for name, model in models.items():
         embedder = embedder_of(model, trained.config, progress)
         asked = embedder(trained.dataset, split.queries.index, f"{name}: queries")
-        if len(asked.rows) < max(2, len(split.queries)):
+        if len(asked.rows) < 2:
             console.say(
-                f"note: only {len(asked.rows)} of {len(split.queries)} queries can be read; "
-                "the report will not show their embeddings"
+                f"note: {len(asked.rows)} of {len(split.queries)} queries can be read; 2 are "
+                "needed to show their embeddings"
             )
-            return []
+            return [], None
+        rows = asked.rows  # the same for every model, which read the same files
         seed = trained.config.seed
         placed = project(asked.embeddings, seed=seed, progress=progress, name=f"{name}: t-SNE")
         found.append((name, placed))
-    return found
+    return found, rows
 
 
 def _metrics(folder: RunFolder) -> list[Mapping[str, Any]]:

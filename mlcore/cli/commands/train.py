@@ -22,6 +22,7 @@ from mlcore.options import (
     RawOption,
     RunConfig,
     command_line_option,
+    require_effect,
     resolve_run,
     run_help,
     run_to_toml,
@@ -82,6 +83,7 @@ def run(argv: Sequence[str]) -> int:
     if own.accept_changes:
         raise ConfigError("--accept-changes only works with --resume")
     config = resolve_run(options, registry, command=parser.command)
+    require_effect([config], options)
     if own.print_config:
         console.write(run_to_toml(config))
         return 0
@@ -102,6 +104,7 @@ def _resume(
     folder = RunFolder.open(own.resume)
     kept = command_line_option("--config", str(folder.config))
     config = resolve_run([kept, *options], registry, command=command)
+    require_effect([config], options)
     return _train(own, config, registry, folder.path, new=False)
 
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mlcore.evaluation.gradcam import GradCamMatch
 from mlcore.evaluation.projection import Projection
 from mlcore.evaluation.results import Evaluation
@@ -31,6 +34,7 @@ class ReportContent:
         pictured: Largest number of queries with images.
         gradcam: Grad-CAM of some queries.
         projections: Name of each model and the projection of its query embeddings.
+        projected: Rows of the queries that ``projections`` show; None: all.
         comparison: Content of ``comparison.json``, if there is one.
         comparison_picture: Content of its PNG, if there is one.
     """
@@ -46,6 +50,7 @@ class ReportContent:
     pictured: int = MOST_PICTURED
     gradcam: Sequence[GradCamMatch] = ()
     projections: Sequence[tuple[str, Projection]] = ()
+    projected: NDArray[np.int64] | None = None
     others: Sequence[Sequence[Evaluation]] = ()
     comparison: Mapping[str, Any] = field(default_factory=dict)
     comparison_picture: bytes | None = None

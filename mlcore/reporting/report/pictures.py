@@ -66,6 +66,9 @@ def gallery(content: ReportContent) -> list[dict[str, Any]]:
 def projections(content: ReportContent) -> dict[str, Any]:
     """Return the map and each projection as points, coloured by position."""
     references_m, positions_m = side_by_side(content.split.references, content.split.queries)
+    num_queries = len(positions_m)
+    if content.projected is not None:
+        positions_m = positions_m[content.projected]
     rows = evenly_spaced(len(positions_m), _MOST_PROJECTED)
     extent = extent_of(np.concatenate([references_m, positions_m]))
     colours = place_colours(positions_m[rows], extent)
@@ -83,6 +86,8 @@ def projections(content: ReportContent) -> dict[str, Any]:
         for title, points in panels
     ]
     part = f"{len(rows)} evenly spaced ones are shown." if len(rows) < len(positions_m) else ""
+    if len(positions_m) < num_queries:
+        part += f" {num_queries - len(positions_m)} could not be read and are left out."
     return {"projections": drawn if content.projections else [], "projected_part": part}
 
 

@@ -54,9 +54,9 @@ def _pair(listing: Listing, names: tuple[str, str], *, swap_axes: bool) -> dict[
     if missing:
         raise DataError(
             f"{listing.source} has no column {missing[0]!r}"
-            f"{did_you_mean(missing[0], listing.names)} Positions are columns easting_m and "
-            "northing_m (metres), or latitude and longitude (degrees); "
-            f"its columns: {', '.join(listing.names)}"
+            f"{did_you_mean(missing[0], listing.names)} (its columns: "
+            f"{', '.join(listing.names)}); positions are columns easting_m and northing_m "
+            "(metres), or latitude and longitude (degrees)"
         )
     values = [listing.numbers(name) for name in names]
     return dict(zip(names, reversed(values) if swap_axes else values, strict=True))

@@ -14,7 +14,12 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from mlcore.errors import DataError
-from mlcore_images.readers.dialects import has_quotes, not_utf8, require_plain_csv
+from mlcore_images.readers.dialects import (
+    has_quotes,
+    not_utf8,
+    require_plain_csv,
+    uneven_row,
+)
 from mlcore_images.readers.listing import Listing, as_mask, is_text
 
 NUMBERS = (
@@ -56,7 +61,7 @@ def list_table(source: Path, root: Path, also: Sequence[str]) -> Listing:
         raise
     except (pa.ArrowException, OSError, csv.Error, UnicodeError) as error:
         kind = "Parquet" if is_parquet else "CSV"
-        reason = not_utf8(source) if kind == "CSV" else ""
+        reason = "" if is_parquet else not_utf8(source) or uneven_row(source)
         raise DataError(f"{source} cannot be read as {kind}: {reason or error}") from error
     layout = "Parquet" if is_parquet else "CSV"
     return _checked(Listing(source, root, table, tuple(names), layout))
@@ -95,6 +100,11 @@ def _wanted(source: Path, names: Sequence[str], also: Sequence[str]) -> list[str
     if twice:
         raise DataError(f"{source}: column {twice[0]!r} appears twice; rename or remove one")
     known = {*NUMBERS, *LABELS, *TEXTS, *also}
+    spaced = [name for name in names if name not in known and name.strip() in known]
+    if spaced:
+        raise DataError(
+            f"{source}: column {spaced[0]!r} has a space before or after its name; remove it"
+        )
     return [name for name in names if name in known]
 
 

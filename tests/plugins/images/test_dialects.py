@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlcore.errors import DataError
+from mlcore_images.checks.positions import read_positions
 from mlcore_images.readers.tables import list_table
 
 HEADER, ROWS = "path,easting_m,northing_m", ["0.jpg,458231.2,5550412.9", "1.jpg,458232.2,555.0"]
@@ -107,3 +110,63 @@ def test_a_quoted_newline_moves_the_lines_and_no_value(tmp_path, num_rows):
     wrong = [*rows[:-1], 'z.jpg,x,1,"two\nlines"']
     message = error_of(tmp_path, "\n".join([f"{HEADER},note", *wrong]))
     assert f"line {2 * num_rows}: easting_m 'x' is not a number" in message
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    before=st.lists(st.sampled_from(["", "a\nb", "x,y", 'q""q', "\r\n"]), max_size=6),
+    note=st.sampled_from(['5"', "plain", '"two\nlines"', '"a\r\nb"', '"say ""no"""']),
+    newline=st.sampled_from(["\n", "\r\n"]),
+)
+def test_the_line_of_a_wrong_value_is_that_of_an_editor(tmp_path, before, note, newline):
+    """Whatever quotes, blank lines and newlines within values come before it."""
+    rows = [f'{number}.jpg,1,2,"{text}"' if text else "" for number, text in enumerate(before)]
+    head = newline.join([f"{HEADER},note", f"n.jpg,1,2,{note}", *rows])
+    line = len(head.replace("\r\n", "\n").split("\n")) + 1
+    message = error_of(tmp_path, newline.join([head, f"z.jpg,x,1,{note}"]))
+    assert f"line {line}: easting_m 'x' is not a number" in message
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            ["0.jpg,458231,2,5550412,9"],
+            "line 2 has 5 values, but the header has 3 columns; write decimal points",
+        ),
+        (
+            ['0.jpg,"1",2', "", "1.jpg,4"],
+            "line 4 has 2 values, but the header has 3 columns; write a comma for each value",
+        ),
+        (
+            ['"a\nb.jpg",1,2', '"0.jpg,1,2', "1.jpg,4,5"],
+            "line 4 has 1 value, but the header has 3 columns; close every quote",
+        ),
+    ],
+)
+def test_rows_of_another_length_are_named_by_line(tmp_path, rows, said):
+    assert said in error_of(tmp_path, "\n".join([HEADER, *rows]))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PK\x03\x04" + bytes(400), "is not CSV but an Excel workbook or another zip file"),
+        (b"\xd0\xcf\x11\xe0" + bytes(400), "is not CSV but an old Excel workbook; save it as"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "'git lfs pull'"),
+        (b"\xef\xbb\xbf <!DOCTYPE html>\n", "is not CSV but HTML or XML"),
+        (b'[{"path": "0.jpg"}]', "is not CSV but JSON; save it as 'CSV UTF-8'"),
+        (b"PAR1" + bytes(8), "rename it to .parquet"),
+        (b"\x1f\x8b\x08" + bytes(8), "compressed by gzip; unpack it"),
+        (b"# made by hand\npath,easting_m,northing_m\n", "line must name the columns"),
+        (b"path, easting_m, northing_m\n0.jpg, 1, 2\n", "column ' easting_m' has a space"),
+        (b"path easting_m northing_m\n0.jpg 1 2\n", "are separated by spaces"),
+        (b"path\n0.jpg\n", "no column 'easting_m'; known: path (its columns: path); positions"),
+    ],
+)
+def test_what_is_no_table_of_positions_is_named(tmp_path, content, said):
+    path = write(tmp_path, content)
+    with pytest.raises(DataError, match=re.escape(said)):
+        read_positions(list_table(path, tmp_path, ()), swap_axes=False)

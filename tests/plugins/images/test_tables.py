@@ -95,7 +95,7 @@ def test_further_bad_rows_are_counted(tmp_path):
         (table("path,x,y", "a.jpg,1,2"), "its columns: path, x, y"),
         (table("path,latitude", "a.jpg,1"), "no column 'longitude'"),
         (table("path,easting_m,easting_m", "a.jpg,1,2"), "'easting_m' appears twice"),
-        (table(METRES, "a.jpg,1"), "Expected 3 columns, got 2"),
+        (table(METRES, "a.jpg,1"), "line 2 has 2 values, but the header has 3"),
         (table(METRES, ",1,2"), "line 2: path is empty"),
         (
             table(METRES, "a.jpg,1,2", "b.jpg,3,4", "a.jpg,5,6"),
