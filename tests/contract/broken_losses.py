@@ -306,8 +306,11 @@ LOSSES = {
     "no graph": (loss_factory(Detached), {"gradient"}),
     "a sign turned round": (loss_factory(TurnedRound), {"learns"}),
     "everything together": (loss_factory(PullsAll, needs=frozenset()), {"learns"}),
-    "float32 eastings": (loss_factory(Float32Easting), {"near-thresholds"}),
-    "distances of rounded positions": (loss_factory(CentredOnMean), {"near-thresholds"}),
+    "float32 eastings": (loss_factory(Float32Easting), {"near-thresholds", "regions"}),
+    "distances of rounded positions": (
+        loss_factory(CentredOnMean),
+        {"near-thresholds", "regions"},
+    ),
     "influence not declared": (loss_factory(ReadsInfluence), {"declares-needs"}),
     "influence declared, not read": (loss_factory(uses_influence=True), {"needs-used"}),
     "labels declared, not read": (

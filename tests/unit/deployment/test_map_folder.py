@@ -30,6 +30,7 @@ def test_rows_and_embeddings_come_back(folder, vectors):
         "heading_rad": 1 / 400,
         "traversal": None,
         "condition": "night",
+        "region": None,
     }
     assert last["image"] == "599.jpg"
     assert {last[name] for name in last if name != "image"} == {None}
