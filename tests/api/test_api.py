@@ -158,7 +158,10 @@ def test_a_comparison_has_a_record_for_each_loss_and_seed(tmp_path, capsys):
             "'--loss.betta'; did you mean '--loss.beta",
         ),
         (lambda: mlcore.train(training={"max_steps": 1.5}), "max_steps: expected int, got 1.5"),
-        (lambda: mlcore.train(training={"max_steps": 0}), "must be at least 1, got 0"),
+        (
+            lambda: mlcore.train(training={"max_steps": 0}),
+            "--training.max_steps must be between 1 and",
+        ),
         (lambda: mlcore.train(traning={"max_steps": 1}), "did you mean '--training.max_steps'"),
         (lambda: mlcore.train(loss=torch.nn.ReLU()), "loss=ReLU() is a ReLU"),
         (
