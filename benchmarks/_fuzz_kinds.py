@@ -279,10 +279,11 @@ def _parquet() -> bytes:
 
 def _read_table(path: Path) -> object:
     from mlcore_images.checks.positions import read_positions
+    from mlcore_images.config import ImagesConfig
     from mlcore_images.readers.tables import list_table
 
     listing = list_table(path, path.parent, ())
-    return read_positions(listing, swap_axes=False)
+    return read_positions(listing, ImagesConfig())
 
 
 def _name() -> bytes:
@@ -291,11 +292,12 @@ def _name() -> bytes:
 
 def _read_name(path: Path) -> object:
     from mlcore_images.checks.positions import read_positions
+    from mlcore_images.config import ImagesConfig
     from mlcore_images.readers.names import list_names
 
     name = "@" + path.read_bytes().decode(errors="replace")
     listing = list_names(path.parent, [(PurePosixPath(), [name])])
-    return read_positions(listing, swap_axes=False)
+    return read_positions(listing, ImagesConfig())
 
 
 def _exif() -> bytes:
