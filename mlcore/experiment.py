@@ -131,9 +131,11 @@ def require_validation(config: RunConfig, dataset: PlaceDataset) -> None:
         ConfigError: The validation split has no reference or no query.
     """
     every = config.training.validate_every
+    if not every:
+        return  # a data set may refuse a split that it does not have
     split = dataset.validation
     for what, table in (("reference", split.references), ("query", split.queries)):
-        if every and not len(table):
+        if not len(table):
             raise ConfigError(
                 f"--training.validate_every {every}: the validation split has no {what} image; "
                 "use 0, or give the data set a validation split with references and queries"

@@ -164,6 +164,8 @@ def compare(
         "--split",
         split,
     ]
+    if isinstance(seeds, int):
+        raise ConfigError(f"seeds must be a list of numbers, such as [{seeds}], got {seeds}")
     words += [] if seeds is None else ["--seeds", ",".join(map(str, seeds))]
     words += ["--learning-rates", ",".join(map(str, learning_rates))] if learning_rates else []
     for option, values in (vary or {}).items():

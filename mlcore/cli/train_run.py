@@ -78,6 +78,7 @@ def train_and_evaluate(
         with _progress() as progress:
             dataset = open_dataset(config, progress)
         require_validation(config, dataset)
+        _require_references(config)
         require_images(
             dataset,
             split if config.training.evaluate else None,
@@ -88,6 +89,17 @@ def train_and_evaluate(
         # All before torch, whose import takes seconds.
         return _train_and_evaluate(
             config, registry, folder, checked, held, new, split, may_launch, accepted
+        )
+
+
+def _require_references(config: RunConfig) -> None:
+    """Refuse to fit whitening on the references of a test that a run does not look at."""
+    training = config.training
+    of_test = config.evaluation.whitening == "references" and training.images != "references"
+    if of_test and not training.evaluate:
+        raise ConfigError(
+            "--evaluation.whitening references needs the test images, which a run with "
+            "--training.evaluate false does not use; choose train or none"
         )
 
 

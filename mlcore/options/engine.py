@@ -135,7 +135,7 @@ class TrainingOptions:
         skip_unreadable: Leave out images that cannot be read (a whole tuple if it is the
             anchor), and count and list them, instead of stopping.
         evaluate: Whether to evaluate the trained network on the test images; false: there
-            need not be any, and whitening by "references" is fitted on the training ones.
+            need not be any.
     """
 
     images: Literal["train", "references"] = "train"

@@ -47,13 +47,13 @@ def test_a_map_without_queries_trains_and_localizes(config, tmp_path, capsys):
     assert main(["train", *words, "--training.images", "train", "--out", str(out)]) == 2
     assert "or set training.evaluate to false" in capsys.readouterr().err
     assert not out.exists()
-    words += ["--training.images", "train", "--training.evaluate", "false"]
-    assert (
-        main(["train", *words, "--evaluation.whitening", "references", "--out", str(out)]) == 0
-    )
+    words += ["--training.images", "train", "--training.evaluate", "false", "--out", str(out)]
+    assert main(["train", *words, "--evaluation.whitening", "references"]) == 2
+    assert "choose train or none" in capsys.readouterr().err
+    assert main(["train", *words, "--evaluation.whitening", "train"]) == 0
     assert not (out / "evaluation.json").exists()
     model = json.loads((out / "model" / "model.json").read_text())
-    assert model["whitening"] == "references"
+    assert model["whitening"] == "train"
     made = tmp_path / "map"
     assert main(["index", str(out), "--images", str(images), "--out", str(made)]) == 0
     capsys.readouterr()

@@ -170,6 +170,7 @@ def test_other_options_or_versions_are_not_mixed(compared, tmp_path, capsys):
     assert "cannot be compared: they were made with torch" in message
 
 
+@pytest.mark.slow
 def test_several_at_once_give_the_same(compared, tmp_path, capsys):
     out = tmp_path / "out"
     words = ["--losses", "proposed,proposed+step,triplet", "--seeds", "0,1", "--out", out]
@@ -179,6 +180,7 @@ def test_several_at_once_give_the_same(compared, tmp_path, capsys):
     assert "training: 4 of 4" in (out / "logs" / "runs-triplet-seed-1.txt").read_text()
 
 
+@pytest.mark.slow
 def test_an_error_in_a_process_is_one_message(tmp_path, capsys):
     out = tmp_path / "out"
     words = ["--losses", "proposed,triplet", "--parallel", "2", "--out", out]

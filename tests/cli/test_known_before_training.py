@@ -108,6 +108,7 @@ def test_a_wrong_root_of_every_data_set(tmp_path, dataset):
     assert str(tmp_path / "nowhere") in last
 
 
+@pytest.mark.slow
 def test_faults_stop_train_compare_and_evaluate_until_they_are_accepted(tmp_path):
     folder, out = write_route(tmp_path / "data", far=4), tmp_path / "out"
     for command in commands(folder, out):
@@ -147,10 +148,10 @@ def test_a_name_that_no_fault_has(tmp_path):
     [
         # The first image is not the typical one.
         ([(48, 64), *[(64, 48)] * 19], "64 48", False),
-        ([(64, 48)], "64 48", False),
+        pytest.param([(64, 48)], "64 48", False, marks=pytest.mark.slow),
         # A third is letterboxed whatever the size.
         ([(64, 48), (64, 48), (48, 64)], "64 48", True),
-        ([(48, 64), (64, 48), (48, 64)], "48 64", True),
+        pytest.param([(48, 64), (64, 48), (48, 64)], "48 64", True, marks=pytest.mark.slow),
     ],
 )
 def test_the_typical_image_decides_the_input(tmp_path, shapes, size, noted):

@@ -30,7 +30,7 @@ QUICK = [
 ]
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=["timm", pytest.param("lite0", marks=pytest.mark.slow)])
 def words(request, module_synthetic_plugin):
     return [*NETWORKS[request.param], *QUICK]
 

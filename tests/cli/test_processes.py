@@ -93,6 +93,7 @@ def wait_for_rows(run: Path, num_rows: int) -> None:
     raise AssertionError(f"{run} has not come to {num_rows} steps")
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path, synthetic_plugin):
     # One image cannot be read, so that both must leave its tuple's share out.
     words = [*TINY, "--training.max_steps", "4", "--dataset.broken", "3,17,40,61,100,150"]

@@ -33,6 +33,7 @@ SMALL = "--model.width 8"
 HARD = "--sampling.hard_per_tuple 1 --sampling.hard_refresh 4"
 PROXIES = "--loss pml-proxy-anchor"
 NETWORK = "--backbone resnet18 --pooling gem --model.weights none --training.max_steps 2"
+VALIDATED = "--training.validate_every 2 --training.learning_rate 1"
 SAMPLING = {
     "tuples_per_batch": "3",
     "near_per_tuple": "2",
@@ -75,6 +76,12 @@ TRAINING = {
     "compile": "true",
     "check_memory": "false",
     "num_workers": "1",
+    "validate_every": "4",
+    "checkpoint": f"best {VALIDATED}",
+    "patience": f"1 {VALIDATED}",
+    "ema_decay": "0.5",
+    "accumulate": "2",
+    "augmentations": "flip",
     "skip_unreadable": "true --dataset.broken 3,425",
 }
 EVALUATION = {

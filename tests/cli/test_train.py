@@ -348,7 +348,7 @@ HARD = [
 ]
 
 
-@pytest.mark.parametrize("features", ["initial", "live"])
+@pytest.mark.parametrize("features", [pytest.param("initial", marks=pytest.mark.slow), "live"])
 def test_hard_images_depend_on_nothing_but_seed_and_features(tmp_path, features, monkeypatch):
     """Not on workers, nor on a stop; only ``live`` ones on what was trained."""
     words = [*HARD, "--sampling.hard_features", features, "--training.max_steps", "14"]

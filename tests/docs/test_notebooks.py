@@ -63,6 +63,7 @@ def shown(cell: nbformat.NotebookNode) -> str:
     return "\n".join(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, home):
     cells = executed(nbformat.read(path, as_version=4), home)

@@ -127,11 +127,12 @@ def test_wrong_roots_are_refused(tmp_path):
 
 def test_both_are_trained_on_and_evaluated_together(tmp_path):
     write_gsv(tmp_path / "gsv"), write_msls(tmp_path / "msls")
-    argv = ["--dataset", "gsv-cities,msls", "--sampling.balance", "datasets"]
+    argv = ["--dataset", "gsv-cities,msls"]
     argv += ["--dataset.1.root", tmp_path / "gsv", "--dataset.2.root", tmp_path / "msls"]
     argv += ["--model.width", "8", "--model.longest_side_px", "64", "--training.max_steps", "3"]
     argv += ["--evaluation.baselines", "false", "--out", tmp_path / "run"]
-    assert main(["data", "check", *map(str, argv[:8])]) == 0
+    argv += ["--sampling.balance", "datasets"]
+    assert main(["data", "check", *map(str, argv[:6])]) == 0
     assert main(["train", *map(str, argv)]) == 0
     results = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     summary = results["evaluations"][0]["summary"]

@@ -17,7 +17,7 @@ def warnings_of(losses: list[float], spreads: list[float] | None = None) -> list
     said: list[str] = []
     health, trainer = Health(said.append), SimpleNamespace(global_step=0)
     task: Any = EmbeddingTask.__new__(EmbeddingTask)
-    object.__setattr__(task, "__dict__", {})
+    object.__setattr__(task, "__dict__", {"completes_step": True})
     for loss, spread in zip(losses, spreads or [0.5] * len(losses), strict=True):
         trainer.global_step += 1
         task.__dict__.update(row={"loss": torch.tensor(loss)}, spread=spread)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mlcore.errors import DataError
 from mlcore_images.checks.positions import read_positions
+from mlcore_images.config import ImagesConfig
 from mlcore_images.readers.tables import list_table
 
 HEADER, ROWS = "path,easting_m,northing_m", ["0.jpg,458231.2,5550412.9", "1.jpg,458232.2,555.0"]
@@ -169,4 +170,4 @@ def test_rows_of_another_length_are_named_by_line(tmp_path, rows, said):
 def test_what_is_no_table_of_positions_is_named(tmp_path, content, said):
     path = write(tmp_path, content)
     with pytest.raises(DataError, match=re.escape(said)):
-        read_positions(list_table(path, tmp_path, ()), swap_axes=False)
+        read_positions(list_table(path, tmp_path, ()), ImagesConfig())

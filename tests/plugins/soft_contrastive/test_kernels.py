@@ -94,7 +94,7 @@ def errors(
         headings_rad=headings,
         heading_limit_rad=1.5,
         implementation="dense",
-        **options,
+        **{name: value for name, value in options.items() if name != "tile_precision"},
     )
     (expected_grad,) = torch.autograd.grad(expected, leaf)
     config = SoftContrastiveConfig(**options)

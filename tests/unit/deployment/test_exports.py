@@ -57,6 +57,7 @@ def test_onnx_gives_the_embeddings_of_the_run(tmp_path, words, channels_last):
     assert 0 < parity < TOLERANCE
 
 
+@pytest.mark.slow
 def test_onnx_without_whitening(tmp_path):
     deployed = opened(save(tmp_path / "model", whitened=False))
     run = onnx_runner(to_onnx(graph_of(deployed), {}))
@@ -64,12 +65,14 @@ def test_onnx_without_whitening(tmp_path):
     assert measure_parity(run, deployed, made_images()[2:4], channels_last=False) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_a_torch_program_gives_the_embeddings_of_the_run(model):
     deployed = opened(model)
     run = torch_runner(to_torch_program(graph_of(deployed), {"mlcore": "info"}))
     assert measure_parity(run, deployed, made_images()[2:], channels_last=False) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_parity_notices_another_network(model, tmp_path):
     other = opened(save(tmp_path / "other", "--seed", "1"))
     run = torch_runner(to_torch_program(graph_of(other), {}))
