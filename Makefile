@@ -8,13 +8,13 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 # One thread for each of the two test processes: more threads only compete for two cores.
 PYTEST = OMP_NUM_THREADS=1 MLCORE_STRICT_PLUGINS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-.PHONY: train test test-base test-slow test-gpu lint format docs docs-site install clean
+.PHONY: train test test-base test-slow test-walk test-gpu lint format docs docs-site install clean
 
 train: $(VENV)/.installed
 	$(BIN)/mlcore train --loss proposed
 
 test: $(VENV)/.installed-dev
-	$(PYTEST) -m "not slow and not gpu and not browser"
+	$(PYTEST) -m "not slow and not walk and not gpu and not browser"
 
 # Runs in the base installation too, where no extra is installed.
 test-base: $(VENV)/.installed-test
@@ -23,6 +23,10 @@ test-base: $(VENV)/.installed-test
 test-slow: $(VENV)/.installed-dev
 	$(PYTEST) -m "slow or browser"
 	$(BIN)/python -m benchmarks --quick
+
+# Every option of every command and of the engine, by its effect: most of an hour, so not in CI.
+test-walk: $(VENV)/.installed-dev
+	$(PYTEST) -m walk
 
 # Without a CUDA device each of these tests is skipped with a reason.
 test-gpu: $(VENV)/.installed-dev

@@ -178,7 +178,7 @@ MEASURED = re.compile(rb'("(seconds|[a-z_]*_s|[a-z_]*per_second|date)": )[^,}\n]
 
 
 def mark(command, *rest):
-    marks = [pytest.mark.slow] if command in SLOW else []
+    marks = [pytest.mark.walk] if command in SLOW else []
     return pytest.param(command, *rest, marks=marks)
 
 

@@ -154,7 +154,7 @@ def written(run):
             yield hashlib.sha256(weights.numpy().tobytes()).hexdigest()
 
 
-@pytest.mark.slow
+@pytest.mark.walk
 @pytest.mark.parametrize(
     ("option", "words"),
     [
@@ -169,7 +169,7 @@ def test_an_option_of_the_engine_has_an_effect(outcome_of, option, words):
     assert outcome_of(others) != outcome_of(f"{option} {value} {others}")
 
 
-@pytest.mark.slow
+@pytest.mark.walk
 def test_a_run_does_the_same_twice(outcome_of):
     """Else the comparisons above would see differences that no option made."""
     assert outcome_of("") == outcome_of(" ")
