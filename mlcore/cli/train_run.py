@@ -71,6 +71,7 @@ def train_and_evaluate(
     from mlcore.data.presence import require_images
     from mlcore.experiment import check_dataset, open_dataset, require_validation
 
+    _require_references(config)
     folder = RunFolder(out)
     with ExitStack() as held:
         if is_first() and not new:
@@ -78,7 +79,6 @@ def train_and_evaluate(
         with _progress() as progress:
             dataset = open_dataset(config, progress)
         require_validation(config, dataset)
-        _require_references(config)
         require_images(
             dataset,
             split if config.training.evaluate else None,

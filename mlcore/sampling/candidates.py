@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.data.positions import PositionIndex, heading_difference_rad
+from mlcore.errors import ConfigError
+from mlcore.options.engine import SamplingOptions
 from mlcore.sampling.training_images import Rows, TrainingImages
 
 Mask = NDArray[np.bool_]
@@ -47,6 +50,21 @@ class Candidates:
         self._index = PositionIndex(images.apart_m)
         # Each anchor is needed twice: to check that it has a tuple, and to draw from.
         self._last_near: tuple[int, Rows] = -1, np.empty(0, np.int64)
+
+    @classmethod
+    def of(cls, images: TrainingImages, options: SamplingOptions) -> Candidates:
+        """Return the candidates within the radii of some options.
+
+        Raises:
+            ConfigError: The radii contradict each other.
+        """
+        near_radius_m, far_radius_m = _radii_m(options)
+        return cls(
+            images,
+            near_radius_m=near_radius_m,
+            far_radius_m=far_radius_m,
+            heading_limit_rad=math.radians(options.near_heading_limit_deg),
+        )
 
     @property
     def num_images(self) -> int:
@@ -140,3 +158,14 @@ class Candidates:
         rows = np.concatenate([positions.argmin(axis=0), positions.argmax(axis=0)])
         extremes: NDArray[np.float64] = positions[rows]
         return extremes
+
+
+def _radii_m(options: SamplingOptions) -> tuple[float, float]:
+    """Return near and far radius, resolved and consistent."""
+    near, far = options.near_radius_m, options.far_radius_m
+    if near is None or far is None or near > far:
+        raise ConfigError(
+            f"--sampling.near_radius_m {near} must not be larger than "
+            f"--sampling.far_radius_m {far}, or an image could be both near and far"
+        )
+    return near, far

@@ -12,7 +12,7 @@ from mlcore.options.engine import SamplingOptions
 from mlcore.protocols import Role, Split
 from mlcore.sampling.candidates import Candidates
 from mlcore.sampling.hard_tuples import HardTuples
-from mlcore.sampling.planner import BatchPlan, radii_m
+from mlcore.sampling.planner import BatchPlan
 from mlcore.sampling.training_images import Rows, TrainingImages
 from mlcore.sampling.visits import PartOf, Visits
 
@@ -56,18 +56,12 @@ class PlacePlanner:
         *,
         part_of: PartOf | None = None,
     ) -> None:
-        near_radius_m, far_radius_m = radii_m(options)
         if not len(split.references):
             raise DataError("the training split has no reference images")
         self.images = TrainingImages.of(split)
         self._options = options
         self._seed = seed
-        self._candidates = Candidates(
-            self.images,
-            near_radius_m=near_radius_m,
-            far_radius_m=far_radius_m,
-            heading_limit_rad=math.radians(options.near_heading_limit_deg),
-        )
+        self._candidates = Candidates.of(self.images, options)
         self._own = self.images.place is not None
         self._members = self._by_place()
         self._firsts = np.array([rows[0] for rows in self._members])

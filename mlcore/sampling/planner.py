@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from mlcore.data.positions import PositionIndex
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import DataError
 from mlcore.options.engine import SamplingOptions
 from mlcore.protocols import PlaceTable, Role, Split
 from mlcore.sampling.candidates import Candidates
@@ -121,19 +121,13 @@ class TuplePlanner:
         other_far: bool = False,
         part_of: PartOf | None = None,
     ) -> None:
-        near_radius_m, far_radius_m = radii_m(options)
         if not len(split.references):
             raise DataError("the training split has no reference images")
         self.images = TrainingImages.of(split)
         self._options = options
         self._seed = seed
         self._other_far = other_far
-        self._candidates = Candidates(
-            self.images,
-            near_radius_m=near_radius_m,
-            far_radius_m=far_radius_m,
-            heading_limit_rad=math.radians(options.near_heading_limit_deg),
-        )
+        self._candidates = Candidates.of(self.images, options)
         self._notes = [*_note_on_headings(split)]
         self._locate(split.references)
         self._visits = Visits(self._locations, self.images, options.balance, part_of, seed)
@@ -304,14 +298,3 @@ def _note_on_headings(split: Split) -> Iterator[str]:
             "near images are drawn without regard to headings: only one of training "
             "references and queries has them"
         )
-
-
-def radii_m(options: SamplingOptions) -> tuple[float, float]:
-    """Return near and far radius, resolved and consistent."""
-    near, far = options.near_radius_m, options.far_radius_m
-    if near is None or far is None or near > far:
-        raise ConfigError(
-            f"--sampling.near_radius_m {near} must not be larger than "
-            f"--sampling.far_radius_m {far}, or an image could be both near and far"
-        )
-    return near, far

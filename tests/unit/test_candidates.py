@@ -6,7 +6,6 @@ import numpy as np
 
 from mlcore.options.engine import SamplingOptions
 from mlcore.sampling.candidates import Candidates
-from mlcore.sampling.planner import radii_m
 from mlcore.sampling.training_images import TrainingImages
 
 
@@ -31,7 +30,11 @@ def test_an_image_exactly_at_the_far_radius_is_not_far():
 
 def test_near_and_far_radius_may_be_the_same():
     options = SamplingOptions(near_radius_m=15.0, far_radius_m=15.0)
-    assert radii_m(options) == (15.0, 15.0)
+    images = TrainingImages(
+        index=np.arange(2), positions_m=np.array([[0.0, 0.0], [15.0, 0.0]]), headings_rad=None
+    )
+    found = Candidates.of(images, options)
+    assert (found.near_radius_m, found.far_radius_m) == (15.0, 15.0)
 
 
 def test_the_quick_check_finds_a_near_image_far_from_the_origin():

@@ -230,9 +230,12 @@ def test_json_comes_back_and_ends_its_last_line(run):
 
 
 def test_a_new_run_makes_its_parents_and_may_use_an_empty_folder(tmp_path):
-    RunFolder.create(tmp_path / "a" / "b", "")
     (tmp_path / "empty").mkdir()
-    RunFolder.create(tmp_path / "empty", "")
+    for path in (tmp_path / "a" / "b", tmp_path / "empty"):
+        run = RunFolder.create(path, "seed = 3\n")
+        assert run.config.read_text() == "seed = 3\n"
+        assert run.checkpoints.is_dir()
+        assert run.plots.is_dir()
 
 
 def test_numbers_that_json_does_not_have_are_refused(run):
