@@ -110,6 +110,7 @@ OWN_FLAGS = {
     "localize --block": BLOCK,
     "localize --json": "--json",
     "localize --picture": "--picture out.png",
+    "localize --predictions": "--predictions out.txt",
     "localize --split": "--split validation",
     "localize --top": "--top 3",
     "movie --block": BLOCK,
