@@ -37,6 +37,7 @@ from mlcore.protocols import (
     no_progress,
 )
 from mlcore.run_folder import require_same_shapes
+from mlcore.sampling.cliques import CliquePlanner
 from mlcore.sampling.places import PlacePlanner
 from mlcore.sampling.planner import Planner, TuplePlanner
 from mlcore.seeding import derive_seed
@@ -212,8 +213,9 @@ def _tuples(config: RunConfig, dataset: PlaceDataset) -> tuple[Planner, Training
 
     seed, part_of = derive_seed(config.seed, "tuples"), getattr(dataset, "part_of", None)
     planner: Planner
-    if config.sampling.scheme == "places":
-        planner = PlacePlanner(dataset.train, config.sampling, seed, part_of=part_of)
+    if config.sampling.scheme != "tuples":
+        make = PlacePlanner if config.sampling.scheme == "places" else CliquePlanner
+        planner = make(dataset.train, config.sampling, seed, part_of=part_of)
     else:
         planner = TuplePlanner(
             dataset.train,
