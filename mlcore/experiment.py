@@ -170,6 +170,8 @@ def assemble(
 
     import torch
 
+    from mlcore.geometry import require_headings
+
     planner, batches = _tuples(config, dataset)
     model, weights = initialised(config, dataset, progress)
     limit_deg = config.sampling.near_heading_limit_deg
@@ -186,6 +188,7 @@ def assemble(
         has_headings=planner.images.headings_rad is not None,
     )
     influence = None if config.influence is None else _build(config.influence, context)
+    require_headings(influence, has_headings=context.has_headings)
     context = replace(context, influence=influence)
     miner = None if config.miner is None else _build(config.miner, context)
     loss: Loss = _build(config.loss, context)

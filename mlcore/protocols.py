@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -233,6 +233,41 @@ class InfluenceFunction(Protocol):
 
 
 @runtime_checkable
+class HeadingInfluenceFunction(InfluenceFunction, Protocol):
+    """An influence function of the distance and of the difference of headings.
+
+    At no distance does any difference weigh more than equal headings do. Without differences it
+    returns the weight of equal headings, which is also the bound that losses use for pairs
+    whose headings they have not looked at. ``repulsion_start_m`` is negative: images at one
+    point repel if they look different ways.
+
+    Attributes:
+        support_rad: A pair attracts if and only if it is closer than ``support_m`` and its
+            headings differ by less than this (radians); the *loss* applies both. A larger
+            difference repels wholly.
+        without_headings: Whether images without headings are refused, or their pairs taken by
+            the distance alone.
+    """
+
+    @property
+    def support_rad(self) -> float: ...
+
+    @property
+    def without_headings(self) -> Literal["refuse", "distance"]: ...
+
+    def __call__(
+        self, distance_m: Tensor, heading_difference_rad: Tensor | None = None
+    ) -> Tensor:
+        """Return the attraction weight, not increasing with either argument.
+
+        Args:
+            distance_m: Any shape.
+            heading_difference_rad: In [0, pi], of the same shape and dtype.
+        """
+        ...
+
+
+@runtime_checkable
 class DeviceInfluenceFunction(InfluenceFunction, Protocol):
     """An influence function that also runs inside the CUDA kernel and its host build."""
 
@@ -247,7 +282,9 @@ class DeviceCode:
 
     Attributes:
         expression: C99 expression of ``float d`` (metres, >= 0) and the parameters' names,
-            using ``<math.h>`` float functions only; its value is the attraction weight.
+            using ``<math.h>`` float functions only; its value is the attraction weight. That of
+            a :class:`HeadingInfluenceFunction` also has ``float h``, the difference of
+            headings (radians, in [0, pi]).
         parameters: Values of the names in ``expression``, passed as float arguments, so
             that another value needs no new compilation.
     """
