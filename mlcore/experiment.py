@@ -174,7 +174,6 @@ def assemble(
 
     planner, batches = _tuples(config, dataset)
     model, weights = initialised(config, dataset, progress)
-    limit_deg = config.sampling.near_heading_limit_deg
     context = BuildContext(
         seed=derive_seed(config.seed, "loss"),
         cache_dir=user_cache_dir(),
@@ -183,7 +182,7 @@ def assemble(
         num_places=planner.num_places,
         near_radius_m=config.sampling.near_radius_m or 0.0,
         far_radius_m=config.sampling.far_radius_m or 0.0,
-        near_heading_limit_rad=math.radians(limit_deg),
+        near_heading_limit_rad=math.radians(config.sampling.near_heading_limit_deg),
         tuples_per_batch=config.sampling.batch_tuples,
         has_headings=planner.images.headings_rad is not None,
     )

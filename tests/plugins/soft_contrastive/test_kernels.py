@@ -246,7 +246,7 @@ MUTATIONS = {
         "(columns.low[b] - rows.low[a])",
     ),
     "image attracts itself": ("near && !pair.same", "near"),
-    "headings not wrapped": ("(turn < other ? turn : other)", "turn"),
+    "headings not wrapped": ("return turn < other ? turn : other", "return turn"),
     "no mirrored gradient": ("if (symmetric && n", "if (false && n"),
     "wrong threshold": ("p < columns.below[j] ? e", "p < rows.below[i] ? e"),
     "edge decided in float32": ("near = exact < rule.support_m", "near = d < rule.support_m"),
