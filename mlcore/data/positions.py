@@ -117,12 +117,12 @@ class PositionIndex:
         """Return the rows, ascending, at a distance of at most ``radius_m`` from a point."""
         near = self.within_unsorted(point_m, radius_m)
         near.sort()
-        return near
+        return near.astype(np.int64, copy=False)
 
     def within_unsorted(
         self, point_m: NDArray[np.float64], radius_m: float
-    ) -> NDArray[np.int64]:
-        """Do as :meth:`within`, in any order: sorting takes most of the time of a search."""
+    ) -> NDArray[np.integer]:
+        """Do as :meth:`within`, in any order and any integers, which saves half the time."""
         if self._grid is None:
             self._grid = _Grid.of(self.positions_m, radius_m)
         near = None if self._grid is None else self._grid.within(point_m, radius_m)
@@ -156,7 +156,7 @@ class PositionIndex:
 
 
 _MOST_CELLS = 2**60
-_CELLS_PER_RADIUS = 6
+_CELLS_PER_RADIUS = 4
 """Cells of which a plane disc holds most as a whole, so that few distances are computed."""
 _MOST_COLUMNS = 256
 _FEWEST_IN_GRID = 10_000
@@ -181,11 +181,15 @@ class _Grid:
         self._num_rows = int(row.max()) + 1
         column *= self._num_rows
         column += row
-        self._order = np.argsort(column, kind="stable")
-        code = column[self._order]
+        order = np.argsort(column, kind="stable")
+        # Half the memory, and sorted in half the time.
+        self._order: NDArray[np.integer] = order
+        if len(order) < 2**31:
+            self._order = order.astype(np.int32)
+        code = column[order]
         starts = np.flatnonzero(np.append(True, code[1:] != code[:-1]))
         self._codes, self._starts = code[starts], np.append(starts, len(code))
-        self._sorted_m = np.ascontiguousarray(positions_m[self._order].T)
+        self._sorted_m = np.ascontiguousarray(positions_m[order].T)
 
     @classmethod
     def of(cls, positions_m: NDArray[np.float64], radius_m: float) -> _Grid | None:
@@ -199,7 +203,9 @@ class _Grid:
         extent = np.ptp(positions_m[:, :2], axis=0) / cell_m + 2.0
         return cls(positions_m, cell_m) if np.prod(extent) < _MOST_CELLS else None
 
-    def within(self, point_m: NDArray[np.float64], radius_m: float) -> NDArray[np.int64] | None:
+    def within(
+        self, point_m: NDArray[np.float64], radius_m: float
+    ) -> NDArray[np.integer] | None:
         """Return the rows within a radius, cell by cell; None if cells are very many."""
         reach_m = np.array([[-1.0], [1.0]]) * _a_hair_more(radius_m)
         (left, bottom), (right, top) = np.floor(
@@ -209,7 +215,7 @@ class _Grid:
             return None
         bottom, top = max(bottom, 0.0), min(top, self._num_rows - 1.0)
         if bottom > top:
-            return np.empty(0, np.int64)
+            return self._order[:0]
         numbers = np.arange(max(left, 0.0), right + 1.0)
         # In each column: cells to look at, cells that lie inside as a whole, cells to look at.
         lowest, highest = self._inside(numbers, point_m, radius_m)
@@ -218,12 +224,12 @@ class _Grid:
         edges = np.stack([bottom * every, lowest, highest, (top + 1) * every], axis=1)
         codes = edges.astype(np.int64) + numbers.astype(np.int64)[:, None] * self._num_rows
         starts = self._starts[np.searchsorted(self._codes, codes)]
-        parts = [np.empty(0, np.int64)]
+        parts: list[NDArray[np.integer]] = [self._order[:0]]
         for first, inside, outside, last in starts.tolist():
             for low, high in ((first, inside), (outside, last)):
                 if low < high:
                     distance = _distances(self._sorted_m[:, low:high], point_m)
-                    parts.append(self._order[low:high][distance <= radius_m])
+                    parts.append(np.compress(distance <= radius_m, self._order[low:high]))
             parts.append(self._order[inside:outside])
         return np.concatenate(parts)
 
