@@ -62,6 +62,7 @@ PROTOCOLS: tuple[type[Any], ...] = (
     protocols.Triplets,
     protocols.Miner,
     protocols.InfluenceFunction,
+    protocols.HeadingInfluenceFunction,
     protocols.DeviceInfluenceFunction,
     protocols.DeviceCode,
     models.Backbone,
