@@ -16,8 +16,11 @@ HeadingConvention = Literal["clockwise-from-north", "counterclockwise-from-east"
 class ImagesConfig:
     """Options of your own geo-tagged images.
 
-    A selection is ``column=value``, ``column=low..high`` (numbers, both ends included, either
-    may be left out), several of these joined with ``&``, or ``*`` for every image.
+    A selection is ``column=value``, where ``*`` in the value stands for any text and ``?`` for
+    any character; ``column=low..high`` (numbers or dates, both ends included, either may be
+    left out); several of these joined with ``&`` (and), and these with ``|`` (or); or ``*`` for
+    every image. A date is ``2024``, ``2024-05``, ``2024-05-31`` or ``2024-05-31 10:20``, and
+    means all of that year, month, day or minute.
 
     Attributes:
         root: Folder of the images; paths in the table are relative to it. none: the folder
