@@ -104,25 +104,23 @@ def period_s(text: str) -> tuple[float, float] | None:
     found = _PERIOD.fullmatch(text)
     if found is None:
         return None
-    year, month, day, hour, minute, second = (part and int(part) for part in found.groups())
+    given = [int(part) for part in found.groups() if part is not None]
+    year, month, day, hour, minute, second = given + [1, 1, 1, 0, 0, 0][len(given) :]
     try:
-        start = datetime(
-            year, month or 1, day or 1, hour or 0, minute or 0, second or 0, tzinfo=UTC
-        )
-        if day is None:
-            end = datetime(
-                year + (month is None or month == 12),
-                1 if month is None else month % 12 + 1,
-                1,
-                tzinfo=UTC,
-            )
-        elif hour is None:
-            end = start + timedelta(days=1)
+        start = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+        if len(given) == 1:
+            end = start.replace(year=year + 1)
+        elif len(given) == 2:
+            end = (start + timedelta(days=31)).replace(day=1)
         else:
-            end = start + timedelta(minutes=second is None, seconds=second is not None)
+            end = start + _LASTS[len(given)]
     except (ValueError, OverflowError):  # month 13, or the end of year 9999
         return None
     return start.timestamp(), end.timestamp()
+
+
+_LASTS = {3: timedelta(days=1), 5: timedelta(minutes=1), 6: timedelta(seconds=1)}
+"""How long a moment lasts, by the number of its parts: a day, a minute, a second."""
 
 
 def _is_date(numbers: NDArray[np.float64]) -> bool:
