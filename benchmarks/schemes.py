@@ -4,9 +4,9 @@
 chosen on their validation districts; each run is then evaluated on the test district of the
 town of seed 2, of which it has seen nothing. Every step has 100 images: 4 tuples of 25, or 25
 places of 4. Batches of one scheme are the same for every loss. Embeddings are whitened on
-training images of the town they are evaluated in, without positions. Runs and evaluations that
-the folder holds are not repeated: ``--schemes``, ``--losses`` and ``--seeds`` add to it piece by
-piece. Unknown options go to ``mlcore compare``.
+training images of the town they are evaluated in, without positions. Runs and evaluations
+that the folder holds are not repeated: ``--schemes``, ``--losses`` and ``--seeds`` add to it
+piece by piece. Unknown options go to ``mlcore compare``.
 """
 
 from __future__ import annotations
