@@ -180,7 +180,8 @@ class RowwiseLoss(Loss, Protocol):
     """A loss that can compute its share of a joint batch, for several processes.
 
     A loss without ``forward_rows`` is computed whole on every process: right as well,
-    only slower.
+    only slower. One that needs fewer operations where processes talk to each other is a
+    :class:`SharedLoss`.
     """
 
     def forward_rows(self, embeddings: Tensor, batch: Batch, rows: slice) -> LossOutput:
@@ -188,6 +189,49 @@ class RowwiseLoss(Loss, Protocol):
 
         ``embeddings`` and ``batch`` are the whole joint batch; the parts over slices that
         partition it add up to ``self(embeddings, batch).loss``, gradients likewise.
+        """
+        ...
+
+
+class ProcessGroup(Protocol):
+    """The processes of a joint batch, for a loss that they compute together.
+
+    All processes must call the same methods in the same order, with tensors of the same
+    shapes and dtypes.
+
+    Attributes:
+        rank: This process's number, from 0.
+        count: How many there are.
+    """
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """Return the sum over processes, the same to the last bit in each; no gradient."""
+        ...
+
+    def largest(self, values: Tensor) -> Tensor:
+        """Return the elementwise maximum over processes; no gradient."""
+        ...
+
+
+@runtime_checkable
+class SharedLoss(Loss, Protocol):
+    """A loss that several processes compute together, each a part of the work."""
+
+    def forward_shared(
+        self, embeddings: Tensor, batch: Batch, group: ProcessGroup
+    ) -> LossOutput | None:
+        """Return the whole loss of the joint batch, and a part of its gradient.
+
+        ``embeddings`` and ``batch`` are the whole joint batch, the same in every process, and
+        so are the returned loss and stats. The gradients (by the embeddings and by the loss's
+        own parameters) of all processes add up to that of ``self(embeddings, batch).loss``.
+        Backward may talk to the other processes too. None, in all processes alike, where
+        ``forward_rows`` (or, without it, the whole loss in every process) takes less time.
         """
         ...
 

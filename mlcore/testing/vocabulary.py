@@ -72,6 +72,7 @@ LOSS = (
     Rule("inputs-unmodified", "embeddings, batch and tuples are left as they were"),
     Rule("reproducible", "the context's seed decides every number"),
     Rule("rows-add-up", "the shares of forward_rows add up to the whole"),
+    Rule("shared-adds-up", "so do the gradients of forward_shared, and its loss is the whole"),
     Rule("memory", "memory grows with the batch as declared"),
     *CONDITIONS,
 )
