@@ -102,6 +102,7 @@ INFLUENCE = (
     Rule("support", "every pair inside support_m has a positive weight"),
     Rule("learns", "a step down a gradient with it brings near images together"),
     Rule("inputs-unmodified", "distances are left as they were"),
+    Rule("headings", "different headings never weigh more; support_rad says where they end"),
     Rule("device-code", "device_code agrees to float32 rounding", declarable=True),
 )
 

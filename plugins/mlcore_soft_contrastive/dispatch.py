@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar, cast
 import torch
 from torch import Tensor
 
+from mlcore.geometry import takes_headings
 from mlcore.protocols import DeviceInfluenceFunction, LossOutput, ProcessGroup
 from mlcore_soft_contrastive.autograd import tiled_row_terms
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
@@ -203,7 +204,8 @@ def choose(
         cupy_launch.warn_without_cupy()
     elif wants_kernels and not by_pair and cupy_backend.covers(geometry, config, embeddings):
         assert isinstance(geometry.influence, DeviceInfluenceFunction)
-        source = tiles_source(geometry.influence.device_code())
+        turns = geometry.influence_turns if takes_headings(geometry.influence) else None
+        source = tiles_source(geometry.influence.device_code(), turns=turns)
         launch = cupy_launch.cupy_kernels(source)
         return "cupy", DEVICE_TILE, partial(cupy_backend.KernelBackend, launch=launch)
     if on_cpu and not by_pair and numba_backend.covers(geometry, config, embeddings):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mlcore.errors import ConfigError
 from mlcore.factories import BuildContext
+from mlcore.geometry import takes_headings
 from mlcore.protocols import (
     Batch,
     InfluenceFunction,
@@ -121,6 +122,8 @@ def _heading_limit_rad(config: SoftContrastiveConfig, context: BuildContext) -> 
     if limit == "none":
         return None
     if limit == "auto":
+        if context.influence is not None and takes_headings(context.influence):
+            return None  # it weighs headings itself
         several_views = context.tuples_per_batch > 1 and context.has_headings
         return AUTO_HEADING_LIMIT_RAD if several_views else None
     if not context.has_headings:
