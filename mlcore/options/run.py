@@ -42,7 +42,14 @@ from mlcore.options.sections import (
     to_document,
     values_of,
 )
-from mlcore.options.several import DATASET, SeveralOptions, combined, with_numbers
+from mlcore.options.several import (
+    DATASET,
+    SeveralOptions,
+    combined,
+    kept_options,
+    names_of,
+    with_numbers,
+)
 from mlcore.registry.discovery import Registry
 
 
@@ -148,7 +155,7 @@ def reopen_run(
 
     ``--dataset``, its options, those of ``[evaluation]`` (also by their bare names, as in
     ``--whitening none``) and the few of ``[training]`` that do not affect training may be
-    given. Another data set takes none of the file's options.
+    given. A data set of the run keeps its options, another takes none of the file's.
 
     Args:
         path: The run's ``config.toml``.
@@ -195,8 +202,12 @@ def reopen(
                 f"{', '.join(f'--training.{name}' for name in _CHANGEABLE_TRAINING)}"
             )
         _require_used(item, command)
-    if any(item.section == "dataset" and item.chooses for item in changes):
-        kept = [item for item in kept if item.section != "dataset"]
+    chosen = [item for item in changes if item.section == DATASET and item.chooses]
+    if chosen and isinstance(chosen[-1].value, str):
+        names = [_full_name(name, registry) for name in names_of(chosen[-1].value)]
+        of_datasets = kept_options(kept, names)
+        kept = [*(item for item in kept if item.section != DATASET), *of_datasets]
+        changes = [item for item in changes if item not in chosen]
     absent = {section: _ABSENT[section] for section in without}
     config = _resolve([*kept, *changes], registry, command, absent)
     require_effect([config], changes)
@@ -205,6 +216,14 @@ def reopen(
         if needed is not None:
             needed.factory.require_libraries()
     return config
+
+
+def _full_name(name: str, registry: Registry) -> str:
+    """Return the name that a run's file has for a data set; other words stay as they are."""
+    try:
+        return registry.qualified_name(registry.resolve(DatasetFactory, name))
+    except ConfigError:  # said again, better, where the name is looked up
+        return name
 
 
 def run_to_toml(config: RunConfig) -> str:
