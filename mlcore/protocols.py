@@ -13,6 +13,37 @@ from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
+from mlcore.influence import (
+    DeviceCode,
+    DeviceInfluenceFunction,
+    HeadingInfluenceFunction,
+    InfluenceFunction,
+)
+
+__all__ = [
+    "Batch",
+    "DeviceCode",
+    "DeviceInfluenceFunction",
+    "FeatureShape",
+    "Features",
+    "HasImageFiles",
+    "HeadingInfluenceFunction",
+    "InfluenceFunction",
+    "Loss",
+    "LossOutput",
+    "Miner",
+    "Pairs",
+    "PlaceDataset",
+    "PlaceTable",
+    "Progress",
+    "Role",
+    "RowwiseLoss",
+    "Split",
+    "SuppliesExtras",
+    "Triplets",
+    "no_progress",
+]
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -180,7 +211,8 @@ class RowwiseLoss(Loss, Protocol):
     """A loss that can compute its share of a joint batch, for several processes.
 
     A loss without ``forward_rows`` is computed whole on every process: right as well,
-    only slower.
+    only slower. One that needs fewer operations where processes talk to each other is a
+    :class:`SharedLoss`.
     """
 
     def forward_rows(self, embeddings: Tensor, batch: Batch, rows: slice) -> LossOutput:
@@ -188,6 +220,49 @@ class RowwiseLoss(Loss, Protocol):
 
         ``embeddings`` and ``batch`` are the whole joint batch; the parts over slices that
         partition it add up to ``self(embeddings, batch).loss``, gradients likewise.
+        """
+        ...
+
+
+class ProcessGroup(Protocol):
+    """The processes of a joint batch, for a loss that they compute together.
+
+    All processes must call the same methods in the same order, with tensors of the same
+    shapes and dtypes.
+
+    Attributes:
+        rank: This process's number, from 0.
+        count: How many there are.
+    """
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """Return the sum over processes, the same to the last bit in each; no gradient."""
+        ...
+
+    def largest(self, values: Tensor) -> Tensor:
+        """Return the elementwise maximum over processes; no gradient."""
+        ...
+
+
+@runtime_checkable
+class SharedLoss(Loss, Protocol):
+    """A loss that several processes compute together, each a part of the work."""
+
+    def forward_shared(
+        self, embeddings: Tensor, batch: Batch, group: ProcessGroup
+    ) -> LossOutput | None:
+        """Return the whole loss of the joint batch, and a part of its gradient.
+
+        ``embeddings`` and ``batch`` are the whole joint batch, the same in every process, and
+        so are the returned loss and stats. The gradients (by the embeddings and by the loss's
+        own parameters) of all processes add up to that of ``self(embeddings, batch).loss``.
+        Backward may talk to the other processes too. None, in all processes alike, where
+        ``forward_rows`` (or, without it, the whole loss in every process) takes less time.
         """
         ...
 
@@ -202,58 +277,6 @@ class Miner(Protocol):
         ``embeddings`` is ``(B, D)``, detached.
         """
         ...
-
-
-@runtime_checkable
-class InfluenceFunction(Protocol):
-    """How strongly a pair attracts, by geometric distance (not Hampel's influence).
-
-    Attributes:
-        support_m: A pair attracts if and only if its distance is less than this. The
-            *loss* applies it, in float64 near the edge, so that dtype and device do not
-            matter; ``inf`` is allowed.
-        repulsion_start_m: A pair repels if its distance is greater than this, or at least
-            ``support_m``. 0 where a pair at distance 0 attracts wholly (linear, tanh);
-            negative where even coincident pairs repel a little, the image itself
-            included (sigmoid).
-    """
-
-    @property
-    def support_m(self) -> float: ...
-
-    @property
-    def repulsion_start_m(self) -> float: ...
-
-    def __call__(self, distance_m: Tensor) -> Tensor:
-        """Return the attraction weight in [0, 1], same shape and dtype, non-increasing.
-
-        Repulsion is its complement to 1.
-        """
-        ...
-
-
-@runtime_checkable
-class DeviceInfluenceFunction(InfluenceFunction, Protocol):
-    """An influence function that also runs inside the CUDA kernel and its host build."""
-
-    def device_code(self) -> DeviceCode:
-        """Return the function as C; must agree with ``__call__`` to float32 rounding."""
-        ...
-
-
-@dataclass(frozen=True)
-class DeviceCode:
-    """A C expression of the distance, compiled into a kernel.
-
-    Attributes:
-        expression: C99 expression of ``float d`` (metres, >= 0) and the parameters' names,
-            using ``<math.h>`` float functions only; its value is the attraction weight.
-        parameters: Values of the names in ``expression``, passed as float arguments, so
-            that another value needs no new compilation.
-    """
-
-    expression: str
-    parameters: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)

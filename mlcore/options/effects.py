@@ -8,7 +8,10 @@ from mlcore.errors import ConfigError
 from mlcore.options.config import RunConfig
 from mlcore.options.raw import CONFIG, RawOption
 
-_OF_HARD_TUPLES = ("hard_features", "hard_pool", "hard_refresh")
+_OF_EMBEDDINGS = ("hard_features", "hard_pool", "hard_refresh")
+_OF_TUPLES = ("tuples_per_batch", "near_per_tuple", "far_per_tuple")
+_OF_PLACES = ("places_per_batch", "images_per_place")
+_OF_CLIQUES = ("clique_centers", "clique_radius_m")
 _OF_WHITENING = ("dimensions", "whitening_images")
 
 
@@ -52,10 +55,21 @@ def require_dataset_options(given: Iterable[RawOption], command: str) -> None:
 def _unused(config: RunConfig) -> Mapping[str, str]:
     """Return the options that a run does not use, each with the reason and how to fix it."""
     found: dict[str, str] = {}
-    if config.sampling.hard_per_tuple == 0:
-        reason = "--sampling.hard_per_tuple 0; choose at least 1"
-        found |= {f"sampling.{name}": reason for name in _OF_HARD_TUPLES}
-    if "labels" not in config.loss.factory.needs and config.miner is None:
+    scheme = config.sampling.scheme
+    for names, schemes in (
+        (_OF_TUPLES, ("tuples",)),
+        (_OF_PLACES, ("places", "cliques")),
+        (_OF_CLIQUES, ("cliques",)),
+        (("location_spacing_m",), ("tuples", "cliques")),
+    ):
+        if scheme not in schemes:
+            reason = f"--sampling.scheme {scheme}; choose {' or '.join(schemes)}"
+            found |= {f"sampling.{name}": reason for name in names}
+    if not config.sampling.uses_embeddings:
+        reason = "--sampling.hard_per_tuple 0; choose at least 1, or --sampling.scheme cliques"
+        found |= {f"sampling.{name}": reason for name in _OF_EMBEDDINGS}
+    on_grid = config.sampling.scheme == "places"  # where the data set has no places
+    if "labels" not in config.loss.factory.needs and config.miner is None and not on_grid:
         reason = f"--loss {config.loss.name}, which has no use for classes; leave it out"
         found["sampling.place_cell_m"] = reason
     if config.evaluation.whitening == "none":

@@ -209,8 +209,8 @@ def _reason_against_steps(config: RunConfig) -> str:
     """Return why more steps would change the steps already taken; "" if they would not."""
     if config.training.schedule == "cosine":
         return "the learning rate of every step of the cosine schedule depends on it"
-    if config.sampling.hard_per_tuple:
-        return "hard images were planned only for the original number of steps"
+    if config.sampling.uses_embeddings:
+        return "batches were planned only for the original number of steps"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What this plugin offers mlcore: one loss and four influence functions."""
+"""What this plugin offers mlcore: one loss and five influence functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mlcore import BuildContext, InfluenceFactory, LossFactory, hookimpl
 from mlcore.protocols import InfluenceFunction
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
-from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
+from mlcore_soft_contrastive.influence import FieldOfView, Linear, Sigmoid, Step, Tanh
 
 if TYPE_CHECKING:
     from mlcore_soft_contrastive.loss import BatchLoss
@@ -52,7 +52,7 @@ def mlcore_losses() -> list[LossFactory]:
 
 @hookimpl
 def mlcore_influence_functions() -> list[InfluenceFactory]:
-    """Return the paper's three influence functions and the step."""
+    """Return the paper's three influence functions, the step and the field of view."""
     return [
         InfluenceFactory(
             name="sigmoid",
@@ -79,6 +79,13 @@ def mlcore_influence_functions() -> list[InfluenceFactory]:
             name="step",
             summary="1 within the cutoff, 0 beyond: positives and negatives",
             config=Step,
+            build=_build_influence,
+        ),
+        InfluenceFactory(
+            name="field-of-view",
+            summary="sigmoid of the distance times the shared part of the field of view",
+            source="Leyva-Vallina et al., CVPR 2023 (generalized contrastive loss), adapted",
+            config=FieldOfView,
             build=_build_influence,
         ),
     ]
