@@ -4,6 +4,7 @@
 ``model.json``           the network's options, its input, where it came from
 ``weights.safetensors``  its weights
 ``whitening.npz``        what evaluation whitened embeddings with; absent for none
+``confidence.json``      when an answer can be trusted; absent without validation queries
 =======================  ==============================================================
 
 A run has one as it was evaluated, and every map a copy of that.
@@ -28,6 +29,7 @@ from mlcore.options import Command, RawOption, RunConfig, reopen, run_to_toml
 from mlcore.options.config import model_input_size
 from mlcore.protocols import Progress, no_progress
 from mlcore.registry.discovery import Registry
+from mlcore.retrieval.confidence import Confidence, read_confidence, save_confidence
 from mlcore.retrieval.whitening import Whitening
 from mlcore.run_folder import describe_environment
 
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Raised when a model written today could not be opened by an older mlcore."""
 
-FILES = ("model.json", "weights.safetensors", "whitening.npz")
+FILES = ("model.json", "weights.safetensors", "whitening.npz", "confidence.json")
 _NETWORK_SECTIONS = ("model", "backbone", "pooling")
 
 
@@ -94,6 +96,7 @@ class DeployedModel:
         network: The network with the trained weights, in evaluation mode.
         whitening: To be applied to the network's embeddings; None for none.
         config: The network's options; everything else is as a command line changed it.
+        confidence: When its answers can be trusted; None if that was not measured.
     """
 
     path: Path
@@ -101,6 +104,7 @@ class DeployedModel:
     network: EmbeddingModel
     whitening: Whitening | None
     config: RunConfig
+    confidence: Confidence | None = None
 
     def embedder(self, progress: Progress = no_progress) -> Embedder:
         """Return what embeds images, not yet whitened."""
@@ -119,6 +123,7 @@ def save_model(
     config: RunConfig,
     whitening: Whitening | None,
     *,
+    confidence: Confidence | None,
     run: str,
     step: int,
     data_fingerprint: str,
@@ -130,6 +135,7 @@ def save_model(
         network: With its trained weights, on any device.
         config: The run's, resolved.
         whitening: What evaluation applied; None for none.
+        confidence: When its answers can be trusted; None if that is not known.
         run: Name of the run.
         step: Optimizer steps that the network was trained for.
         data_fingerprint: The data set's.
@@ -149,6 +155,7 @@ def save_model(
         arrays: dict[str, Any] = whitening.to_arrays()
         with atomic_write(path / "whitening.npz") as file:
             np.savez(file, **arrays)
+    save_confidence(path, confidence)
     document = tomllib.loads(run_to_toml(config))
     options = {name: document[name] for name in _NETWORK_SECTIONS if name in document}
     environment = describe_environment([], device="", fingerprint="", notes=[])
@@ -257,7 +264,12 @@ def load_model(
     network = model_with(config, weights, str(path / "weights.safetensors"))
     network.normalize = info.normalize
     return DeployedModel(
-        path=path, info=info, network=network, whitening=whitening, config=config
+        path=path,
+        info=info,
+        network=network,
+        whitening=whitening,
+        config=config,
+        confidence=read_confidence(path),
     )
 
 
