@@ -171,9 +171,10 @@ class TrainedModel:
         info = self.info
         height, width = info.input_size
         network = info.options["model"]["name"]
+        step = info.step if info.best_step is None else info.best_step
         return (
             f"<TrainedModel {self.path}: {network} at {height} x {width} px, "
-            f"{info.dimensions} dimensions, whitening {info.whitening}, step {info.step}>"
+            f"{info.dimensions} dimensions, whitening {info.whitening}, step {step}>"
         )
 
 

@@ -123,6 +123,7 @@ def save_model_of(trained: TrainedRun, whitening: Whitening | None) -> Path:
     from mlcore.evaluation.confidence import confidence_of
     from mlcore.evaluation.evaluate import embedder_of
 
+    keeps_best = trained.trained_as.training.checkpoint == "best"
     with console.progress() as progress:
         embedder = embedder_of(trained.model, trained.config, progress)
         confidence = confidence_of(
@@ -136,6 +137,7 @@ def save_model_of(trained: TrainedRun, whitening: Whitening | None) -> Path:
         confidence=confidence,
         run=trained.folder.path.resolve().name,
         step=trained.folder.newest_step(),
+        best_step=trained.folder.best_step() if keeps_best else None,
         data_fingerprint=trained.dataset.fingerprint,
     )
     console.say(f"Written: {trained.folder.model}")

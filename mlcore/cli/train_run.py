@@ -226,6 +226,7 @@ def _save_model(
 ) -> None:
     from mlcore.deployment.model_folder import save_model
 
+    keeps_best = experiment.config.training.checkpoint == "best"
     save_model(
         folder.model,
         experiment.model,
@@ -234,6 +235,7 @@ def _save_model(
         confidence=confidence,
         run=folder.path.resolve().name,
         step=folder.newest_step(),
+        best_step=folder.best_step() if keeps_best else None,
         data_fingerprint=experiment.dataset.fingerprint,
     )
 

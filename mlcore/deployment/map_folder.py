@@ -208,7 +208,7 @@ class MapFolder:
                     np.save(file, np.ascontiguousarray(embeddings, dtype=np.float32))
                 tables.append((self.path / f"references-{number:05d}.arrow", table))
                 if pictures is not None:
-                    written.append(_thumbnails_of(tables[-1][0]))
+                    written.append(thumbnails.beside(tables[-1][0]))
                     thumbnails.write(written[-1], pictures, thumbnail_px)
         except BaseException:
             for path in written:
@@ -309,7 +309,7 @@ class MapFolder:
     @cached_property
     def _thumbnails(self) -> list[ThumbnailFile]:
         """The files of all shards; none if a shard has none."""
-        paths = [_thumbnails_of(table) for table in self._tables()]
+        paths = [thumbnails.beside(table) for table in self._tables()]
         return [ThumbnailFile(path) for path in paths] if all(map(Path.exists, paths)) else []
 
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
@@ -361,10 +361,6 @@ def is_map(path: Path) -> bool:
 
 def _embeddings_of(table: Path) -> Path:
     return table.with_name(table.stem.replace("references", "embeddings") + ".npy")
-
-
-def _thumbnails_of(table: Path) -> Path:
-    return table.with_name(table.name.replace("references", "thumbnails"))
 
 
 def _table(columns: Mapping[str, Any], num_rows: int) -> pa.Table:

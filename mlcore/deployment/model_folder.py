@@ -67,6 +67,8 @@ class ModelInfo:
         versions: Of mlcore and of the libraries that computed the weights.
         weights_sha256: Of ``weights.safetensors``.
         identity: Equal for models that embed alike: hash of options, weights and whitening.
+        best_step: The step whose weights these are, where the best of the validations were
+            kept; None for those of ``step``.
     """
 
     run: str
@@ -84,6 +86,7 @@ class ModelInfo:
     versions: Mapping[str, str]
     weights_sha256: str
     identity: str
+    best_step: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +129,7 @@ def save_model(
     confidence: Confidence | None,
     run: str,
     step: int,
+    best_step: int | None = None,
     data_fingerprint: str,
 ) -> ModelInfo:
     """Write a model folder, or write it anew; ``model.json`` comes last.
@@ -138,6 +142,7 @@ def save_model(
         confidence: When its answers can be trusted; None if that is not known.
         run: Name of the run.
         step: Optimizer steps that the network was trained for.
+        best_step: The step that the weights are of, where the best were kept.
         data_fingerprint: The data set's.
     """
     from safetensors.torch import save
@@ -171,6 +176,7 @@ def save_model(
         **described,
         run=run,
         step=step,
+        best_step=best_step,
         dimensions=network.embedding_dim if whitening is None else whitening.dimensions,
         whitening="none" if whitening is None else whitening.source,
         loss=config.loss.name,
@@ -208,6 +214,7 @@ def read_info(path: Path) -> ModelInfo:
                 f"model {path} has format {version}, this mlcore reads formats up to {FORMAT}; "
                 "update mlcore"
             )
+        content.setdefault("best_step", None)  # of versions without it
         known = {field.name: content[field.name] for field in fields(ModelInfo)}
         return ModelInfo(**{**known, "input_size": tuple(content["input_size"])})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

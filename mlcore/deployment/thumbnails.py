@@ -55,6 +55,11 @@ def write(path: Path, files: Sequence[bytes], longest_side_px: int) -> None:
         writer.write_table(table)
 
 
+def beside(table: Path) -> Path:
+    """Return the file of the thumbnails of a shard's references."""
+    return table.with_name(table.name.replace("references", "thumbnails"))
+
+
 class ThumbnailFile:
     """The thumbnails of a shard, mapped into memory.
 
