@@ -18,6 +18,7 @@ from mlcore.run_folder import Kind, RunFolder, describe_environment
 if TYPE_CHECKING:
     from mlcore.evaluation.results import Evaluation
     from mlcore.experiment import Experiment
+    from mlcore.retrieval.confidence import Confidence
     from mlcore.retrieval.whitening import Whitening
     from mlcore.training.strategy import Processes
 
@@ -167,7 +168,8 @@ def _evaluate(
     experiment: Experiment, folder: RunFolder, split: Literal["test", "validation"]
 ) -> list[Evaluation]:
     """Evaluate the trained network beside its baselines, and keep results and model."""
-    from mlcore.evaluation.evaluate import evaluate_models, with_baselines
+    from mlcore.evaluation.confidence import confidence_of
+    from mlcore.evaluation.evaluate import embedder_of, evaluate_models, with_baselines
     from mlcore.evaluation.recording import record
     from mlcore.reporting.figures.curves import save_curves
     from mlcore.reporting.tables import skipped_notes
@@ -185,10 +187,17 @@ def _evaluate(
             progress=progress,
             keep_whitening=whitenings.__setitem__,
         )
+        whitening = whitenings["trained"]
+        embedder = embedder_of(experiment.model, experiment.config, progress)
+        confidence = confidence_of(
+            embedder, experiment.dataset, whitening, experiment.config.evaluation
+        )
     if is_first():
         console.notes(skipped_notes(results))
         record(folder, results, own=True)
-        _save_model(experiment, folder, whitenings["trained"])
+        _save_model(experiment, folder, whitening, confidence)
+        if confidence is not None:
+            console.say(f"Confidence: {confidence}")
         save_curves(results, folder.plots / "metres.png")
     return results
 
@@ -198,28 +207,35 @@ def _keep_model(experiment: Experiment, folder: RunFolder) -> None:
     from mlcore.evaluation.evaluate import embedder_of
     from mlcore.retrieval.references import whitening_of
 
-    if not is_first():
-        return
     config, dataset = experiment.config, experiment.dataset
     with _progress() as progress:
         embedder = embedder_of(experiment.model, config, progress)
         whitening, skipped = whitening_of(
             embedder, dataset, dataset.train.references, config.evaluation, name="trained"
         )
-    console.notes([f"skipped for whitening, unreadable: {name}" for name in skipped])
-    _save_model(experiment, folder, whitening)
+    if is_first():
+        console.notes([f"skipped for whitening, unreadable: {name}" for name in skipped])
+        _save_model(experiment, folder, whitening, None)
 
 
-def _save_model(experiment: Experiment, folder: RunFolder, whitening: Whitening | None) -> None:
+def _save_model(
+    experiment: Experiment,
+    folder: RunFolder,
+    whitening: Whitening | None,
+    confidence: Confidence | None,
+) -> None:
     from mlcore.deployment.model_folder import save_model
 
+    keeps_best = experiment.config.training.checkpoint == "best"
     save_model(
         folder.model,
         experiment.model,
         experiment.config,
         whitening,
+        confidence=confidence,
         run=folder.path.resolve().name,
         step=folder.newest_step(),
+        best_step=folder.best_step() if keeps_best else None,
         data_fingerprint=experiment.dataset.fingerprint,
     )
 
