@@ -20,6 +20,7 @@ from mlcore.protocols import (
     Pairs,
     PlaceDataset,
     Progress,
+    Reranker,
     Triplets,
     no_progress,
 )
@@ -263,6 +264,15 @@ class ModelFactory(Factory):
     trainable: bool = True
     backbone: str = ""
     pooling: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RerankerFactory(Factory):
+    """Describes a reranker: what compares a photograph with the references found for it."""
+
+    kind: ClassVar[str] = "reranker"
+
+    build: Callable[[Any, BuildContext], Reranker]
 
 
 @dataclass(frozen=True, kw_only=True)

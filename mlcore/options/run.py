@@ -15,12 +15,13 @@ from mlcore.errors import ConfigError
 from mlcore.factories import BuildContext, DatasetFactory, Factory, LossFactory
 from mlcore.options.components import DEFAULT_NAMES, TRAIN, Command, choose, require_known
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
-from mlcore.options.effects import require_effect
+from mlcore.options.effects import require_effect_in_evaluation
 from mlcore.options.engine import EvaluationOptions
 from mlcore.options.networks import (
     parts_of_pair,
     recommended_training,
     renamed,
+    require_taken,
     require_weights,
     settled_weights,
 )
@@ -210,7 +211,7 @@ def reopen(
         changes = [item for item in changes if item not in chosen]
     absent = {section: _ABSENT[section] for section in without}
     config = _resolve([*kept, *changes], registry, command, absent)
-    require_effect([config], changes)
+    require_effect_in_evaluation(config, changes)
     # A trained network needs no loss.
     for needed in (config.dataset, config.model, config.backbone, config.pooling):
         if needed is not None:
@@ -333,6 +334,7 @@ def _resolve(
     }
     chosen = combined(chosen)
     chosen |= parts_of_pair(chosen["model"], registry)
+    require_taken(options, chosen, registry)
     if "backbone" in chosen:
         chosen["model"] = settled_weights(chosen["model"], chosen["backbone"], options)
         recommended = recommended_training(chosen["model"], chosen["backbone"])

@@ -292,8 +292,9 @@ def test_a_map_is_searched_as_by_the_command(trained, photos, tmp_path, capsys):
         assert len(found) == 1
         assert found[0][0].image == "2.png"
         first, second = found.table()
-        assert first == {"query": query, "rank": 1, **expected}
-        assert second["rank"] == 2
+        assert first == {"query": query, "rank": 1, "confidence": "sure", **expected}
+        assert (second["rank"], second["confidence"]) == (2, None)
+        assert [answer.confidence for answer in found.answers] == ["sure"]
         assert "2.png" in str(found)
         assert "2.png" in found._repr_html_()
     assert repr(found) == "<Matches of 1 images; print it, or see .table()>"
