@@ -30,7 +30,7 @@ from mlcore.evaluation.results import Evaluation
 from mlcore.options.engine import SamplingOptions
 from mlcore.reporting.comparison import comparison_tables
 
-DURATION = "about 40 minutes on 2 cores"
+DURATION = "about 30 minutes on 2 cores; a run takes at most a minute"
 
 CONFIG = Path(__file__).parent / "configs" / "three_towns.toml"
 THIRD_TOWN = {"name": "streets 1", "town_seed": 2}
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--learning-rates", default="3e-4,1e-3,3e-3,1e-2", help="rates to choose from"
     )
-    parser.add_argument("--max-steps", type=int, default=250, help="steps per run")
+    parser.add_argument("--max-steps", type=int, default=200, help="steps per run")
     parser.add_argument("--parallel", type=int, default=2, help="runs at the same time")
     options, more = parser.parse_known_args(argv)
     if options.quick and options.save:
