@@ -94,7 +94,7 @@ def fit(
     # The rows of a step are written before its checkpoint, after which it is not repeated.
     selection = None
     if Selection.is_needed(options):
-        selection = Selection(experiment, run, progress)
+        selection = Selection(experiment, run, progress, warn)
     callbacks = _callbacks(experiment, run, selection, checkpoints, progress, warn)
     task = EmbeddingTask(experiment, start, run.failed_batch).train()
     if options.compile:

@@ -18,6 +18,10 @@ from mlcore.protocols import InfluenceFunction
 from mlcore_soft_contrastive.geometry import Geometry, Places
 
 
+class NotFiniteError(DataError, ValueError):
+    """A number that is NaN or infinite; a ``ValueError`` too, as all of a call's errors are."""
+
+
 def checked_geometry(
     embeddings: Tensor,
     positions_m: ArrayLike,
@@ -218,7 +222,7 @@ def _require_finite_rows(name: str, values: Tensor) -> None:
     finite = torch.isfinite(values.reshape(len(values), -1)).all(dim=1)
     rows = torch.nonzero(~finite)[:, 0].tolist()
     listed = ", ".join(map(str, rows[:10])) + (", ..." if len(rows) > 10 else "")
-    raise DataError(f"{name} is not finite in {len(rows)} of {len(values)} rows: {listed}")
+    raise NotFiniteError(f"{name} is not finite in {len(rows)} of {len(values)} rows: {listed}")
 
 
 def _check_pairing(

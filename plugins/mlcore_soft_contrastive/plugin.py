@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlcore import BuildContext, InfluenceFactory, LossFactory, hookimpl
+from mlcore.option_types import require_unchanged
 from mlcore.protocols import InfluenceFunction
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.influence import FieldOfView, Linear, Sigmoid, Step, Tanh
@@ -22,6 +23,11 @@ PAPER = (
 def _build_loss(config: SoftContrastiveConfig, context: BuildContext) -> BatchLoss:
     from mlcore_soft_contrastive.loss import BatchLoss
 
+    if config.aggregation == "plain":
+        reason = "--loss.aggregation plain, a sum without exponents; leave it out"
+        require_unchanged("loss", config, ("alpha", "beta", "base"), reason)
+    if not config.mining:
+        require_unchanged("loss", config, ("epsilon",), "--loss.mining false; leave it out")
     return BatchLoss.for_run(config, context)
 
 
