@@ -82,7 +82,9 @@ def _require_known(name: str) -> None:
     if not timm.is_model(model):
         known = timm.list_models()
         nearest = get_close_matches(model.rpartition("/")[2].lower(), known, n=1)
-        hint = "" if nearest else "(timm.list_models('*vit*') lists those whose name holds a word)"
+        hint = (
+            "" if nearest else "(timm.list_models('*vit*') lists those whose name holds a word)"
+        )
         raise UnknownNameError(
             "timm model (--backbone.model)", name, known, hint, nearest=nearest
         )
