@@ -112,6 +112,23 @@ def largest_over_processes(values: Tensor) -> Tensor:
     return values
 
 
+class JointProcesses:
+    """The processes of a joint batch (:class:`mlcore.protocols.ProcessGroup`)."""
+
+    @property
+    def rank(self) -> int:
+        """This process's number, from 0."""
+        return rank()
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return num_processes()
+
+    add_up = staticmethod(sum_over_processes)
+    largest = staticmethod(largest_over_processes)
+
+
 def join_rows(rows: Tensor, sizes: Sequence[int]) -> Tensor:
     """Return the rows of all processes, one process's after the other's; no gradient.
 

@@ -27,6 +27,7 @@ from mlcore.factories import (
     MinerFactory,
     ModelFactory,
     PoolingFactory,
+    RerankerFactory,
 )
 
 PROJECT = "mlcore"
@@ -74,6 +75,11 @@ def mlcore_models() -> Sequence[ModelFactory]:  # type: ignore[empty-body]
     """Return the whole networks and named pairs that the plugin provides."""
 
 
+@hookspec
+def mlcore_rerankers() -> Sequence[RerankerFactory]:  # type: ignore[empty-body]
+    """Return the rerankers that the plugin provides."""
+
+
 HOOKS = {
     "mlcore_losses": LossFactory,
     "mlcore_miners": MinerFactory,
@@ -82,5 +88,6 @@ HOOKS = {
     "mlcore_backbones": BackboneFactory,
     "mlcore_poolings": PoolingFactory,
     "mlcore_models": ModelFactory,
+    "mlcore_rerankers": RerankerFactory,
 }
 """Each hook and the kind of factory it returns."""

@@ -193,6 +193,13 @@ class RunFolder:
         """Return the step of the newest checkpoint, intact or not; 0 without one."""
         return max(map(_step_in_name, self.checkpoints.glob("step-*.ckpt")), default=0)
 
+    def best_step(self) -> int | None:
+        """Return the step of the best validation so far; None without any."""
+        if not self.validation.exists():
+            return None
+        rows = self.validation.read_text(encoding="utf-8").splitlines()
+        return int(json.loads(rows[-1])["best_step"]) if rows else None
+
     @staticmethod
     def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         """Load a training state without running any pickled code.

@@ -11,7 +11,7 @@ from mlcore.reporting.notebook import Result
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mlcore.deployment.localization import MapMatch
+    from mlcore.deployment.localization import Localization, MapMatch
 
 
 class Matches(Result, Sequence["list[MapMatch]"]):
@@ -19,15 +19,17 @@ class Matches(Result, Sequence["list[MapMatch]"]):
 
     Args:
         images: Names of the images.
-        found: The matches of each.
+        found: What was found for each.
 
     Attributes:
         images: Paths of the images, or their numbers.
+        answers: Of each image, how sure its first match is.
     """
 
-    def __init__(self, images: Sequence[str], found: Sequence[list[MapMatch]]) -> None:
+    def __init__(self, images: Sequence[str], found: Sequence[Localization]) -> None:
         self.images = tuple(images)
-        self._found = list(found)
+        self.answers = tuple(answer for _, answer in found)
+        self._found = [matches for matches, _ in found]
 
     def __len__(self) -> int:
         return len(self._found)
@@ -39,10 +41,20 @@ class Matches(Result, Sequence["list[MapMatch]"]):
         return iter(self._found)
 
     def table(self) -> list[dict[str, Any]]:
-        """Return a record for each match: image, rank from 1, and what is known of it."""
+        """Return a record for each match: image, rank from 1, and what is known of it.
+
+        The record of the first match says in "confidence" how sure it is; others have None.
+        """
         return [
-            {"query": image, "rank": rank, **asdict(match)}
-            for image, matches in zip(self.images, self._found, strict=True)
+            {
+                "query": image,
+                "rank": rank,
+                "confidence": answer.confidence if rank == 1 else None,
+                **asdict(match),
+            }
+            for image, matches, answer in zip(
+                self.images, self._found, self.answers, strict=True
+            )
             for rank, match in enumerate(matches, start=1)
         ]
 

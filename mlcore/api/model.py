@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mlcore.deployment.map_folder import MapFolder
     from mlcore.deployment.model_folder import DeployedModel, ModelInfo
     from mlcore.models.embedding import EmbeddingModel
+    from mlcore.retrieval.confidence import Confidence
+    from mlcore.retrieval.reranking import Reranking
     from mlcore.retrieval.whitening import Whitening
 
 StrPath = str | os.PathLike[str]
@@ -75,6 +77,11 @@ class TrainedModel:
         return self._model.whitening
 
     @property
+    def confidence(self) -> Confidence | None:
+        """When answers can be trusted; None for a run without validation queries."""
+        return self._model.confidence
+
+    @property
     def info(self) -> ModelInfo:
         """Where the model comes from: run, step, options, input size, versions, hashes."""
         return self._model.info
@@ -108,7 +115,13 @@ class TrainedModel:
         return self._model.whiten(found.embeddings) if whiten else found.embeddings
 
     def localize(
-        self, images: Any, maps: StrPath | Sequence[StrPath] | None = None, *, top: int = 5
+        self,
+        images: Any,
+        maps: StrPath | Sequence[StrPath] | None = None,
+        *,
+        top: int = 5,
+        reranker: str | Mapping[str, Any] | None = None,
+        rerank: int = 10,
     ) -> Matches:
         """Return the most similar references of each image, over all maps, nearest first.
 
@@ -116,18 +129,26 @@ class TrainedModel:
             images: As for :meth:`embed`.
             maps: Folders of maps of this model; by default the one that was opened.
             top: References per image.
+            reranker: Compares the images of unsure answers with their first references: its
+                name, or ``{"name": ..., option: value}``. The maps must have thumbnails.
+            rerank: References per image that it compares.
 
         Raises:
-            ConfigError: ``top`` is less than 1, or no map is given.
+            ConfigError: ``top`` or ``rerank`` is less than 1, no map is given, or there is no
+                such reranker.
             DataError: An image cannot be read; a map is damaged, empty or of another model.
         """
         from mlcore.deployment.images import image_list
         from mlcore.deployment.localization import localize_in_maps
 
-        if top < 1:
-            raise ConfigError(f"top must be at least 1, got {top}")
+        for name, number in (("top", top), ("rerank", rerank)):
+            if number < 1:
+                raise ConfigError(f"{name} must be at least 1, got {number}")
         source = image_list(images)
-        found = localize_in_maps(source, self._open(maps), self._model, top)
+        reranking = None if reranker is None else _reranking(reranker, rerank)
+        found = localize_in_maps(
+            source, self._open(maps), self._model, top, reranking=reranking
+        )
         names = [source.image_name(number) for number in range(len(source))]
         return Matches(names, found)
 
@@ -150,7 +171,22 @@ class TrainedModel:
         info = self.info
         height, width = info.input_size
         network = info.options["model"]["name"]
+        step = info.step if info.best_step is None else info.best_step
         return (
             f"<TrainedModel {self.path}: {network} at {height} x {width} px, "
-            f"{info.dimensions} dimensions, whitening {info.whitening}, step {info.step}>"
+            f"{info.dimensions} dimensions, whitening {info.whitening}, step {step}>"
         )
+
+
+def _reranking(reranker: str | Mapping[str, Any], num_compared: int) -> Reranking:
+    from mlcore.factories import RerankerFactory
+    from mlcore.options.single import choose_single
+    from mlcore.registry.discovery import Registry
+    from mlcore.retrieval.reranking import Reranking
+
+    options = {"name": reranker} if isinstance(reranker, str) else dict(reranker)
+    name = str(options.pop("name", ""))
+    given = python_options({"reranker": options})
+    chosen, _ = choose_single(RerankerFactory, name, given, Registry.discover())
+    assert chosen is not None  # it has a name
+    return Reranking.of(chosen, num_compared)

@@ -72,7 +72,7 @@ class RunResult(Result):
         return load_run(self.path)
 
     def __repr__(self) -> str:
-        models = ", ".join(one.model for one in self.evaluations)
+        models = ", ".join(one.model for one in self.evaluations) or "trained, not evaluated"
         return f"<RunResult of {self.path}: {models}; print it, or see .table()>"
 
 

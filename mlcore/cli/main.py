@@ -35,7 +35,7 @@ COMMANDS = {
     "export": "write a model or a map for other programs",
     "report": "write the report of a run as one HTML file",
     "reproduce": "replay the batch whose loss was not finite",
-    "data": "check, prepare or write a data set",
+    "data": "check, prepare, write or draft a data set",
     "list": "list losses, miners, influence functions, data sets, models",
     "plugins": "show installed plugins, what they provide, their errors",
     "new-plugin": "create a plugin package with a loss of your own",

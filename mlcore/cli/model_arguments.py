@@ -106,24 +106,38 @@ def _require_option(item: RawOption, command: Command, allowed: Sequence[str]) -
 
 def lacks_model(trained: TrainedRun) -> bool:
     """Return whether an evaluation of the run, as it was opened, should leave its model."""
+    from mlcore.evaluation.confidence import validation_of
+
     same = (
         trained.config.evaluation == trained.trained_as.evaluation
         and trained.config.dataset == trained.trained_as.dataset
     )
-    return same and not (trained.folder.model / "model.json").exists()
+    has = [(trained.folder.model / name).exists() for name in ("model.json", "confidence.json")]
+    is_measurable = validation_of(trained.dataset) is not None
+    return same and not (has[0] and (has[1] or not is_measurable))
 
 
 def save_model_of(trained: TrainedRun, whitening: Whitening | None) -> Path:
     """Write the model folder of a run and return it."""
     from mlcore.deployment.model_folder import save_model
+    from mlcore.evaluation.confidence import confidence_of
+    from mlcore.evaluation.evaluate import embedder_of
 
+    keeps_best = trained.trained_as.training.checkpoint == "best"
+    with console.progress() as progress:
+        embedder = embedder_of(trained.model, trained.config, progress)
+        confidence = confidence_of(
+            embedder, trained.dataset, whitening, trained.config.evaluation
+        )
     save_model(
         trained.folder.model,
         trained.model,
         trained.trained_as,
         whitening,
+        confidence=confidence,
         run=trained.folder.path.resolve().name,
         step=trained.folder.newest_step(),
+        best_step=trained.folder.best_step() if keeps_best else None,
         data_fingerprint=trained.dataset.fingerprint,
     )
     console.say(f"Written: {trained.folder.model}")

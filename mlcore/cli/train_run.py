@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from mlcore.cli import console
 from mlcore.distributed import is_first
 from mlcore.errors import ConfigError
-from mlcore.options import RunConfig, run_to_toml
+from mlcore.options import RawOption, RunConfig, refuse_unused, run_to_toml
 from mlcore.protocols import PlaceDataset, Progress, no_progress
 from mlcore.registry.discovery import Registry
 from mlcore.run_folder import Kind, RunFolder, describe_environment
@@ -18,6 +18,7 @@ from mlcore.run_folder import Kind, RunFolder, describe_environment
 if TYPE_CHECKING:
     from mlcore.evaluation.results import Evaluation
     from mlcore.experiment import Experiment
+    from mlcore.retrieval.confidence import Confidence
     from mlcore.retrieval.whitening import Whitening
     from mlcore.training.strategy import Processes
 
@@ -49,6 +50,7 @@ def train_and_evaluate(
     split: Literal["test", "validation"] = "test",
     may_launch: bool = False,
     accepted: Sequence[Kind] = (),
+    given: Sequence[RawOption] = (),
 ) -> Outcome:
     """Train in the run folder ``out``, from its newest checkpoint if not ``new``; evaluate.
 
@@ -64,6 +66,7 @@ def train_and_evaluate(
         split: Split that is evaluated.
         may_launch: Whether Lightning may start further processes.
         accepted: Changes since the run started that the user accepts (``--accept-changes``).
+        given: Options of the command line, to refuse those that turn out to do nothing.
 
     Raises:
         MlcoreError: The configuration, the data or the loss is invalid.
@@ -88,7 +91,7 @@ def train_and_evaluate(
         checked = _Checked(dataset, check_dataset(config, dataset))
         # All before torch, whose import takes seconds.
         return _train_and_evaluate(
-            config, registry, folder, checked, held, new, split, may_launch, accepted
+            config, registry, folder, checked, held, new, split, may_launch, accepted, given
         )
 
 
@@ -120,10 +123,12 @@ def _train_and_evaluate(
     split: Literal["test", "validation"],
     may_launch: bool,
     accepted: Sequence[Kind],
+    given: Sequence[RawOption],
 ) -> Outcome:
     """Train and evaluate once the data set is open; imports torch."""
     from mlcore.experiment import assemble
     from mlcore.training import fit, tensorboard_notes
+    from mlcore.training.effects import unused_options
     from mlcore.training.memory_estimate import check_budget
     from mlcore.training.strategy import Processes
 
@@ -134,6 +139,7 @@ def _train_and_evaluate(
         experiment = assemble(
             config, dataset=checked.dataset, data_notes=checked.notes, progress=progress
         )
+    refuse_unused([unused_options(experiment)], given)
     if first:
         budget = check_budget(experiment, folder.path)
         console.notes([*experiment.notes, *budget, *tensorboard_notes()])
@@ -167,7 +173,8 @@ def _evaluate(
     experiment: Experiment, folder: RunFolder, split: Literal["test", "validation"]
 ) -> list[Evaluation]:
     """Evaluate the trained network beside its baselines, and keep results and model."""
-    from mlcore.evaluation.evaluate import evaluate_models, with_baselines
+    from mlcore.evaluation.confidence import confidence_of
+    from mlcore.evaluation.evaluate import embedder_of, evaluate_models, with_baselines
     from mlcore.evaluation.recording import record
     from mlcore.reporting.figures.curves import save_curves
     from mlcore.reporting.tables import skipped_notes
@@ -185,10 +192,17 @@ def _evaluate(
             progress=progress,
             keep_whitening=whitenings.__setitem__,
         )
+        whitening = whitenings["trained"]
+        embedder = embedder_of(experiment.model, experiment.config, progress)
+        confidence = confidence_of(
+            embedder, experiment.dataset, whitening, experiment.config.evaluation
+        )
     if is_first():
         console.notes(skipped_notes(results))
         record(folder, results, own=True)
-        _save_model(experiment, folder, whitenings["trained"])
+        _save_model(experiment, folder, whitening, confidence)
+        if confidence is not None:
+            console.say(f"Confidence: {confidence}")
         save_curves(results, folder.plots / "metres.png")
     return results
 
@@ -198,28 +212,35 @@ def _keep_model(experiment: Experiment, folder: RunFolder) -> None:
     from mlcore.evaluation.evaluate import embedder_of
     from mlcore.retrieval.references import whitening_of
 
-    if not is_first():
-        return
     config, dataset = experiment.config, experiment.dataset
     with _progress() as progress:
         embedder = embedder_of(experiment.model, config, progress)
         whitening, skipped = whitening_of(
             embedder, dataset, dataset.train.references, config.evaluation, name="trained"
         )
-    console.notes([f"skipped for whitening, unreadable: {name}" for name in skipped])
-    _save_model(experiment, folder, whitening)
+    if is_first():
+        console.notes([f"skipped for whitening, unreadable: {name}" for name in skipped])
+        _save_model(experiment, folder, whitening, None)
 
 
-def _save_model(experiment: Experiment, folder: RunFolder, whitening: Whitening | None) -> None:
+def _save_model(
+    experiment: Experiment,
+    folder: RunFolder,
+    whitening: Whitening | None,
+    confidence: Confidence | None,
+) -> None:
     from mlcore.deployment.model_folder import save_model
 
+    keeps_best = experiment.config.training.checkpoint == "best"
     save_model(
         folder.model,
         experiment.model,
         experiment.config,
         whitening,
+        confidence=confidence,
         run=folder.path.resolve().name,
         step=folder.newest_step(),
+        best_step=folder.best_step() if keeps_best else None,
         data_fingerprint=experiment.dataset.fingerprint,
     )
 

@@ -33,6 +33,7 @@ class ListedImages:
         splits: Of "train", "validation" and "test", those that there are.
         findings: What was found and what was left out.
         times_s: ``(N,)``, when images were taken, in seconds; NaN where that is not known.
+        coordinates_deg: ``(N, 2)``, latitude and longitude; None where they are not known.
         without: Why a split that there is not is missing, by its name.
 
     Attributes:
@@ -48,6 +49,7 @@ class ListedImages:
         findings: Sequence[Finding] = (),
         *,
         times_s: NDArray[np.float64] | None = None,
+        coordinates_deg: NDArray[np.float64] | None = None,
         without: Mapping[str, str] | None = None,
     ) -> None:
         self.root = root
@@ -56,6 +58,7 @@ class ListedImages:
         self.notes: tuple[str, ...] = tuple(map(str, findings))
         self._splits = dict(splits)
         self._times_s = times_s
+        self._coordinates_deg = coordinates_deg
         self._without = dict(without or {})
 
     def __len__(self) -> int:
@@ -128,6 +131,12 @@ class ListedImages:
         if self._times_s is None:
             return np.full(len(index), np.nan)
         return self._times_s[index]
+
+    def coordinates_deg(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return latitude and longitude ``(N, 2)`` of images in degrees; NaN if not known."""
+        if self._coordinates_deg is None:
+            return np.full((len(index), 2), np.nan)
+        return self._coordinates_deg[index]
 
 
 def split_cities(

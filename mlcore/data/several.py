@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 _SPLITS = ("train", "validation", "test")
 _PLACES_PER_PART = 2**40
-_PER_INDEX = ("times_s", "extras")
+_PER_INDEX = ("times_s", "coordinates_deg", "extras")
 """What a data set may offer for an array of images; offered here if every part offers it."""
+
+
+_ARRAYS = ("times_s", "coordinates_deg")
+"""Those that are one array, not several by name."""
 
 
 class SeveralDatasets:
@@ -128,7 +132,7 @@ class SeveralDatasets:
             rows = np.flatnonzero(numbers == number)
             found.append((rows, getattr(part, name)(index[rows] - self._first[number])))
         back = np.argsort(np.concatenate([rows for rows, _ in found]))
-        if name == "times_s":
+        if name in _ARRAYS:
             return np.concatenate([column for _, column in found])[back]
         shared = set.intersection(*(set(columns) for _, columns in found))
         return {

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.data.image_files import find_images
-from mlcore.deployment.map_folder import NUMBERS, Part
+from mlcore.deployment.map_folder import NUMBERS, THUMBNAIL, Part
 from mlcore.deployment.model_folder import DeployedModel
+from mlcore.deployment.thumbnails import encode
 from mlcore.errors import DataError
-from mlcore.protocols import PlaceDataset, PlaceTable, Progress
+from mlcore.protocols import HasCoordinates, PlaceDataset, PlaceTable, Progress
 from mlcore.retrieval.embedder import ImageSource
 from mlcore.retrieval.references import keep_spaced
 
@@ -80,17 +81,26 @@ def images_of_split(dataset: PlaceDataset, split: SplitName, spacing_m: float) -
         "image": np.array([dataset.image_name(int(row)) for row in table.index], dtype=object),
         "traversal": np.array(table.traversals, dtype=object)[table.traversal],
         "condition": np.array(table.conditions, dtype=object)[table.condition],
-        **dict(zip(NUMBERS, table.positions_m.T, strict=False)),
+        **dict(zip(NUMBERS[:3], table.positions_m.T, strict=False)),
     }
     if table.headings_rad is not None:
         columns["heading_rad"] = table.headings_rad
     if table.region is not None:
         columns["region"] = np.array(table.regions, dtype=object)[table.region]
+    if isinstance(dataset, HasCoordinates):
+        columns["latitude_deg"], columns["longitude_deg"] = dataset.coordinates_deg(
+            table.index
+        ).T
     return MapImages(source=dataset, index=table.index, columns=columns)
 
 
 def embed_parts(
-    images: MapImages, model: DeployedModel, progress: Progress, skipped: list[str]
+    images: MapImages,
+    model: DeployedModel,
+    progress: Progress,
+    skipped: list[str],
+    *,
+    thumbnail_px: int = 0,
 ) -> Iterator[Part]:
     """Yield the parts of a map, so many images each that memory is bounded.
 
@@ -100,6 +110,7 @@ def embed_parts(
         progress: Called with the number of images embedded so far.
         skipped: Receives the names of images that cannot be read, where the model's
             configuration skips them.
+        thumbnail_px: Longest side of a thumbnail of each image; 0 for none.
 
     Raises:
         DataError: An image cannot be read, or none can.
@@ -119,7 +130,13 @@ def embed_parts(
         kept = rows[found.rows]
         num_embedded += len(kept)
         if len(kept):
-            columns = {name: column[kept] for name, column in images.columns.items()}
+            columns: dict[str, Any] = {
+                name: column[kept] for name, column in images.columns.items()
+            }
+            if thumbnail_px:
+                columns[THUMBNAIL] = encode(
+                    images.source, images.index[kept], thumbnail_px, progress
+                )
             yield model.whiten(found.embeddings), columns
     if not num_embedded:
         raise DataError(f"none of {total} images can be read; there is nothing to index")

@@ -6,6 +6,7 @@
 ``embeddings-NNNNN.npy``     ``(n, K)`` float32, whitened, one shard
 ``references-NNNNN.arrow``   what is known of its rows, by column; written last: a shard
                              without it does not count
+``thumbnails-NNNNN.arrow``   small pictures of its rows, where they were asked for
 ``index.faiss``              an approximate index over all rows, where one was asked for
 ===========================  ============================================================
 
@@ -27,8 +28,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore.deployment import thumbnails
 from mlcore.deployment.approximate_index import ApproximateIndex, IndexReport, build_index
 from mlcore.deployment.model_folder import FILES, read_info
+from mlcore.deployment.thumbnails import ThumbnailFile
 from mlcore.errors import ConfigError, DataError
 from mlcore.files import atomic_write
 from mlcore.protocols import Progress, no_progress
@@ -37,16 +40,28 @@ from mlcore.retrieval.shards import ShardedEmbeddings
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from torch import Tensor
 
 FORMAT = 1
 """Raised when a map written today could not be opened by an older mlcore."""
 
 TEXTS = ("image", "traversal", "condition", "region")
-NUMBERS = ("easting_m", "northing_m", "altitude_m", "heading_rad")
-"""The columns of references; a value that is not known is null. A name is always known."""
+NUMBERS = (
+    "easting_m",
+    "northing_m",
+    "altitude_m",
+    "heading_rad",
+    "latitude_deg",
+    "longitude_deg",
+)
+"""The columns of references; a value that is not known is null, or NaN when it is added. A
+name is always known."""
 
 Part = tuple[NDArray[np.float32], Mapping[str, Any]]
 """Embeddings ``(n, K)``, and columns ``(n,)`` of what is known of them."""
+
+THUMBNAIL = "thumbnail"
+"""The column of a part that holds small pictures as JPEG files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,11 +176,13 @@ class MapFolder:
                 "embeddings cannot be compared; make the map again with 'mlcore index'"
             )
 
-    def append(self, parts: Iterable[Part]) -> int:
+    def append(self, parts: Iterable[Part], *, thumbnail_px: int = 0) -> int:
         """Add references, a shard for each part; all of them, or none if one fails.
 
         Args:
             parts: Columns may be any of :data:`TEXTS` and :data:`NUMBERS`, "image" always.
+            thumbnail_px: Longest side of the pictures in the column :data:`THUMBNAIL`; 0 if
+                the parts have none.
 
         Returns:
             How many references were added.
@@ -180,12 +197,19 @@ class MapFolder:
         try:
             for number, (embeddings, columns) in enumerate(parts, start=first):
                 self._require_dimensions(embeddings)
-                table = _table(columns, len(embeddings))
+                pictures = columns.get(THUMBNAIL)
+                table = _table(
+                    {name: columns[name] for name in columns if name != THUMBNAIL},
+                    len(embeddings),
+                )
                 known = self._with_names(known, table["image"].to_pylist())
                 written.append(self.path / f"embeddings-{number:05d}.npy")
                 with atomic_write(written[-1]) as file:
                     np.save(file, np.ascontiguousarray(embeddings, dtype=np.float32))
                 tables.append((self.path / f"references-{number:05d}.arrow", table))
+                if pictures is not None:
+                    written.append(thumbnails.beside(tables[-1][0]))
+                    thumbnails.write(written[-1], pictures, thumbnail_px)
         except BaseException:
             for path in written:
                 path.unlink(missing_ok=True)
@@ -252,6 +276,42 @@ class MapFolder:
             return search(self.embeddings, queries, k)
         return self._index.search(self.embeddings, queries, k)
 
+    @property
+    def thumbnail_px(self) -> int:
+        """Longest side of the thumbnails; 0 if the map has none."""
+        return self._thumbnails[0].longest_side_px if self._thumbnails else 0
+
+    def require_thumbnails(self) -> None:
+        """Check that every reference has a thumbnail.
+
+        Raises:
+            DataError: One has none.
+        """
+        if not self._thumbnails:
+            raise DataError(
+                f"map {self.path} has no thumbnails to compare; make it again with 'mlcore "
+                "index RUN --thumbnails 640 --out MAP'"
+            )
+
+    def thumbnail(self, row: int) -> Tensor:
+        """Return the thumbnail of a reference as uint8 ``(3, H, W)``.
+
+        Raises:
+            DataError: There is none, or it is damaged.
+        """
+        self.require_thumbnails()
+        for file in self._thumbnails:
+            if row < len(file):
+                return file.image(row)
+            row -= len(file)
+        raise DataError(f"map {self.path} has no thumbnail of its last references")
+
+    @cached_property
+    def _thumbnails(self) -> list[ThumbnailFile]:
+        """The files of all shards; none if a shard has none."""
+        paths = [thumbnails.beside(table) for table in self._tables()]
+        return [ThumbnailFile(path) for path in paths] if all(map(Path.exists, paths)) else []
+
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Return what is known of some references, by column."""
         found: list[dict[str, Any]] = self.columns.take(list(numbers)).to_pylist()
@@ -285,7 +345,7 @@ class MapFolder:
 
     def _forget(self) -> None:
         """Read again what is asked for next: the files have changed."""
-        for name in ("embeddings", "columns", "_index"):
+        for name in ("embeddings", "columns", "_index", "_thumbnails"):
             self.__dict__.pop(name, None)
 
     def _write_info(self) -> None:
@@ -313,7 +373,9 @@ def _table(columns: Mapping[str, Any], num_rows: int) -> pa.Table:
         raise ValueError(f"a map has no columns {sorted(unknown)}")
     return pa.table(
         {
-            name: pa.array(columns[name], kind) if name in columns else pa.nulls(num_rows, kind)
+            name: pa.array(columns[name], kind, from_pandas=True)
+            if name in columns
+            else pa.nulls(num_rows, kind)
             for name, kind in types.items()
         }
     )

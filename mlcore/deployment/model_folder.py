@@ -4,6 +4,7 @@
 ``model.json``           the network's options, its input, where it came from
 ``weights.safetensors``  its weights
 ``whitening.npz``        what evaluation whitened embeddings with; absent for none
+``confidence.json``      when an answer can be trusted; absent without validation queries
 =======================  ==============================================================
 
 A run has one as it was evaluated, and every map a copy of that.
@@ -28,6 +29,7 @@ from mlcore.options import Command, RawOption, RunConfig, reopen, run_to_toml
 from mlcore.options.config import model_input_size
 from mlcore.protocols import Progress, no_progress
 from mlcore.registry.discovery import Registry
+from mlcore.retrieval.confidence import Confidence, read_confidence, save_confidence
 from mlcore.retrieval.whitening import Whitening
 from mlcore.run_folder import describe_environment
 
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Raised when a model written today could not be opened by an older mlcore."""
 
-FILES = ("model.json", "weights.safetensors", "whitening.npz")
+FILES = ("model.json", "weights.safetensors", "whitening.npz", "confidence.json")
 _NETWORK_SECTIONS = ("model", "backbone", "pooling")
 
 
@@ -65,6 +67,8 @@ class ModelInfo:
         versions: Of mlcore and of the libraries that computed the weights.
         weights_sha256: Of ``weights.safetensors``.
         identity: Equal for models that embed alike: hash of options, weights and whitening.
+        best_step: The step whose weights these are, where the best of the validations were
+            kept; None for those of ``step``.
     """
 
     run: str
@@ -82,6 +86,7 @@ class ModelInfo:
     versions: Mapping[str, str]
     weights_sha256: str
     identity: str
+    best_step: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +99,7 @@ class DeployedModel:
         network: The network with the trained weights, in evaluation mode.
         whitening: To be applied to the network's embeddings; None for none.
         config: The network's options; everything else is as a command line changed it.
+        confidence: When its answers can be trusted; None if that was not measured.
     """
 
     path: Path
@@ -101,6 +107,7 @@ class DeployedModel:
     network: EmbeddingModel
     whitening: Whitening | None
     config: RunConfig
+    confidence: Confidence | None = None
 
     def embedder(self, progress: Progress = no_progress) -> Embedder:
         """Return what embeds images, not yet whitened."""
@@ -119,8 +126,10 @@ def save_model(
     config: RunConfig,
     whitening: Whitening | None,
     *,
+    confidence: Confidence | None,
     run: str,
     step: int,
+    best_step: int | None = None,
     data_fingerprint: str,
 ) -> ModelInfo:
     """Write a model folder, or write it anew; ``model.json`` comes last.
@@ -130,8 +139,10 @@ def save_model(
         network: With its trained weights, on any device.
         config: The run's, resolved.
         whitening: What evaluation applied; None for none.
+        confidence: When its answers can be trusted; None if that is not known.
         run: Name of the run.
         step: Optimizer steps that the network was trained for.
+        best_step: The step that the weights are of, where the best were kept.
         data_fingerprint: The data set's.
     """
     from safetensors.torch import save
@@ -149,6 +160,7 @@ def save_model(
         arrays: dict[str, Any] = whitening.to_arrays()
         with atomic_write(path / "whitening.npz") as file:
             np.savez(file, **arrays)
+    save_confidence(path, confidence)
     document = tomllib.loads(run_to_toml(config))
     options = {name: document[name] for name in _NETWORK_SECTIONS if name in document}
     environment = describe_environment([], device="", fingerprint="", notes=[])
@@ -164,6 +176,7 @@ def save_model(
         **described,
         run=run,
         step=step,
+        best_step=best_step,
         dimensions=network.embedding_dim if whitening is None else whitening.dimensions,
         whitening="none" if whitening is None else whitening.source,
         loss=config.loss.name,
@@ -201,6 +214,7 @@ def read_info(path: Path) -> ModelInfo:
                 f"model {path} has format {version}, this mlcore reads formats up to {FORMAT}; "
                 "update mlcore"
             )
+        content.setdefault("best_step", None)  # of versions without it
         known = {field.name: content[field.name] for field in fields(ModelInfo)}
         return ModelInfo(**{**known, "input_size": tuple(content["input_size"])})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -257,7 +271,12 @@ def load_model(
     network = model_with(config, weights, str(path / "weights.safetensors"))
     network.normalize = info.normalize
     return DeployedModel(
-        path=path, info=info, network=network, whitening=whitening, config=config
+        path=path,
+        info=info,
+        network=network,
+        whitening=whitening,
+        config=config,
+        confidence=read_confidence(path),
     )
 
 

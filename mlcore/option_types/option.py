@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from mlcore.errors import ConfigError
 from mlcore.option_types.ranges import FINITE, Range, RelativeTo
 from mlcore.option_types.values import (
     NONE,
@@ -113,6 +114,27 @@ def check_ranges(options: Any) -> None:
             option.check(getattr(options, option.name))
         except ValueError as error:
             raise ValueError(f"{option.name} {error}") from None
+
+
+def require_unchanged(section: str, options: Any, names: Collection[str], reason: str) -> None:
+    """Refuse options of a component that it does not read with these others.
+
+    Args:
+        section: Of the options, such as "loss".
+        options: Dataclass instance.
+        names: The options that are not read; those that have their defaults pass.
+        reason: What they have no effect with, and how to fix it.
+
+    Raises:
+        ConfigError: One is not its default; names it, its value and the reason.
+    """
+    config: Any = type(options)
+    for option in _without_help(config):
+        value = getattr(options, option.name)
+        if option.name in names and value != option.default:
+            raise ConfigError(
+                f"{section}.{option.name} {plain_text(value)} has no effect with {reason}"
+            )
 
 
 @functools.cache

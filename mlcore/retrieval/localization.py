@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from mlcore.data.images import read_image
 from mlcore.errors import DataError
-from mlcore.protocols import PlaceDataset, PlaceTable
+from mlcore.protocols import HasCoordinates, PlaceDataset, PlaceTable
+from mlcore.retrieval.confidence import SEARCHED, UNKNOWN, Answer, Confidence
 from mlcore.retrieval.embedder import Embedder
 from mlcore.retrieval.references import References
+from mlcore.retrieval.reranking import Reranking
 from mlcore.retrieval.search import search
 
 
@@ -53,6 +56,8 @@ class Match:
         embedding_distance: Euclidean distance between the embeddings, whitened.
         distance_m: Geometric distance, infinite for another region; None where the position of
             the query is unknown.
+        latitude_deg: WGS 84; None if unknown.
+        longitude_deg: Likewise.
         region: Name of its region; None for a data set of one region.
     """
 
@@ -64,7 +69,21 @@ class Match:
     condition: str
     embedding_distance: float
     distance_m: float | None
+    latitude_deg: float | None = None
+    longitude_deg: float | None = None
     region: str | None = None
+
+
+class Localization(NamedTuple):
+    """What was found for an image.
+
+    Attributes:
+        matches: References, nearest first, or as a reranker ordered them.
+        answer: How sure the first one is.
+    """
+
+    matches: list[Match]
+    answer: Answer
 
 
 def resolve_images(words: Sequence[str], dataset: PlaceDataset) -> list[QueryImage]:
@@ -101,7 +120,10 @@ def localize(
     dataset: PlaceDataset,
     references: References,
     num_matches: int,
-) -> list[list[Match]]:
+    *,
+    confidence: Confidence | None = None,
+    reranking: Reranking | None = None,
+) -> list[Localization]:
     """Return the nearest references of each image, nearest first.
 
     Args:
@@ -110,6 +132,8 @@ def localize(
         dataset: Where references and images given by name are read from.
         references: To search.
         num_matches: References per image.
+        confidence: When an answer can be trusted; None if that is not known.
+        reranking: Compares the first references of an unsure answer.
 
     Raises:
         DataError: An image cannot be read.
@@ -117,14 +141,21 @@ def localize(
     source = QueryImages(asked, dataset)
     embedded = embedder(source, np.arange(len(asked)), "queries")
     queries = references.whiten(embedded.embeddings)
-    found = search(references.embeddings, queries, num_matches)
-    return [
-        [
+    found = search(references.embeddings, queries, max(num_matches, SEARCHED))
+    localized: list[Localization] = []
+    for number, one in enumerate(asked):
+        matches = [
             _match(references.table, int(row), float(distance), one, dataset)
             for row, distance in zip(found.row[number], found.distance[number], strict=True)
         ]
-        for number, one in enumerate(asked)
-    ]
+        answer = UNKNOWN if confidence is None else confidence.answer(matches[:SEARCHED])
+        if reranking is not None:
+            image = source.load_image(number)
+            matches, answer = reranking(
+                matches, answer, image, lambda match: dataset.load_image(match.index)
+            )
+        localized.append(Localization(matches[:num_matches], answer))
+    return localized
 
 
 class QueryImages:
@@ -189,6 +220,14 @@ def _shows(path: Path, dataset: PlaceDataset, index: int) -> bool:
     return torch.equal(read_image(path), dataset.load_image(index))
 
 
+def _coordinates(dataset: PlaceDataset, index: int) -> tuple[float | None, float | None]:
+    """Return latitude and longitude of an image in degrees, if they are known."""
+    if not isinstance(dataset, HasCoordinates):
+        return None, None
+    latitude, longitude = dataset.coordinates_deg(np.array([index]))[0].tolist()
+    return (None, None) if math.isnan(latitude + longitude) else (latitude, longitude)
+
+
 def _match(
     table: PlaceTable,
     row: int,
@@ -197,6 +236,7 @@ def _match(
     dataset: PlaceDataset,
 ) -> Match:
     index, there = int(table.index[row]), table.positions_m[row]
+    latitude, longitude = _coordinates(dataset, index)
     (region,) = _regions(table.take(slice(row, row + 1)))
     distance_m: float | None = None
     if asked.position_m is not None:
@@ -211,5 +251,7 @@ def _match(
         condition=table.conditions[table.condition[row]],
         embedding_distance=embedding_distance,
         distance_m=distance_m,
+        latitude_deg=latitude,
+        longitude_deg=longitude,
         region=region,
     )

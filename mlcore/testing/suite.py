@@ -27,6 +27,7 @@ _MODULES = {
     "backbone": "mlcore.testing.networks",
     "pooling": "mlcore.testing.networks",
     "model": "mlcore.testing.networks",
+    "reranker": "mlcore.testing.rerankers",
 }
 
 

@@ -72,6 +72,7 @@ LOSS = (
     Rule("inputs-unmodified", "embeddings, batch and tuples are left as they were"),
     Rule("reproducible", "the context's seed decides every number"),
     Rule("rows-add-up", "the shares of forward_rows add up to the whole"),
+    Rule("shared-adds-up", "so do the gradients of forward_shared, and its loss is the whole"),
     Rule("memory", "memory grows with the batch as declared"),
     *CONDITIONS,
 )
@@ -101,6 +102,7 @@ INFLUENCE = (
     Rule("support", "every pair inside support_m has a positive weight"),
     Rule("learns", "a step down a gradient with it brings near images together"),
     Rule("inputs-unmodified", "distances are left as they were"),
+    Rule("headings", "different headings never weigh more; support_rad says where they end"),
     Rule("device-code", "device_code agrees to float32 rounding", declarable=True),
 )
 
@@ -128,6 +130,17 @@ NETWORK = (
     Rule("in-chunks", "a batch in chunks gives the same numbers", declarable=True),
 )
 
+RERANKER = (
+    *FACTORY,
+    Rule("scores", "it returns a finite score of at least 0 per reference", gate=True),
+    Rule("same-image", "an image is verified against itself"),
+    Rule("other-scene", "other scenes are not verified", declarable=True),
+    Rule("no-detail", "images without detail score 0", declarable=True),
+    Rule("pairs-alone", "a score depends on its pair of images alone"),
+    Rule("inputs-unmodified", "images are left as they were"),
+    Rule("picklable", "a copy in another process gives the same scores"),
+)
+
 RULES: dict[str, tuple[Rule, ...]] = {
     "plugin": PLUGIN,
     "loss": LOSS,
@@ -137,6 +150,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "backbone": NETWORK,
     "pooling": NETWORK,
     "model": NETWORK,
+    "reranker": RERANKER,
 }
 """The checks of each kind of component, and of a plugin as a whole."""
 

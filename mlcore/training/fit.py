@@ -26,8 +26,8 @@ from mlcore.training.callbacks import (
 )
 from mlcore.training.checkpoint_io import DurableCheckpointIO
 from mlcore.training.gradient_cache import live_batch_norms
-from mlcore.training.hard_images import HardImages
 from mlcore.training.health import Health, Warn
+from mlcore.training.plan_ahead import PlanAhead
 from mlcore.training.selection import Selection
 from mlcore.training.strategy import Processes, stop_others
 from mlcore.training.task import EmbeddingTask
@@ -94,7 +94,7 @@ def fit(
     # The rows of a step are written before its checkpoint, after which it is not repeated.
     selection = None
     if Selection.is_needed(options):
-        selection = Selection(experiment, run, progress)
+        selection = Selection(experiment, run, progress, warn)
     callbacks = _callbacks(experiment, run, selection, checkpoints, progress, warn)
     task = EmbeddingTask(experiment, start, run.failed_batch).train()
     if options.compile:
@@ -147,8 +147,8 @@ def _callbacks(
     ]
     if is_first():
         callbacks.append(Health(warn))
-    if experiment.planner.hard is not None:
-        callbacks.append(HardImages(experiment, experiment.planner.hard, progress))
+    if experiment.planner.ahead is not None:
+        callbacks.append(PlanAhead(experiment, experiment.planner.ahead, progress))
     return callbacks
 
 

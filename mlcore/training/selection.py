@@ -12,6 +12,7 @@ from torch import Tensor
 from mlcore.distributed import is_first
 from mlcore.options.engine import TrainingOptions
 from mlcore.protocols import Progress
+from mlcore.training.health import Warn
 from mlcore.training.task import EmbeddingTask
 
 if TYPE_CHECKING:
@@ -35,10 +36,14 @@ class Selection(pl.Callback):
         experiment: The run.
         run: Where ``validation.jsonl`` is written.
         progress: Progress callback.
+        warn: Receives that a resumed run had stopped for lack of patience.
     """
 
-    def __init__(self, experiment: Experiment, run: RunFolder, progress: Progress) -> None:
+    def __init__(
+        self, experiment: Experiment, run: RunFolder, progress: Progress, warn: Warn
+    ) -> None:
         self._experiment, self._run, self._progress = experiment, run, progress
+        self._warn = warn
         self._options = experiment.config.training
         self._averaged: Weights = {}
         self._best: Weights = {}
@@ -81,6 +86,12 @@ class Selection(pl.Callback):
             self._averaged = _copied(self._experiment.model.state_dict())
         if self._has_stagnated:
             trainer.should_stop = True
+            if is_first():
+                self._warn(
+                    f"no step is taken: {self._without_better} validations in a row were not "
+                    f"better than that of step {self._best_step}, and --training.patience is "
+                    f"{self._options.patience}; resume with a larger patience, or 0, to go on"
+                )
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -115,10 +117,9 @@ def stop_others() -> None:
 
     They would wait for it in a collective operation, on GPUs for half an hour. Lightning
     watches them from a thread and kills this process too, before it can say why it failed, when
-    one of them ends with a code other than 0. So each is reaped here, by a wait that is under
-    way when it is killed: Lightning's thread finds no process to ask about, which
-    :meth:`subprocess.Popen.poll` counts as code 0. All are halted first, so that none ends by
-    itself because others are missing.
+    one of them ends with a code other than 0. So the handles that it polls are given code 0
+    first: :meth:`subprocess.Popen.poll` asks the system only while there is no code. All are
+    halted first, so that none ends by itself because others are missing.
     """
     if was_started_by_first():
         return  # it started data-loading processes only
@@ -126,6 +127,10 @@ def stop_others() -> None:
     for other in others:
         with suppress(psutil.NoSuchProcess):
             other.suspend()
+    pids = {other.pid for other in others}
+    for handle in gc.get_objects():
+        if type(handle) is subprocess.Popen and handle.pid in pids:
+            handle.returncode = 0
     for other in others:
         with suppress(psutil.NoSuchProcess, ChildProcessError):  # ended and reaped meanwhile
             other.kill()

@@ -64,6 +64,7 @@ def open_gsv_cities(config: GsvCitiesConfig) -> ListedImages:
         np.array(paths),
         splits,
         (_summary(table, place), *_wrapped(views), *findings),
+        coordinates_deg=np.array([(view.latitude_deg, view.longitude_deg) for view in views]),
         without={
             "train": "all cities are in validation_cities or test_cities",
             "validation": "set dataset.validation_cities to cities to validate on",

@@ -95,6 +95,7 @@ class ImagesDataset:
         )
         self.notes: tuple[str, ...] = tuple(map(str, self.findings))
         self._times_s = times_of(listing)
+        self._coordinates_deg = located.coordinates_deg
         self._source = listing.source
 
     @property
@@ -163,6 +164,12 @@ class ImagesDataset:
     def times_s(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return when images were taken, in seconds from some instant; NaN if not known."""
         return self._times_s[index]
+
+    def coordinates_deg(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return latitude and longitude ``(N, 2)`` in degrees; NaN if positions are metres."""
+        if self._coordinates_deg is None:
+            return np.full((len(index), 2), np.nan)
+        return self._coordinates_deg[index]
 
     def _probe(self, traversal: NDArray[np.integer]) -> tuple[Finding, ...]:
         """Look for the first image of each traversal: all of them would take minutes.

@@ -166,7 +166,8 @@ def soft_contrastive_loss(
     Raises:
         ConfigError: An option is out of its range, ``influence`` is no influence function,
             or "cupy" cannot run here.
-        DataError: Embeddings, positions or headings are not finite; names the rows.
+        DataError: Embeddings, positions or headings are not finite; names the rows. It is a
+            ``ValueError`` as well.
         TypeError: Embeddings are no tensor.
         ValueError: Shapes, dtypes or devices do not match.
 

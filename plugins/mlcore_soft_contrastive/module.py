@@ -115,8 +115,8 @@ class SoftContrastiveLoss(nn.Module):
             self_index: ``(B,)`` int64, the column of ``references`` that is row i itself.
 
         Raises:
-            DataError: Embeddings, positions or headings are not finite; names the rows.
-            ValueError: Shapes, dtypes or devices do not match.
+            ValueError: Shapes, dtypes or devices do not match; or embeddings, positions or
+                headings are not finite, which names the rows and is a ``DataError`` as well.
         """
         loss: Tensor = soft_contrastive_loss(
             embeddings,

@@ -143,13 +143,52 @@ def test_a_folder_is_embedded_without_data_set_and_plugin(run, tmp_path, capsys)
     assert "--split chooses images of a data set" in capsys.readouterr().err
 
 
-def test_another_whitening_of_a_folder_needs_the_data_set(run, tmp_path):
+@pytest.mark.parametrize(
+    ("words", "whitening", "dimensions"),
+    [
+        (["--dimensions", "4"], "train", 4),
+        (["--evaluation.whitening", "train", "--dimensions", "8"], "train", 8),
+        (["--whitening", "none"], "none", 16),
+    ],
+)
+def test_less_whitening_of_a_folder_needs_no_data_set(
+    run, tmp_path, words, whitening, dimensions
+):
+    """The same numbers as from whitening that is fitted again, on the training images."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(photos / "a.png")
+    given = ["embed", run, "--images", photos, *words]
+    blocked = ["--block", "soft-contrastive", "--block", "synthetic"]
+    assert mlcore(*given, *blocked, "--out", tmp_path / "here.npy") == 0
+    facts = facts_of(tmp_path / "here.npy")
+    assert (facts["whitening"], facts["dimensions"]) == (whitening, dimensions)
+    # An option of the data set makes it needed.
+    fitted = [*given, "--dataset", "synthetic", "--out", tmp_path / "fitted.npy"]
+    assert mlcore(*fitted) == 0
+    here, again = np.load(tmp_path / "here.npy"), np.load(tmp_path / "fitted.npy")
+    np.testing.assert_allclose(here, again, rtol=1e-4, atol=1e-5)
+
+
+def test_more_whitening_of_a_folder_needs_the_data_set(run, tmp_path, capsys):
     photos = tmp_path / "photos"
     photos.mkdir()
     Image.new("RGB", (64, 48), (40, 90, 9)).save(photos / "a.png")
-    out = tmp_path / "e.npy"
-    assert mlcore("embed", run, "--images", photos, "--dimensions", "4", "--out", out) == 0
-    assert np.load(out).shape == (1, 4)
+    words = [
+        "embed",
+        run,
+        "--images",
+        photos,
+        "--dimensions",
+        "12",
+        "--out",
+        tmp_path / "e.npy",
+    ]
+    assert mlcore(*words, "--block", "synthetic") == 2
+    assert "synthetic" in capsys.readouterr().err
+    assert mlcore(*words) == 0
+    assert np.load(tmp_path / "e.npy").shape == (1, 12)
 
 
 def test_shards_are_whitened_and_keep_their_whitening(run, tmp_path, capsys):

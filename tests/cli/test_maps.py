@@ -122,6 +122,96 @@ def test_the_images_of_a_table_have_positions(here, capsys):
     assert first["heading_rad"] == pytest.approx(1.5708, abs=1e-4)
 
 
+def test_latitude_and_longitude_come_out_where_they_came_in(here, capsys):
+    rows = ["path,latitude,longitude"]
+    rows += [
+        f"{path.name},50.{row}000015,14.5"
+        for row, path in enumerate((here / "photos").iterdir())
+    ]
+    (here / "photos" / "positions.csv").write_text("\n".join(rows) + "\n")
+    own = ["--dataset", "images", "--dataset.root", here / "photos", "--dataset.train", "*"]
+    words = ("index", here / "run", *own, "--split", "train", "--out", here / "own")
+    assert found_by(capsys, *words)["with_position"] == 4
+    (found,) = found_by(capsys, "localize", here / "own", here / "photos" / "371.png")
+    first = found["matches"][0]
+    (row,) = [row for row in rows if row.startswith("371")]
+    assert first["latitude_deg"] == float(row.split(",")[1])
+    assert first["longitude_deg"] == 14.5
+    assert mlcore("localize", here / "own", here / "photos" / "371.png") == 0
+    assert f"{first['latitude_deg']:.6f}" in capsys.readouterr().out
+    (found,) = found_by(capsys, "localize", here / "map", here / "photos" / "371.png")
+    assert found["matches"][0]["latitude_deg"] is None
+
+
+def never_sure(folder: Path) -> None:
+    """Give the model in a folder thresholds that no answer meets."""
+    path = folder / "model" / "confidence.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"distance": 0, "distance_alone": 0})
+    )
+
+
+def test_an_answer_says_whether_it_is_sure(here, capsys):
+    query = here / "photos" / "371.png"
+    (found,) = found_by(capsys, "localize", here / "map", query)
+    assert (found["confidence"], found["reason"]) == ("sure", "")
+    never_sure(here / "map")
+    (found,) = found_by(capsys, "localize", here / "map", query)
+    assert found["confidence"] == "unsure"
+    assert "which is more than 0.000" in found["reason"]
+    assert mlcore("localize", here / "map", query) == 0
+    assert "unsure: the nearest reference" in " ".join(capsys.readouterr().out.split())
+    (here / "map" / "model" / "confidence.json").unlink()
+    (found,) = found_by(capsys, "localize", here / "map", query)
+    assert found["confidence"] == "unknown"
+
+
+def test_unsure_answers_are_compared_by_thumbnails(here, capsys):
+    pytest.importorskip("cv2")
+    query = here / "photos" / "371.png"
+    words = ("index", here / "run", "--images", here / "photos", "--out", here / "own")
+    assert found_by(capsys, *words, "--thumbnails", "64")["thumbnail_px"] == 64
+    reranker = ("--reranker", "sift", "--reranker.min_inliers", "5")
+    (found,) = found_by(capsys, "localize", here / "own", query, *reranker)
+    assert found["confidence"] == "sure"  # and not compared
+    never_sure(here / "own")
+    (found,) = found_by(capsys, "localize", here / "own", query, *reranker)
+    assert found["confidence"] == "verified"
+    assert found["matches"][0]["image"] == "371.png"
+    (found,) = found_by(capsys, "localize", here / "own", query, "--reranker", "sift")
+    assert "sift verified no reference" in found["reason"] or found["confidence"] == "verified"
+    grown = found_by(capsys, "index", here / "own", "--append", "--images", more_photos(here))
+    assert (grown["references"], grown["thumbnail_px"]) == (5, 64)
+
+
+def more_photos(here: Path) -> Path:
+    (here / "more").mkdir()
+    shutil.copy(here / "photos" / "372.png", here / "more" / "new.png")
+    return here / "more"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("localize map photos/371.png --reranker sift", "map map has no thumbnails to compare"),
+        ("localize map photos/371.png --reranker sifter", "did you mean 'sift'?"),
+        ("localize map photos/371.png --rerank 5", "--rerank needs --reranker NAME"),
+        ("localize map photos/371.png --reranker.ratio 1", "--reranker.ratio needs --reranker"),
+        (
+            "localize map photos/371.png --reranker sift --rerank 0",
+            "--rerank must be at least 1",
+        ),
+        ("localize map photos/371.png --reranker sift --reranker.ratios 1", "'ratio'?"),
+        ("index run --images photos --thumbnails 8 --out x", "--thumbnails must be between 16"),
+        ("index map --append --images photos --thumbnails 64", "map map has none; leave"),
+        ("index map --index fp16 --thumbnails 64", "needs --append to add images"),
+    ],
+)
+def test_what_a_reranker_needs(here, capsys, monkeypatch, command, message):
+    monkeypatch.chdir(here)
+    assert message in error_of(capsys, *command.split())
+
+
 def test_references_are_thinned_as_in_evaluation_or_as_asked(here, capsys, monkeypatch):
     monkeypatch.syspath_prepend(SUPPORT)
     # A lap of 60 images, 2.09 m apart: every second one is at least 4 m from the last.

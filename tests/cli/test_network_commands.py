@@ -22,7 +22,7 @@ pytest.importorskip("timm")
 
 BACKBONES = {
     "vit": ["--backbone", "timm", "--backbone.model", "test_vit"],
-    "lite0": ["--backbone", "efficientnet-lite0"],
+    "lite0": ["--backbone", "efficientnet-lite0", "--training.batch_norm", "frozen"],
 }
 POOLINGS = {
     "gem": ["--pooling", "gem"],
@@ -42,7 +42,6 @@ QUICK = [
     *("--dataset", "synthetic", "--model.weights", "none", "--evaluation.whitening", "none"),
     *("--sampling.near_per_tuple", "2", "--sampling.far_per_tuple", "2"),
     *("--training.checkpoint_every", "1", "--evaluation.baselines", "false"),
-    *("--training.batch_norm", "frozen"),
 ]
 
 

@@ -30,6 +30,7 @@ def test_the_package_conforms_as_written(tmp_path, monkeypatch, capsys):
         ("dataset, loss,influence,miner", "mlcore train --loss all-kinds --dataset all-kinds"),
         ("backbone,pooling", "mlcore train --backbone all-kinds --pooling all-kinds"),
         ("model", "mlcore train --model all-kinds"),
+        ("reranker", "mlcore localize MAP IMAGE --reranker all-kinds"),
     ],
 )
 def test_other_kinds_conform_as_well(tmp_path, monkeypatch, capsys, kinds, use):
@@ -95,7 +96,7 @@ def test_names_that_would_not_do(tmp_path, capsys, name, message):
 def test_a_kind_that_is_none(tmp_path, capsys):
     out = str(tmp_path / "new")
     assert main(["new-plugin", "mine", "--provides", "loss,thing", "--out", out]) == 2
-    known = "known: backbone, dataset, influence, loss, miner, model, pooling"
+    known = "known: backbone, dataset, influence, loss, miner, model, pooling, reranker"
     assert f"unknown kind 'thing'; {known}" in capsys.readouterr().err
 
 

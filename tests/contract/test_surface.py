@@ -38,6 +38,7 @@ def test_the_surface_is_version_one():
         "mlcore_backbones": "BackboneFactory",
         "mlcore_poolings": "PoolingFactory",
         "mlcore_models": "ModelFactory",
+        "mlcore_rerankers": "RerankerFactory",
     }
     assert [name for name in mlcore.__all__ if not hasattr(mlcore, name)] == []
 

@@ -6,8 +6,8 @@ They are whitened as in the evaluation of the run, so that searching them repeat
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,10 +79,16 @@ def run(argv: Sequence[str]) -> int:
     options, changes = parser.parse_with_run_options(argv)
     _require_target(options.out, options.shard_size)
     require_parent(options.out, "--out")
-    if options.images is not None and not _needs_dataset(changes):
-        if options.split is not None:
-            raise ConfigError("--split chooses images of a data set; --images has none")
-        model = open_model(options.run, changes, options.block, parser.command)
+    if options.images is not None:
+        own, others = _of_whitening(changes)
+        model = None
+        if not _needs_dataset(others):
+            if options.split is not None:
+                raise ConfigError("--split chooses images of a data set; --images has none")
+            model = _changed(
+                open_model(options.run, others, options.block, parser.command), own
+            )
+    if options.images is not None and model is not None:
         with console.progress() as progress:
             return _write(_of_model(model, _of_folder(options.images), progress), options)
     trained = open_run(options.run, changes, options.block, parser.command)
@@ -97,6 +103,41 @@ _USED: dict[str, tuple[str, ...]] = {
     "references": ("whitening_images", "dimensions", "spacing_m"),
 }
 """Options of each whitening, by the images that it is fitted on."""
+
+
+def _of_whitening(
+    changes: Sequence[RawOption],
+) -> tuple[dict[str, str], list[RawOption]]:
+    """Return "whitening" and "dimensions", where they are given, and the other options."""
+    names = ("whitening", "dimensions")
+    is_own = [item.option in names and item.section in ("", "evaluation") for item in changes]
+    own = {i.option: str(i.value) for i, own in zip(changes, is_own, strict=True) if own}
+    return own, [item for item, own in zip(changes, is_own, strict=True) if not own]
+
+
+def _changed(model: DeployedModel, whitening: Mapping[str, str]) -> DeployedModel | None:
+    """Return the model with its own whitening left out or cut; None where that is not enough.
+
+    The first dimensions of a whitening are those of a smaller one, so that no training image
+    is needed for fewer of them.
+    """
+    source = whitening.get("whitening", model.info.whitening)
+    kept = model.whitening
+    if source == "none" and "dimensions" not in whitening:
+        kept = None
+    elif kept is None or source not in (kept.source, "auto"):
+        return model if not whitening else None
+    elif "dimensions" in whitening:
+        number = whitening["dimensions"]
+        if not number.isdecimal() or not 1 <= int(number) <= kept.dimensions:
+            return None
+        kept = kept.cut(int(number))
+    info = replace(
+        model.info,
+        whitening="none" if kept is None else kept.source,
+        dimensions=model.info.embedding_dim if kept is None else kept.dimensions,
+    )
+    return replace(model, whitening=kept, info=info)
 
 
 def _needs_dataset(changes: Sequence[RawOption]) -> bool:
@@ -154,6 +195,7 @@ def _of_model(model: DeployedModel, images: _Images, progress: Progress) -> _Job
             "model": model.info.identity,
             "images": str(images.folder),
             "whitening": model.info.whitening,
+            "dimensions": model.info.dimensions,
         },
     )
 
@@ -318,13 +360,17 @@ def _write_in_shards(job: _Job, options: Namespace) -> int:
         console.notes([f"skipped, unreadable: {name}" for name in found.skipped])
         columns = job.images.columns_of(rows[found.rows])
         write_embeddings(folder.shard(number), _whitened(found.embeddings, whitening), columns)
+    num_images = sum(folder.num_rows(number) for number in numbers)
     if options.json:
         shards = [str(folder.shard(number)) for number in numbers]
         about = {**job.made_from, **_about(whitening), "dimensions": dimensions}
-        console.write_json({**about, "written": shards, "num_images": total})
+        counts = {"num_images": num_images, "num_skipped": total - num_images}
+        console.write_json({**about, "written": shards, **counts})
     else:
+        skipped = total - num_images
+        left_out = f" ({skipped} skipped, unreadable)" if skipped else ""
         console.write(
-            f"{total} images in {len(numbers)} shards, {dimensions} dimensions, "
+            f"{num_images} images{left_out} in {len(numbers)} shards, {dimensions} dimensions, "
             f"{_in_words(whitening)}"
         )
     return 0

@@ -53,6 +53,13 @@ def make_parser() -> Parser:
         help="flat (exact), ivf, hnsw, fp16, int8, or a factory string of faiss; given with a "
         "map alone, its index is built again (default: flat, or that of the map)",
     )
+    parser.add_argument(
+        "--thumbnails",
+        metavar="PX",
+        type=int,
+        help="keep a JPEG of each reference in the map, its longest side this many pixels, for "
+        "'mlcore localize --reranker' (default: none, or as the map has them)",
+    )
     parser.words["index"] = lambda: ("flat", "ivf", "hnsw", "fp16", "int8")
     parser.add_block_option()
     parser.add_json_option()
@@ -64,6 +71,10 @@ def run(argv: Sequence[str]) -> int:
     parser = make_parser()
     options, changes = parser.parse_with_run_options(argv)
     _require_consistent(options, changes)
+    if options.thumbnails is not None and not 16 <= options.thumbnails <= 8192:
+        raise ConfigError(
+            f"--thumbnails must be between 16 and 8192 pixels, got {options.thumbnails}"
+        )
     require_parent(options.out, "--out")
 
     from mlcore.deployment.approximate_index import require_kind
@@ -85,7 +96,7 @@ def run(argv: Sequence[str]) -> int:
     kind = options.index or "flat"
     require_kind(kind, model.info.dimensions)
     with MapFolder.creating(options.out, model.path) as new:
-        _add(new, model, options)
+        _add(new, model, options, options.thumbnails or 0)
         _build_index(new, kind)
     _report(new, options)
     console.say(f"Written: {options.out}")
@@ -104,7 +115,7 @@ def _require_consistent(options: Namespace, changes: Sequence[RawOption]) -> Non
             raise ConfigError(
                 f"{options.source} is not a map; give --out MAP to make one from a run"
             )
-        if options.index is None or options.images is not None or options.split or changes:
+        if options.index is None or options.images is not None or _adds(options, changes):
             raise ConfigError(
                 f"map {options.source} needs --append to add images to it, --out MAP to make "
                 "another, or --index KIND and nothing else to build its index again"
@@ -119,6 +130,11 @@ def _require_consistent(options: Namespace, changes: Sequence[RawOption]) -> Non
         )
 
 
+def _adds(options: Namespace, changes: Sequence[RawOption]) -> bool:
+    """Return whether an option is about images to be added."""
+    return bool(options.split or options.thumbnails is not None or changes)
+
+
 def _append(
     there: MapFolder, options: Namespace, changes: Sequence[RawOption], parser: Parser
 ) -> None:
@@ -129,10 +145,18 @@ def _append(
         parser.command,
         with_dataset=options.images is None,
     )
-    _add(there, model, options)
+    if options.thumbnails is not None and there.thumbnail_px != options.thumbnails:
+        has = f"thumbnails of {there.thumbnail_px} px" if there.thumbnail_px else "none"
+        raise ConfigError(
+            f"--thumbnails {options.thumbnails}: map {there.path} has {has}; leave the option "
+            "out, or make a new map with --out"
+        )
+    _add(there, model, options, there.thumbnail_px)
 
 
-def _add(folder: MapFolder, model: DeployedModel, options: Namespace) -> None:
+def _add(
+    folder: MapFolder, model: DeployedModel, options: Namespace, thumbnail_px: int
+) -> None:
     """Embed the images that the options choose, and add them to a map."""
     from mlcore.deployment.indexing import embed_parts
 
@@ -140,7 +164,8 @@ def _add(folder: MapFolder, model: DeployedModel, options: Namespace) -> None:
     console.notes(images.notes)
     skipped: list[str] = []
     with console.progress() as progress:
-        folder.append(embed_parts(images, model, progress, skipped))
+        parts = embed_parts(images, model, progress, skipped, thumbnail_px=thumbnail_px)
+        folder.append(parts, thumbnail_px=thumbnail_px)
     console.notes([f"skipped, unreadable: {name}" for name in skipped])
 
 
@@ -175,6 +200,7 @@ def _report(folder: MapFolder, options: Namespace) -> None:
         "references": len(folder),
         "with_position": with_position,
         "dimensions": folder.info.dimensions,
+        "thumbnail_px": folder.thumbnail_px,
         "index": None if index is None else asdict(index),
     }
     if options.json:

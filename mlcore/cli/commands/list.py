@@ -16,6 +16,7 @@ from mlcore.factories import (
     MinerFactory,
     ModelFactory,
     PoolingFactory,
+    RerankerFactory,
 )
 from mlcore.registry.discovery import Registry
 
@@ -27,6 +28,7 @@ KINDS: dict[str, type[Factory]] = {
     "models": ModelFactory,
     "backbones": BackboneFactory,
     "poolings": PoolingFactory,
+    "rerankers": RerankerFactory,
 }
 
 

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcore.cli import console
-from mlcore.cli.commands.localize_map import localize_in_maps, write_predictions
+from mlcore.cli.commands.localize_map import (
+    coordinate_columns,
+    coordinates,
+    localize_in_maps,
+    say_answers,
+    write_predictions,
+)
 from mlcore.cli.parser import Parser
 from mlcore.cli.run_arguments import (
     RETRIEVAL_OPTIONS,
@@ -21,11 +27,20 @@ from mlcore.cli.run_arguments import (
     require_parent,
 )
 from mlcore.errors import ConfigError, DataError, UnknownNameError
+from mlcore.factories import RerankerFactory
 from mlcore.options import Command, RawOption
+from mlcore.options.single import choose_single
+from mlcore.registry.discovery import Registry
 from mlcore.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from mlcore.retrieval.localization import Match, QueryImage
+    from mlcore.retrieval.confidence import Answer
+    from mlcore.retrieval.localization import Localization, Match, QueryImage
+    from mlcore.retrieval.reranking import Reranking
+
+COMPARED = 10
+"""References per image that a reranker compares, unless --rerank is given."""
+_WHITENS = ("whitening", "dimensions", "whitening_images")
 
 
 def make_parser() -> Parser:
@@ -60,6 +75,18 @@ def make_parser() -> Parser:
         help="write a line per image: its key and those of its matches, as the MSLS server "
         "takes them; a key is a file name without folder and suffix",
     )
+    parser.add_argument(
+        "--reranker",
+        metavar="NAME",
+        help="compare the images of unsure answers with their first references ('mlcore list "
+        "rerankers'); its options are --reranker.OPTION VALUE",
+    )
+    parser.add_argument(
+        "--rerank",
+        type=int,
+        metavar="N",
+        help=f"references per image that the reranker compares (default: {COMPARED})",
+    )
     parser.add_json_option()
     return parser
 
@@ -75,22 +102,28 @@ def run(argv: Sequence[str]) -> int:
 
     from mlcore.deployment.map_folder import is_map
 
+    reranking, changes = _reranking(options, changes)
     if is_map(options.run):
-        return localize_in_maps(options, changes, parser.command)
+        return localize_in_maps(options, changes, parser.command, reranking)
     trained = _open(options, changes, parser.command)
 
     from mlcore.retrieval.localization import resolve_images
 
     asked = resolve_images(options.images, trained.dataset)
-    found = _localize(trained, asked, options)
+    localized = _localize(trained, asked, options, changes, reranking)
+    found = [matches for matches, _ in localized]
+    answers = [answer for _, answer in localized]
     if options.picture is not None:
         _draw(options.picture, trained, asked, found)
     if options.predictions is not None:
         write_predictions(options.predictions, [one.name for one in asked], found)
     if options.json:
-        console.write_json([_as_json(*pair) for pair in zip(asked, found, strict=True)])
+        console.write_json(
+            [_as_json(*each) for each in zip(asked, found, answers, strict=True)]
+        )
     else:
         _show(asked, found)
+        say_answers([one.name for one in asked], answers)
     return 0
 
 
@@ -107,10 +140,35 @@ def _open(options: Namespace, changes: Sequence[RawOption], command: Command) ->
         ) from error
 
 
+def _reranking(
+    options: Namespace, changes: Sequence[RawOption]
+) -> tuple[Reranking | None, list[RawOption]]:
+    """Return the reranker that the options choose, and the options of the run."""
+    chosen, changes = choose_single(
+        RerankerFactory, options.reranker, changes, Registry.discover(block=options.block)
+    )
+    if chosen is None:
+        if options.rerank is not None:
+            raise ConfigError("--rerank needs --reranker NAME")
+        return None, changes
+    num_compared = COMPARED if options.rerank is None else options.rerank
+    if num_compared < 1:
+        raise ConfigError(f"--rerank must be at least 1, got {num_compared}")
+
+    from mlcore.retrieval.reranking import Reranking
+
+    return Reranking.of(chosen, num_compared), changes
+
+
 def _localize(
-    trained: TrainedRun, asked: Sequence[QueryImage], options: Namespace
-) -> list[list[Match]]:
+    trained: TrainedRun,
+    asked: Sequence[QueryImage],
+    options: Namespace,
+    changes: Sequence[RawOption],
+    reranking: Reranking | None,
+) -> list[Localization]:
     from mlcore.evaluation.evaluate import embedder_of
+    from mlcore.retrieval.confidence import read_confidence
     from mlcore.retrieval.localization import localize
     from mlcore.retrieval.references import embed_references
 
@@ -125,7 +183,17 @@ def _localize(
         console.notes([f"skipped, unreadable: {name}" for name in references.skipped])
         # Images that the user names are never skipped.
         embedder = replace(embedder, skip_unreadable=False)
-        return localize(asked, embedder, trained.dataset, references, options.top)
+        # Thresholds hold for embeddings as they were evaluated.
+        same = not any(item.option in _WHITENS for item in changes)
+        return localize(
+            asked,
+            embedder,
+            trained.dataset,
+            references,
+            options.top,
+            confidence=read_confidence(trained.folder.model) if same else None,
+            reranking=reranking,
+        )
 
 
 def _draw(
@@ -152,6 +220,7 @@ def _show(asked: Sequence[QueryImage], found: Sequence[Sequence[Match]]) -> None
         "reference",
         "easting (m)#",
         "northing (m)#",
+        *coordinate_columns(found),
         "condition",
         "embedding distance#",
         "distance#",
@@ -164,6 +233,7 @@ def _show(asked: Sequence[QueryImage], found: Sequence[Sequence[Match]]) -> None
                 match.image,
                 f"{match.position_m[0]:.1f}",
                 f"{match.position_m[1]:.1f}",
+                *coordinates(match, found),
                 match.condition,
                 f"{match.embedding_distance:.3f}",
                 "unknown" if match.distance_m is None else metres(match.distance_m),
@@ -172,9 +242,10 @@ def _show(asked: Sequence[QueryImage], found: Sequence[Sequence[Match]]) -> None
     console.show(table)
 
 
-def _as_json(one: QueryImage, matches: Sequence[Match]) -> dict[str, object]:
+def _as_json(one: QueryImage, matches: Sequence[Match], answer: Answer) -> dict[str, object]:
     return {
         "image": one.name,
+        **asdict(answer),
         "position_m": None if one.position_m is None else one.position_m.tolist(),
         "region": one.region,
         "matches": [

@@ -13,15 +13,23 @@ from mlcore.cli.model_arguments import open_model
 from mlcore.errors import ConfigError, DataError
 from mlcore.files import atomic_write
 from mlcore.options import Command, RawOption
+from mlcore.retrieval.confidence import UNKNOWN
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from mlcore.deployment.localization import MapMatch
+    from mlcore.retrieval.confidence import Answer
     from mlcore.retrieval.localization import Match
+    from mlcore.retrieval.reranking import Reranking
 
 
-def localize_in_maps(options: Namespace, changes: Sequence[RawOption], command: Command) -> int:
+def localize_in_maps(
+    options: Namespace,
+    changes: Sequence[RawOption],
+    command: Command,
+    reranking: Reranking | None = None,
+) -> int:
     """Search the maps that are given for the image files, and return the exit code.
 
     Raises:
@@ -48,20 +56,52 @@ def localize_in_maps(options: Namespace, changes: Sequence[RawOption], command: 
     require_one_model(maps)
     model = open_model(options.run, changes, options.block, command)
     with console.progress() as progress:
-        found = localize(ImageFiles(images), maps, model, options.top, progress)
+        localized = localize(ImageFiles(images), maps, model, options.top, progress, reranking)
+    found = [matches for matches, _ in localized]
+    answers = [answer for _, answer in localized]
     if options.predictions is not None:
         write_predictions(options.predictions, [str(image) for image in images], found)
     if options.json:
         console.write_json(
             [
-                {"image": str(image), "matches": [asdict(match) for match in matches]}
-                for image, matches in zip(images, found, strict=True)
+                {
+                    "image": str(image),
+                    **asdict(answer),
+                    "matches": [asdict(match) for match in matches],
+                }
+                for image, matches, answer in zip(images, found, answers, strict=True)
             ]
         )
     else:
         names = [str(path) for path in images]
         console.show(matches_table(names, found, several=bool(more)))
+        say_answers(names, answers)
     return 0
+
+
+def say_answers(images: Sequence[str], answers: Sequence[Answer]) -> None:
+    """Print how sure each answer is; once for all if the model has no thresholds."""
+    if answers and all(answer == UNKNOWN for answer in answers):
+        console.write(f"confidence {answers[0]}")
+        return
+    for image, answer in zip(images, answers, strict=True):
+        console.write(f"{image}: {answer}")
+
+
+def coordinate_columns(found: Sequence[Sequence[Match | MapMatch]]) -> list[str]:
+    """Return the headings of latitude and longitude, if any match has them."""
+    known = any(match.latitude_deg is not None for matches in found for match in matches)
+    return ["latitude#", "longitude#"] if known else []
+
+
+def coordinates(
+    match: Match | MapMatch, found: Sequence[Sequence[Match | MapMatch]]
+) -> list[str]:
+    """Return the cells of :func:`coordinate_columns`; a millionth of a degree is 0.1 m."""
+    if not coordinate_columns(found):
+        return []
+    values = (match.latitude_deg, match.longitude_deg)
+    return ["unknown" if value is None else f"{value:.6f}" for value in values]
 
 
 def write_predictions(
@@ -97,6 +137,7 @@ def matches_table(
         "reference",
         "easting (m)#",
         "northing (m)#",
+        *coordinate_columns(found),
         "condition",
         "embedding distance#",
     )
@@ -110,6 +151,7 @@ def matches_table(
                 *([match.map] if several else []),
                 match.image,
                 *where,
+                *coordinates(match, found),
                 match.condition or "unknown",
                 f"{match.embedding_distance:.3f}",
                 end_section=rank == len(matches),

@@ -27,6 +27,7 @@ KINDS = {
     "backbone": "a backbone",
     "pooling": "a pooling",
     "model": "a model",
+    "reranker": "a reranker",
 }
 """What a package can provide, in the words of its README."""
 
@@ -136,6 +137,8 @@ def _use(name: str, kinds: Sequence[str]) -> str:
     words += [f"--{kind} {name}" for kind in ("dataset", "model") if kind in kinds]
     if "model" not in kinds:
         words += [f"--{kind} {name}" for kind in ("backbone", "pooling") if kind in kinds]
+    if list(kinds) == ["reranker"]:
+        return f"mlcore localize MAP IMAGE --reranker {name}"
     return " ".join(["mlcore train", *words])
 
 

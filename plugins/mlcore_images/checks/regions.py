@@ -35,12 +35,15 @@ class Located:
         region: ``(N,)`` codes into ``regions``; None for one region.
         regions: Their names; none for one region.
         findings: What was found.
+        coordinates_deg: ``(N, 2)``, latitude and longitude that positions are projected from;
+            None for positions in metres.
     """
 
     positions_m: Floats
     region: Codes | None
     regions: tuple[str, ...]
     findings: tuple[Finding, ...]
+    coordinates_deg: Floats | None = None
 
     def also(self, *findings: Finding) -> Located:
         """Return the same with more findings."""
@@ -155,7 +158,8 @@ def locate_degrees(
             )
         used.append(f"{labels.names[code]}: {zone}" if len(labels.names) > 1 else str(zone))
     note = f"latitude and longitude are projected to UTM zone {', '.join(used)}"
-    return _located(positions_m, labels, (Finding("info", note), *findings))
+    found = _located(positions_m, labels, (Finding("info", note), *findings))
+    return replace(found, coordinates_deg=np.stack([latitude_deg, longitude_deg], axis=1))
 
 
 def _located(positions_m: Floats, labels: _Labels, findings: Sequence[Finding]) -> Located:

@@ -45,6 +45,7 @@ def save(path: Path, *words: str, whitened: bool = True, normalize: bool = True)
         network,
         config,
         whitening if whitened else None,
+        confidence=None,
         run="first",
         step=3,
         data_fingerprint="abc",

@@ -28,6 +28,8 @@ def test_rows_and_embeddings_come_back(folder, vectors):
         "northing_m": -1.0,
         "altitude_m": None,
         "heading_rad": 1 / 400,
+        "latitude_deg": None,
+        "longitude_deg": None,
         "traversal": None,
         "condition": "night",
         "region": None,

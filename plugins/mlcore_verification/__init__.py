@@ -1,0 +1,1 @@
+"""Rerankers that verify a place by the geometry of matching points."""
