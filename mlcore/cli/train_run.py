@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mlcore.cli import console
-from mlcore.distributed import is_first
+from mlcore.distributed import is_first, require_open_files
 from mlcore.errors import ConfigError
 from mlcore.options import RawOption, RunConfig, refuse_unused, run_to_toml
 from mlcore.protocols import PlaceDataset, Progress, no_progress
@@ -132,8 +132,11 @@ def _train_and_evaluate(
     from mlcore.training.memory_estimate import check_budget
     from mlcore.training.strategy import Processes
 
+    processes = Processes.of(config.training)
     if not may_launch:
-        _require_one_process(Processes.of(config.training))
+        _require_one_process(processes)
+    processes.require_possible(config.training.accelerator)
+    require_open_files(config.training.num_workers)
     first = is_first()
     with _progress() as progress:
         experiment = assemble(
@@ -157,6 +160,8 @@ def _train_and_evaluate(
         warnings.append(message)
         console.say(f"warning: {message}")
 
+    if processes.num_nodes > 1:
+        console.say(f"Waiting for the processes of {processes.num_nodes} machines")
     with _progress() as progress:
         ending = fit(experiment, folder, progress=progress, warn=warn)
     if ending != "finished":
