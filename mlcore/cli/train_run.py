@@ -124,7 +124,7 @@ def _train_and_evaluate(
 ) -> Outcome:
     """Train and evaluate once the data set is open; imports torch."""
     from mlcore.experiment import assemble
-    from mlcore.training import fit, tensorboard_notes
+    from mlcore.training import fit, logger_notes
     from mlcore.training.memory_estimate import check_budget
     from mlcore.training.strategy import Processes
 
@@ -137,7 +137,7 @@ def _train_and_evaluate(
         )
     if first:
         budget = check_budget(experiment, folder.path)
-        console.notes([*experiment.notes, *budget, *tensorboard_notes()])
+        console.notes([*experiment.notes, *budget, *logger_notes(config.training)])
         toml = run_to_toml(experiment.config)
         if new:
             RunFolder.create(folder.path, toml)
