@@ -127,7 +127,7 @@ def _train_and_evaluate(
 ) -> Outcome:
     """Train and evaluate once the data set is open; imports torch."""
     from mlcore.experiment import assemble
-    from mlcore.training import fit, tensorboard_notes
+    from mlcore.training import fit, logger_notes
     from mlcore.training.effects import unused_options
     from mlcore.training.memory_estimate import check_budget
     from mlcore.training.strategy import Processes
@@ -145,7 +145,7 @@ def _train_and_evaluate(
     refuse_unused([unused_options(experiment)], given)
     if first:
         budget = check_budget(experiment, folder.path)
-        console.notes([*experiment.notes, *budget, *tensorboard_notes()])
+        console.notes([*experiment.notes, *budget, *logger_notes(config.training)])
         toml = run_to_toml(experiment.config)
         if new:
             RunFolder.create(folder.path, toml)

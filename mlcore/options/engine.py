@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Range, check_ranges
 
+LoggerName = Literal["csv", "mlflow", "tensorboard", "wandb"]
 Augmentation = Literal["color-jitter", "resized-crop", "perspective", "rand-augment"]
 
 
@@ -140,6 +141,8 @@ class TrainingOptions:
             images within a batch only, see chunk_size for one large batch.
         checkpoint_every: Steps between two checkpoints.
         log_every: Steps between two rows of metrics.jsonl.
+        loggers: Further logs of the numbers in metrics.jsonl, through Lightning: csv, mlflow,
+            tensorboard or wandb. TensorBoard files are written anyway where it is installed.
         precision: Precision of the model, by Lightning's name; the loss is always computed
             in float32 or better.
         accelerator: Hardware to train on.
@@ -180,6 +183,7 @@ class TrainingOptions:
     accumulate: Annotated[int, AT_LEAST_ONE] = 1
     checkpoint_every: Annotated[int, AT_LEAST_ONE] = 200
     log_every: Annotated[int, AT_LEAST_ONE] = 10
+    loggers: tuple[LoggerName, ...] = ()
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Annotated[int, Range(at_least=1, at_most=256)] = 1
