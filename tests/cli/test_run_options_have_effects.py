@@ -89,6 +89,7 @@ TRAINING = {
     "ema_decay": "0.5",
     "accumulate": "2",
     "augmentations": "flip",
+    "loggers": "csv",
     "skip_unreadable": "true --dataset.broken 3,425",
 }
 EVALUATION = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def blocks():
                 random.normal(0, np.sqrt(2 / (9 * a)), (3, 3, a, b)).astype(np.float32),
                 random.normal(0, 0.1, b).astype(np.float32),
             )
-            for a, b in zip(channels, channels[1:], strict=False)
+            for a, b in pairwise(channels)
         ]
         for channels in CHANNELS
     ]
@@ -65,8 +66,8 @@ def test_the_converted_trunk_gives_the_features_of_the_original(blocks, tmp_path
         maps = max_pool2d(maps.relu(), 2) if number else maps
         for layer, (kernel, bias) in enumerate(layers):
             maps = maps.relu() if layer else maps
-            kernel = torch.from_numpy(kernel).permute(3, 2, 0, 1)
-            maps = conv2d(maps, kernel, torch.from_numpy(bias), padding=1)
+            weight = torch.from_numpy(kernel).permute(3, 2, 0, 1)
+            maps = conv2d(maps, weight, torch.from_numpy(bias), padding=1)
     with torch.inference_mode():
         found = model.features(images).maps
     inner = (..., slice(6, -6), slice(6, -6))  # beyond the reach of the border's padding
