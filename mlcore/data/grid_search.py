@@ -1,0 +1,103 @@
+"""Searches in the slices of a grid, and of places, compiled for the CPU by numba.
+
+Without ``fastmath``, so that every sum and product is rounded as numpy rounds it: whether an
+image exactly at a radius is near must not depend on who asks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_TURN = 2 * math.pi
+
+
+def _compiled(function: F) -> F:
+    """Return numba's decorator with a type that keeps the function's own."""
+    return cast("F", numba.njit(cache=True, error_model="numpy", nogil=True)(function))
+
+
+@_compiled
+def _square(positions_m: NDArray[np.float64], k: int, point_m: NDArray[np.float64]) -> Any:
+    """Return the squared distance of column ``k``, added up axis by axis."""
+    x, y = positions_m[0, k] - point_m[0], positions_m[1, k] - point_m[1]
+    total = x * x + y * y
+    for axis in range(2, len(positions_m)):
+        z = positions_m[axis, k] - point_m[axis]
+        total += z * z
+    return total
+
+
+@_compiled
+def _turned(first_rad: float, second_rad: float) -> Any:
+    """Do as :func:`mlcore.data.positions.heading_difference_rad`, of two numbers."""
+    turn = first_rad - second_rad
+    if not -_TURN <= turn <= _TURN:
+        turn %= _TURN
+    if turn < 0:
+        turn += _TURN
+    return min(turn, _TURN - turn)
+
+
+@_compiled
+def within(
+    slices: NDArray[np.int64],
+    order: NDArray[np.integer],
+    sorted_m: NDArray[np.float64],
+    point_m: NDArray[np.float64],
+    largest_square: float,
+) -> NDArray[np.integer]:
+    """Return ``order`` where squared distances are at most ``largest_square``.
+
+    Args:
+        slices: ``(C, 4)`` bounds, all within the radius between the second and the third.
+        order: ``(N,)`` rows.
+        sorted_m: ``(2 or more, N)`` coordinates of those rows.
+        point_m: As many coordinates.
+        largest_square: In square metres.
+    """
+    found = np.empty((slices[:, 3] - slices[:, 0]).sum(), order.dtype)
+    count = 0
+    for c in range(len(slices)):
+        for k in range(slices[c, 0], slices[c, 1]):
+            found[count] = order[k]
+            count += _square(sorted_m, k, point_m) <= largest_square
+        for k in range(slices[c, 1], slices[c, 2]):
+            found[count] = order[k]
+            count += 1
+        for k in range(slices[c, 2], slices[c, 3]):
+            found[count] = order[k]
+            count += _square(sorted_m, k, point_m) <= largest_square
+    return found[:count]
+
+
+@_compiled
+def looking_alike(
+    slices: NDArray[np.int64],
+    order: NDArray[np.integer],
+    sorted_m: NDArray[np.float64],
+    sorted_rad: NDArray[np.float64],
+    point_m: NDArray[np.float64],
+    largest_square: float,
+    heading_rad: float,
+    limit_rad: float,
+) -> NDArray[np.integer]:
+    """Do as :func:`within` where headings ``sorted_rad`` differ by at most ``limit_rad``."""
+    found = np.empty((slices[:, 3] - slices[:, 0]).sum(), order.dtype)
+    count = 0
+    for c in range(len(slices)):
+        for part in range(3):
+            whole = part == 1
+            for k in range(slices[c, part], slices[c, part + 1]):
+                found[count] = order[k]
+                # Both tests of every row: no branch that the processor may guess wrong.
+                near = whole | (_square(sorted_m, k, point_m) <= largest_square)
+                count += near & (_turned(sorted_rad[k], heading_rad) <= limit_rad)
+    return found[:count]
