@@ -49,7 +49,9 @@ class Grid:
         starts = np.flatnonzero(np.append(True, code[1:] != code[:-1]))
         self._codes, self._starts = code[starts], np.append(starts, len(code))
         # Half the memory, and sorted in half the time.
-        self._order = order.astype(np.int32 if len(order) < 2**31 else np.int64, copy=False)
+        self._order: NDArray[np.integer] = order.astype(
+            np.int32 if len(order) < 2**31 else np.int64, copy=False
+        )
         self._sorted_m = np.ascontiguousarray(positions_m[self._order].T)
         self._sorted_rad = None if headings_rad is None else headings_rad[self._order]
 
@@ -92,20 +94,16 @@ class Grid:
             return None
         from mlcore.data import grid_search
 
+        columns = slices, self._order, self._sorted_m
+        square = largest_square(radius_m)
+        found: NDArray[np.integer]
         if heading_rad is None or self._sorted_rad is None:
-            return grid_search.within(
-                slices, self._order, self._sorted_m, point_m, _largest_square(radius_m)
+            found = grid_search.within(*columns, point_m, square)
+        else:
+            found = grid_search.looking_alike(
+                *columns, self._sorted_rad, point_m, square, heading_rad, limit_rad
             )
-        return grid_search.looking_alike(
-            slices,
-            self._order,
-            self._sorted_m,
-            self._sorted_rad,
-            point_m,
-            _largest_square(radius_m),
-            heading_rad,
-            limit_rad,
-        )
+        return found
 
     def _slices(
         self, point_m: NDArray[np.float64], radius_m: float
@@ -161,7 +159,7 @@ def a_hair_more(radius_m: float) -> float:
     return radius_m * (1 + 1e-9) + 1e-9
 
 
-def _largest_square(radius_m: float) -> float:
+def largest_square(radius_m: float) -> float:
     """Return the largest number whose root, as rounded, is at most ``radius_m``.
 
     Roots are rounded correctly, hence never fall as numbers grow, so that comparing squares

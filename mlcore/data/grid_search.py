@@ -1,4 +1,4 @@
-"""Searches in the slices of a grid, and of places, compiled for the CPU by numba.
+"""Searches in the slices of a grid and in groups of images, compiled for the CPU by numba.
 
 Without ``fastmath``, so that every sum and product is rounded as numpy rounds it: whether an
 image exactly at a radius is near must not depend on who asks.
@@ -66,15 +66,13 @@ def within(
     found = np.empty((slices[:, 3] - slices[:, 0]).sum(), order.dtype)
     count = 0
     for c in range(len(slices)):
-        for k in range(slices[c, 0], slices[c, 1]):
-            found[count] = order[k]
-            count += _square(sorted_m, k, point_m) <= largest_square
+        for edge in (0, 2):
+            for k in range(slices[c, edge], slices[c, edge + 1]):
+                found[count] = order[k]
+                count += _square(sorted_m, k, point_m) <= largest_square
         for k in range(slices[c, 1], slices[c, 2]):
             found[count] = order[k]
             count += 1
-        for k in range(slices[c, 2], slices[c, 3]):
-            found[count] = order[k]
-            count += _square(sorted_m, k, point_m) <= largest_square
     return found[:count]
 
 
@@ -93,11 +91,47 @@ def looking_alike(
     found = np.empty((slices[:, 3] - slices[:, 0]).sum(), order.dtype)
     count = 0
     for c in range(len(slices)):
-        for part in range(3):
-            whole = part == 1
-            for k in range(slices[c, part], slices[c, part + 1]):
+        for edge in (0, 2):
+            for k in range(slices[c, edge], slices[c, edge + 1]):
                 found[count] = order[k]
                 # Both tests of every row: no branch that the processor may guess wrong.
-                near = whole | (_square(sorted_m, k, point_m) <= largest_square)
+                near = _square(sorted_m, k, point_m) <= largest_square
                 count += near & (_turned(sorted_rad[k], heading_rad) <= limit_rad)
+        for k in range(slices[c, 1], slices[c, 2]):
+            found[count] = order[k]
+            count += _turned(sorted_rad[k], heading_rad) <= limit_rad
     return found[:count]
+
+
+@_compiled
+def have_near(
+    starts: NDArray[np.int64],
+    grouped_m: NDArray[np.float64],
+    grouped_rad: NDArray[np.float64],
+    largest_square: float,
+    limit_rad: float,
+    num: int,
+) -> NDArray[np.bool_]:
+    """Return which images have ``num`` others of their group near them that look alike.
+
+    An image is compared with others only until as many are found.
+
+    Args:
+        starts: ``(G + 1,)`` where each group starts, and the last one ends.
+        grouped_m: ``(2 or more, N)`` coordinates, group by group.
+        grouped_rad: ``(N,)`` headings.
+        largest_square: Near up to this squared distance.
+        limit_rad: Largest heading difference.
+        num: Near images wanted.
+    """
+    enough = np.zeros(grouped_m.shape[1], np.bool_)
+    for g in range(len(starts) - 1):
+        for k in range(starts[g], starts[g + 1]):
+            missing = num + 1  # it finds itself too
+            for other in range(starts[g], starts[g + 1]):
+                near = _square(grouped_m, other, grouped_m[:, k]) <= largest_square
+                missing -= near & (_turned(grouped_rad[other], grouped_rad[k]) <= limit_rad)
+                if not missing:
+                    enough[k] = True
+                    break
+    return enough

@@ -115,19 +115,20 @@ class PositionIndex:
         self,
         point_m: NDArray[np.float64],
         radius_m: float,
-        heading_rad: float,
+        heading_rad: float | None,
         limit_rad: float,
     ) -> NDArray[np.int64]:
-        """Do as :meth:`within` of images whose headings differ by at most ``limit_rad``."""
+        """Do as :meth:`within`, for images whose headings differ by at most ``limit_rad``.
+
+        A heading of None, or an index without headings, is one of any heading.
+        """
         near = self._near(point_m, radius_m, heading_rad, limit_rad)
         near.sort()
         return near.astype(np.int64, copy=False)
 
     def all_within(self, point_m: NDArray[np.float64], radius_m: float) -> bool:
         """Return whether no row is farther than ``radius_m`` (and a hair) from a point."""
-        inside = self._tree.query_ball_point(
-            point_m, a_hair_more(radius_m), return_length=True
-        )
+        inside = self._tree.query_ball_point(point_m, a_hair_more(radius_m), return_length=True)
         return bool(inside == len(self))
 
     def nearest(self, points_m: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -160,9 +161,9 @@ class PositionIndex:
             if near is not None:
                 return near
         found = self._tree.query_ball_point(point_m, a_hair_more(radius_m))
-        rows = np.array(found, dtype=np.int64)
+        rows: NDArray[np.int64] = np.array(found, dtype=np.int64)
         rows = rows[np.linalg.norm(self.positions_m[rows] - point_m, axis=1) <= radius_m]
         if heading_rad is None or self._headings_rad is None:
             return rows
-        turned = heading_difference_rad(self._headings_rad[rows], heading_rad)
-        return rows[turned <= limit_rad]
+        turned_rad = heading_difference_rad(self._headings_rad[rows], heading_rad)
+        return rows[turned_rad <= limit_rad]

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore.data.grid import largest_square
 from mlcore.data.positions import PositionIndex, heading_difference_rad
 from mlcore.errors import ConfigError
 from mlcore.options.engine import SamplingOptions
@@ -133,6 +134,30 @@ class Candidates:
         found: Mask = near.any(axis=1)
         return found
 
+    def have_near_in_group(self, rows: Rows, starts: Rows, num: int) -> Mask:
+        """Return which ``rows`` have ``num`` near images in their own group.
+
+        Memory: a copy of positions and headings of ``rows``. Time: at most the square of each
+        group's size; far less where most of a group is near.
+
+        Args:
+            rows: Group by group.
+            starts: Where each group starts, and the last one ends.
+            num: Near images wanted.
+        """
+        from mlcore.data import grid_search
+
+        headings = self._images.headings_rad
+        enough: Mask = grid_search.have_near(
+            starts,
+            np.ascontiguousarray(self._positions_m[rows].T),
+            np.zeros(len(rows)) if headings is None else headings[rows],
+            largest_square(self.near_radius_m),
+            self._heading_limit_rad,
+            num,
+        )
+        return enough
+
     def have_far(self, rows: Rows) -> Mask:
         """Return which ``rows`` have an image beyond the far radius, if tuples need one."""
         if not self._needs_far:
@@ -200,7 +225,7 @@ class Candidates:
         is missed that lies within half the near radius, from the nearest to the farthest. None
         are returned where this fails too.
         """
-        rows = rows[self._are_near(rows, anchor)]
+        rows = rows[self.are_near(rows, anchor)]
         found = self._first_clique(anchor, rows, size)
         if len(found) < size <= len(rows) + 1:
             nearest_first = np.argsort(self._distance_m(rows, anchor), kind="stable")
@@ -225,7 +250,7 @@ class Candidates:
         found = [anchor]
         while len(found) < size and len(rows):
             found.append(int(rows[0]))
-            rows = rows[1:][self._are_near(rows[1:], found[-1])]
+            rows = rows[1:][self.are_near(rows[1:], found[-1])]
         return np.array(found, dtype=np.int64)
 
     def within_reach(self, rows: Rows, row: int) -> Rows:
@@ -233,7 +258,8 @@ class Candidates:
         reach_m = (self.near_radius_m + self.far_radius_m) * (1 + 1e-9)
         return rows[self._distance_m(rows, row) <= reach_m]
 
-    def _are_near(self, rows: Rows, anchor: int) -> Mask:
+    def are_near(self, rows: Rows, anchor: int) -> Mask:
+        """Return which of ``rows`` are near images of an anchor."""
         near: Mask = self._distance_m(rows, anchor) <= self.near_radius_m
         near &= (rows != anchor) & self._same_way(rows, np.array(anchor))
         return near

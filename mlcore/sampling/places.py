@@ -64,8 +64,12 @@ class PlacePlanner:
         self._seed = seed
         self._candidates = Candidates.of(self.images, options)
         self._own = self.images.place is not None
-        self._members = self._by_place()
-        self._firsts = np.array([rows[0] for rows in self._members])
+        self._sorted = np.argsort(self.place_id, kind="stable")
+        self._starts = np.searchsorted(
+            self.place_id[self._sorted], np.arange(self.num_places + 1)
+        )
+        self._anchor_rows, self._anchor_starts = self._by_place()
+        self._firsts = self._anchor_rows[self._anchor_starts[:-1]]
         self._visits = Visits(self._firsts, self.images, options.balance, part_of, seed)
         self._require_enough()
 
@@ -82,7 +86,7 @@ class PlacePlanner:
     @property
     def num_locations(self) -> int:
         """Places that one epoch visits."""
-        return len(self._members)
+        return len(self._firsts)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -121,9 +125,9 @@ class PlacePlanner:
         size = self._options.places_per_batch
         numbers = range(step * size, (step + 1) * size)
         next_places = [self._visits.location(number) for number in numbers]
-        others = generator.integers(len(self._members), size=_DRAWS + size).tolist()
+        others = generator.integers(self.num_locations, size=_DRAWS + size).tolist()
         tried = others if attempt else [*next_places, *others]
-        anchors = [int(generator.choice(self._members[place])) for place in tried]
+        anchors = [int(generator.choice(self._anchors_of_place(place))) for place in tried]
         first = np.array(anchors[:1])
         rest = self._candidates.first_apart(first, size - 1, np.array(anchors[1:]))
         return [*first.tolist(), *rest.tolist()]
@@ -136,14 +140,14 @@ class PlacePlanner:
                 in random order can see, than places of a batch.
         """
         wanted, least = self._options.places_per_batch, self._options.images_per_place
-        count, where = len(self._members), ""
+        count, where = self.num_locations, ""
         if count >= wanted:
             order = np.random.default_rng(self._seed).permutation(self._firsts)
             found = self._candidates.first_apart(order[:1], wanted - 1, order[1:])
             count = 1 + len(found)
             where = (
                 f" that lie beyond {self._options.far_radius_m:g} m of each other, of "
-                f"{len(self._members)}"
+                f"{self.num_locations}"
             )
         if count < wanted:
             raise DataError(
@@ -162,33 +166,32 @@ class PlacePlanner:
     def _others(self, anchor: int) -> Rows:
         """Return the other images of an anchor's place."""
         place = self.place_id[anchor]
-        rows = self._rows_of_place(int(place)) if self._own else self._candidates.near(anchor)
-        others: Rows = rows[(rows != anchor) & (self.place_id[rows] == place)]
-        return others
-
-    def _rows_of_place(self, place: int) -> Rows:
         rows: Rows = self._sorted[self._starts[place] : self._starts[place + 1]]
+        return rows[rows != anchor if self._own else self._candidates.are_near(rows, anchor)]
+
+    def _anchors_of_place(self, number: int) -> Rows:
+        """Return the images that can be anchors of a place that epochs visit."""
+        rows: Rows = self._anchor_rows[
+            slice(*self._anchor_starts[number : number + 2].tolist())
+        ]
         return rows
 
-    def _by_place(self) -> list[Rows]:
-        """Return of each place the images that can be anchors: those with enough others."""
-        self._sorted = np.argsort(self.place_id, kind="stable")
-        self._starts = np.searchsorted(
-            self.place_id[self._sorted], np.arange(self.num_places + 1)
-        )
-        least, found = self._options.images_per_place, []
+    def _by_place(self) -> tuple[Rows, Rows]:
+        """Return the images with enough others, place by place, and where each place starts.
+
+        Of the data set's own places, all images; the last number is where the last place ends.
+        """
+        least = self._options.images_per_place
         sizes = np.diff(self._starts)
-        for place in np.flatnonzero(sizes >= least).tolist():
-            rows = self._rows_of_place(place)
-            if not self._own:
-                can = [len(self._others(row)) >= least - 1 for row in rows.tolist()]
-                rows = rows[np.array(can)]
-            if len(rows):
-                found.append(rows)
-        if not found:
+        can = np.repeat(sizes >= least, sizes)
+        if not self._own:
+            can &= self._candidates.have_near_in_group(self._sorted, self._starts, least - 1)
+        rows: Rows = self._sorted[can]
+        if not len(rows):
             raise DataError(
                 f"no place has {least} images to draw: of {self.num_places} places, the "
                 f"largest has {sizes.max()}; lower --sampling.images_per_place, or raise "
                 "--sampling.place_cell_m or --sampling.near_radius_m"
             )
-        return found
+        is_first = np.diff(self.place_id[rows], prepend=-1) != 0
+        return rows, np.append(np.flatnonzero(is_first), len(rows))

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcore.data import positions
+from mlcore.data.grid import largest_square
 from mlcore.data.positions import (
     PositionIndex,
     heading_difference_rad,
-    headings_agree,
     wrap_rad,
 )
 
@@ -120,20 +120,29 @@ def test_headings_beyond_a_turn_differ_as_wrapped_ones_do():
     assert np.allclose(found, expected)
 
 
-def test_headings_agree_as_their_difference_says():
+@pytest.mark.parametrize("num", [400, 12_000], ids=["tree", "grid"])
+@pytest.mark.parametrize("turns", [0, 2])
+@pytest.mark.parametrize("limit_deg", [0.0, 30.0, 90.0, 179.0, 180.0])
+def test_headings_agree_as_their_difference_says(num, turns, limit_deg):
     """In whole degrees, many differ by exactly the limit, across the wrap too."""
     generator = np.random.default_rng(0)
-    headings = np.radians(generator.integers(-179, 181, 4000).astype(float))
-    for limit_deg in (0.0, 30.0, 90.0, 179.0, 180.0):
-        limit_rad = math.radians(limit_deg)
-        for own in (*headings[:20], 0.3, math.pi):
-            expected = heading_difference_rad(headings, own) <= limit_rad
-            assert np.array_equal(headings_agree(headings, own, limit_rad), expected)
-            assert np.array_equal(
-                headings_agree(headings + 4 * np.pi, own, 0.5),
-                heading_difference_rad(headings + 4 * np.pi, own) <= 0.5,
-            )
-    assert headings_agree(headings[:0], 1.0, 0.5).shape == (0,)
+    points = scattered(num, 2)
+    degrees = generator.integers(-179, 181, num).astype(float)
+    headings = np.radians(degrees) + turns * 2 * np.pi
+    index = PositionIndex(points, headings)
+    near = np.linalg.norm(points - points[0], axis=1) <= 7.5
+    for own in (*headings[:20], 0.3, math.pi, -0.0):
+        found = index.looking_alike(points[0], 7.5, own, math.radians(limit_deg))
+        alike = heading_difference_rad(headings, own) <= math.radians(limit_deg)
+        assert np.array_equal(found, np.flatnonzero(near & alike))
+    assert np.array_equal(index.looking_alike(points[0], 7.5, None, 0.0), np.flatnonzero(near))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(1e-3, 1e6))
+def test_the_largest_square_decides_as_the_root_does(radius_m):
+    square = largest_square(radius_m)
+    assert math.sqrt(square) <= radius_m < math.sqrt(math.nextafter(square, math.inf))
 
 
 @pytest.mark.parametrize("radius_m", [0.3, 5.0, 37.0, 400.0])
@@ -146,5 +155,3 @@ def test_whole_cells_lie_within_a_radius(radius_m):
     for point in points[[0, 77, 7_260, 14_399]]:
         expected = np.flatnonzero(np.sqrt(((points - point) ** 2).sum(axis=1)) <= radius_m)
         assert np.array_equal(index.within(point, radius_m), expected)
-        unsorted = index.within_unsorted(point, radius_m)
-        assert np.array_equal(np.sort(unsorted), expected)

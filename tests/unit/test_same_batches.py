@@ -45,7 +45,9 @@ def crossing(size: int, *, headings=False, height=False, regions=False) -> Split
         region=np.repeat(np.arange(20) % 3 // 2, size // 20) if regions else None,
         regions=("a", "b") if regions else (),
     )
-    return Split(references=table.take(slice(size // 10)), queries=table.take(slice(size // 10, None)))
+    return Split(
+        references=table.take(slice(size // 10)), queries=table.take(slice(size // 10, None))
+    )
 
 
 def digest(planner: TuplePlanner | PlacePlanner, steps: int) -> str:
