@@ -140,15 +140,8 @@ def test_networks_of_timm(network, tmp_path):
     By SGD, since AdamW makes rounding as large as a gradient where that is 0.
     """
     pytest.importorskip("timm")
-    words = [
-        *NETWORK_FREE,
-        *TUPLES,
-        *network.split(),
-        "--model.weights",
-        "none",
-        "--training.max_steps",
-        "3",
-    ]
+    words = [*NETWORK_FREE, *TUPLES, *network.split(), "--training.max_steps", "3"]
+    words += ["--model.weights", "none"]
     words += ["--training.optimizer", "sgd", "--training.learning_rate", "0.01"]
     one, two = tmp_path / "one", tmp_path / "two"
     train(*words, "--out", one)
