@@ -9,6 +9,7 @@ sum of the gradients' parts. "tiles" deals out the upper triangle's tiles (`forw
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -159,6 +160,4 @@ def _images(positions: Tensor) -> Batch:
 
 
 if __name__ == "__main__":
-    import sys
-
     sys.exit(main(sys.argv[1:]))

@@ -65,6 +65,7 @@ PROTOCOLS: tuple[type[Any], ...] = (
     protocols.Triplets,
     protocols.Miner,
     protocols.InfluenceFunction,
+    protocols.HeadingInfluenceFunction,
     protocols.DeviceInfluenceFunction,
     protocols.DeviceCode,
     models.Backbone,

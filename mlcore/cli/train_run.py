@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mlcore.cli import console
-from mlcore.distributed import is_first
+from mlcore.distributed import is_first, require_open_files
 from mlcore.errors import ConfigError
 from mlcore.options import RawOption, RunConfig, refuse_unused, run_to_toml
 from mlcore.protocols import PlaceDataset, Progress, no_progress
@@ -127,13 +127,16 @@ def _train_and_evaluate(
 ) -> Outcome:
     """Train and evaluate once the data set is open; imports torch."""
     from mlcore.experiment import assemble
-    from mlcore.training import fit, tensorboard_notes
+    from mlcore.training import fit, logger_notes
     from mlcore.training.effects import unused_options
     from mlcore.training.memory_estimate import check_budget
     from mlcore.training.strategy import Processes
 
+    processes = Processes.of(config.training)
     if not may_launch:
-        _require_one_process(Processes.of(config.training))
+        _require_one_process(processes)
+    processes.require_possible(config.training.accelerator)
+    require_open_files(config.training.num_workers)
     first = is_first()
     with _progress() as progress:
         experiment = assemble(
@@ -142,7 +145,7 @@ def _train_and_evaluate(
     refuse_unused([unused_options(experiment)], given)
     if first:
         budget = check_budget(experiment, folder.path)
-        console.notes([*experiment.notes, *budget, *tensorboard_notes()])
+        console.notes([*experiment.notes, *budget, *logger_notes(config.training)])
         toml = run_to_toml(experiment.config)
         if new:
             RunFolder.create(folder.path, toml)
@@ -157,6 +160,8 @@ def _train_and_evaluate(
         warnings.append(message)
         console.say(f"warning: {message}")
 
+    if processes.num_nodes > 1:
+        console.say(f"Waiting for the processes of {processes.num_nodes} machines")
     with _progress() as progress:
         ending = fit(experiment, folder, progress=progress, warn=warn)
     if ending != "finished":

@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from mlcore.deployment.images import ImageList
 from mlcore.deployment.model_folder import DeployedModel
+from mlcore.errors import ConfigError
 
 TOLERANCE = 1e-4
 """Largest difference between two embeddings of an image, relative to their length."""
@@ -47,6 +48,9 @@ def measure_parity(
         model: What it was exported from.
         images: uint8 ``(3, H, W)``, of any sizes.
         channels_last: Whether the file takes images ``(B, H, W, 3)``.
+
+    Raises:
+        ConfigError: The file cannot embed a batch.
     """
     embedder = replace(model.embedder(), device="cpu", num_workers=0)
     found = embedder(ImageList(images), np.arange(len(images)))
@@ -55,7 +59,19 @@ def measure_parity(
         pixels = image.permute(1, 2, 0) if channels_last else image
         batch = pixels[None].contiguous().numpy()
         length = max(float(np.linalg.norm(expected)), 1e-12)
-        actual = np.concatenate([run(batch), run(batch.repeat(2, axis=0))])
+        actual = np.concatenate([_run(run, batch), _run(run, batch.repeat(2, axis=0))])
         difference = np.linalg.norm(actual.astype(np.float64) - expected, axis=1)
         worst = max(worst, float(difference.max()) / length)
     return worst
+
+
+def _run(run: Runner, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Embed a batch, and say which one if the exported file cannot."""
+    try:
+        return run(batch)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"the exported network cannot embed a batch of shape {batch.shape}: {reason}; a "
+            "size that must vary is fixed in it, as where the network takes len() of a tensor"
+        ) from error

@@ -23,6 +23,8 @@ from mlcore.option_types.values import (
 )
 
 _SCALARS = (bool, int, float, str, Path)
+_LARGEST_INT = 2**63 - 1
+"""Integers of arrays and of most TOML readers have 64 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,8 @@ class Option:
                 if number in replace(self.range, infinite=True):
                     accepted = "finite"
                 raise ValueError(f"must be {accepted}, got {plain_text(value)}")
+            if isinstance(number, int) and abs(number) > _LARGEST_INT:
+                raise ValueError(f"must be at most {_LARGEST_INT:,}, got {plain_text(value)}")
 
 
 def options_of(config: type[Any]) -> tuple[Option, ...]:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Range, check_ranges
 
+LoggerName = Literal["csv", "mlflow", "tensorboard", "wandb"]
 Augmentation = Literal["color-jitter", "resized-crop", "perspective", "rand-augment"]
 
 
@@ -140,11 +141,14 @@ class TrainingOptions:
             images within a batch only, see chunk_size for one large batch.
         checkpoint_every: Steps between two checkpoints.
         log_every: Steps between two rows of metrics.jsonl.
+        loggers: Further logs of the numbers in metrics.jsonl, through Lightning: csv, mlflow,
+            tensorboard or wandb. TensorBoard files are written anyway where it is installed.
         precision: Precision of the model, by Lightning's name; the loss is always computed
             in float32 or better.
         accelerator: Hardware to train on.
         devices: Processes per machine, one per device. torchrun and SLURM set it themselves.
-        num_nodes: Machines; run the same command on each.
+        num_nodes: Machines. Start the same command on each with torchrun or srun, or with the
+            environment variables MASTER_ADDR, MASTER_PORT and NODE_RANK (0, 1, ...) set.
         chunk_size: Images whose activations are in memory at once (gradient caching): the
             same gradient in less memory, for a third more computation. 0: the whole batch.
         batch_norm: Statistics that batch norm uses: live (of the batch) or frozen (those
@@ -179,15 +183,16 @@ class TrainingOptions:
     accumulate: Annotated[int, AT_LEAST_ONE] = 1
     checkpoint_every: Annotated[int, AT_LEAST_ONE] = 200
     log_every: Annotated[int, AT_LEAST_ONE] = 10
+    loggers: tuple[LoggerName, ...] = ()
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: Annotated[int, AT_LEAST_ONE] = 1
-    num_nodes: Annotated[int, AT_LEAST_ONE] = 1
+    devices: Annotated[int, Range(at_least=1, at_most=256)] = 1
+    num_nodes: Annotated[int, Range(at_least=1, at_most=100_000)] = 1
     chunk_size: Annotated[int, NOT_NEGATIVE] = 0
     batch_norm: Literal["live", "frozen"] = "live"
     compile: bool = False
     check_memory: bool = True
-    num_workers: Annotated[int, NOT_NEGATIVE] = 0
+    num_workers: Annotated[int, Range(at_least=0, at_most=256)] = 0
     skip_unreadable: bool = False
     evaluate: bool = True
 

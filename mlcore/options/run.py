@@ -17,6 +17,7 @@ from mlcore.options.components import DEFAULT_NAMES, TRAIN, Command, choose, req
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
 from mlcore.options.effects import require_effect_in_evaluation
 from mlcore.options.engine import EvaluationOptions
+from mlcore.options.loggers import require_loggers
 from mlcore.options.networks import (
     parts_of_pair,
     recommended_training,
@@ -124,6 +125,7 @@ def resolve_run(
         if chosen is not None:
             chosen.factory.require_libraries()
     require_weights(config.model, config.backbone)
+    require_loggers(config.training.loggers)
     return config
 
 

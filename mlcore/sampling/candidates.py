@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlcore.data.positions import PositionIndex, heading_difference_rad
+from mlcore.data.positions import PositionIndex, heading_difference_rad, headings_agree
 from mlcore.errors import ConfigError
 from mlcore.options.engine import SamplingOptions
 from mlcore.sampling.training_images import Rows, TrainingImages
@@ -17,6 +18,9 @@ Mask = NDArray[np.bool_]
 
 _NEIGHBOURS_LOOKED_AT = 8
 """Nearest neighbours searched first; most images have a near image among them."""
+
+_FEWEST_TO_PARTITION, _MOST_RANKS = 1000, 24
+"""Sorting fewer numbers, or for more ranks, is as fast as partitioning them."""
 
 _DRAWS_PER_IMAGE = 40
 _MIN_DRAWS = 400
@@ -52,7 +56,7 @@ class Candidates:
         self._positions_m = images.apart_m
         self._index = PositionIndex(images.apart_m)
         # Each anchor is needed twice: to check that it has a tuple, and to draw from.
-        self._last_near: tuple[int, Rows] = -1, np.empty(0, np.int64)
+        self._last_near: tuple[int, NDArray[np.integer]] = -1, np.empty(0, np.int64)
 
     @classmethod
     def of(cls, images: TrainingImages, options: SamplingOptions) -> Candidates:
@@ -79,22 +83,31 @@ class Candidates:
         """Return the rows within the near radius of a row, itself included, ascending."""
         return self.within(row, self.near_radius_m)
 
+    def shuffled_around(
+        self, row: int, block: int, generator: np.random.Generator
+    ) -> Iterator[Rows]:
+        """Yield the rows of :meth:`around` in random order, ``block`` at a time."""
+        rows = generator.permutation(self.around(row))
+        for start in range(0, len(rows), block):
+            yield rows[start : start + block]
+
     def within(self, row: int, radius_m: float) -> Rows:
         """Return the rows within a radius of a row, itself included, ascending."""
         return self._index.within(self._positions_m[row], radius_m)
 
     def near(self, anchor: int) -> Rows:
         """Return the rows that are near images of ``anchor``, ascending."""
-        last, near = self._last_near
-        if anchor != last:
-            rows = self.around(anchor)
-            near = rows[(rows != anchor) & self._same_way(rows, np.array(anchor))]
-            self._last_near = anchor, near
-        return near
+        return np.sort(self._near(anchor)).astype(np.int64, copy=False)
+
+    def draw_near(self, anchor: int, num: int, generator: np.random.Generator) -> Rows:
+        """Return up to ``num`` random near images of ``anchor``."""
+        near = self._near(anchor)
+        ranks = generator.choice(len(near), size=min(num, len(near)), replace=False)
+        return _ranked(near, ranks)
 
     def make_a_tuple(self, anchor: int) -> bool:
         """Return whether an anchor has a near image, and a far one if tuples need that."""
-        return len(self.near(anchor)) > 0 and bool(self.have_far(np.array([anchor]))[0])
+        return len(self._near(anchor)) > 0 and bool(self.have_far(np.array([anchor]))[0])
 
     def have_near(self, rows: Rows) -> Mask:
         """Return which ``rows`` have a near image among their nearest neighbours.
@@ -142,6 +155,8 @@ class Candidates:
 
     def first_apart(self, taken: Rows, num: int, rows: Rows) -> Rows:
         """Return the first ``num`` of ``rows`` that are far from ``taken`` and each other."""
+        if self._all_far(taken, rows[:num]):
+            return rows[:num]
         kept_m = self._positions_m[taken]
         found: list[int] = []
         for row in rows.tolist():
@@ -152,6 +167,25 @@ class Candidates:
                 kept_m = np.concatenate([kept_m, self._positions_m[row][None]])
                 found.append(row)
         return np.array(found, dtype=np.int64)
+
+    def _all_far(self, taken: Rows, rows: Rows) -> bool:
+        """Return whether all of ``rows`` are far from ``taken`` and from each other."""
+        rows_m = self._positions_m[rows]
+        others_m = np.concatenate([self._positions_m[taken], rows_m])
+        distance = np.linalg.norm(rows_m[:, None] - others_m, axis=2)
+        distance[np.arange(len(rows)), len(taken) + np.arange(len(rows))] = np.inf  # itself
+        return bool((distance > self.far_radius_m).all())
+
+    def _near(self, anchor: int) -> NDArray[np.integer]:
+        """Return the rows that are near images of ``anchor``, in any order."""
+        last, near = self._last_near
+        if anchor != last:
+            rows = self._index.within_unsorted(self._positions_m[anchor], self.near_radius_m)
+            keep = self._same_way(rows, np.array(anchor))
+            keep[rows == anchor] = False
+            near = np.compress(keep, rows)  # faster than an index of booleans
+            self._last_near = anchor, near
+        return near
 
     def are_far(self, rows: Rows, taken: Rows) -> Mask:
         """Return which of ``rows`` lie beyond the far radius of every one of ``taken``."""
@@ -211,9 +245,12 @@ class Candidates:
         )
         return distance
 
-    def _same_way(self, rows: Rows, others: Rows) -> Mask:
-        same: Mask = self._turn_rad(rows, others) <= self._heading_limit_rad
-        return same
+    def _same_way(self, rows: NDArray[np.integer], others: Rows) -> Mask:
+        headings = self._images.headings_rad
+        if headings is None:
+            return np.ones(rows.shape, dtype=np.bool_)
+        own = headings.take(rows)  # faster than an index
+        return headings_agree(own, headings[others], self._heading_limit_rad)
 
     def _turn_rad(self, rows: Rows, others: Rows) -> NDArray[np.float64]:
         """Return heading differences; 0 without headings."""
@@ -229,6 +266,15 @@ class Candidates:
         rows = np.concatenate([positions.argmin(axis=0), positions.argmax(axis=0)])
         extremes: NDArray[np.float64] = positions[rows]
         return extremes
+
+
+def _ranked(rows: NDArray[np.integer], ranks: Rows) -> Rows:
+    """Return ``np.sort(rows)[ranks]``, in the time that a few ranks take."""
+    if len(rows) < _FEWEST_TO_PARTITION or len(ranks) > _MOST_RANKS:
+        ordered = np.sort(rows)
+    else:
+        ordered = np.partition(rows, np.sort(ranks))
+    return ordered[ranks].astype(np.int64, copy=False)
 
 
 def _radii_m(options: SamplingOptions) -> tuple[float, float]:

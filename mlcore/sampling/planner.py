@@ -25,7 +25,7 @@ from mlcore.sampling.hard_tuples import HardTuples
 from mlcore.sampling.training_images import Rows, TrainingImages, location_rows
 from mlcore.sampling.visits import PartOf, Visits
 
-_ANCHORS_LOOKED_AT = 256
+_ANCHORS_LOOKED_AT = 64
 """Images whose nearest location is looked up at once."""
 
 _TUPLES_LOOKED_AT = 64
@@ -223,9 +223,7 @@ class TuplePlanner:
         return anchor, generator
 
     def _near_and_far(self, anchor: int, generator: np.random.Generator) -> tuple[Rows, Rows]:
-        near = self._candidates.near(anchor)
-        wanted = min(self._options.near_per_tuple, len(near))
-        near = generator.choice(near, size=wanted, replace=False)
+        near = self._candidates.draw_near(anchor, self._options.near_per_tuple, generator)
         return near, self._candidates.draw_far(anchor, self._options.far_per_tuple, generator)
 
     def _anchors(self, location: int, generator: np.random.Generator) -> Iterator[int]:
@@ -234,9 +232,7 @@ class TuplePlanner:
         The location's own image is among them.
         """
         own, positions = int(self._locations[location]), self.images.apart_m
-        rows = generator.permutation(self._candidates.around(own))
-        for start in range(0, len(rows), _ANCHORS_LOOKED_AT):
-            block = rows[start : start + _ANCHORS_LOOKED_AT]
+        for block in self._candidates.shuffled_around(own, _ANCHORS_LOOKED_AT, generator):
             nearest = self._locations[self._location_index.nearest(positions[block])]
             to_nearest = np.linalg.norm(positions[block] - positions[nearest], axis=1)
             to_own = np.linalg.norm(positions[block] - positions[own], axis=1)

@@ -4,6 +4,7 @@ One optimizer step reads, from top to bottom, in :meth:`mlcore.training.task.Emb
 training_step` and ``backward``.
 """
 
-from mlcore.training.fit import fit, tensorboard_notes
+from mlcore.training.fit import fit
+from mlcore.training.loggers import logger_notes
 
-__all__ = ["fit", "tensorboard_notes"]
+__all__ = ["fit", "logger_notes"]

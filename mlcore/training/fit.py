@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import lightning.pytorch as pl
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.precision import DoublePrecision
 
 from mlcore.distributed import RUN_FOLDER, is_first
-from mlcore.errors import ConfigError, MissingLibraryError, is_installed
+from mlcore.errors import ConfigError
 from mlcore.protocols import Progress, no_progress
 from mlcore.training.callbacks import (
     STOP_SIGNALS,
@@ -27,6 +26,7 @@ from mlcore.training.callbacks import (
 from mlcore.training.checkpoint_io import DurableCheckpointIO
 from mlcore.training.gradient_cache import live_batch_norms
 from mlcore.training.health import Health, Warn
+from mlcore.training.loggers import finish_loggers, loggers_of
 from mlcore.training.plan_ahead import PlanAhead
 from mlcore.training.selection import Selection
 from mlcore.training.strategy import Processes, stop_others
@@ -36,18 +36,7 @@ if TYPE_CHECKING:
     from mlcore.experiment import Experiment
     from mlcore.run_folder import RunFolder
 
-TENSORBOARD = "tensorboard"
-TENSORBOARD_EXTRA = "mlcore-localization[tensorboard]"
-
 Ending = Literal["finished", "interrupted", "terminated"]
-
-
-def tensorboard_notes() -> list[str]:
-    """Return a note if a run has no files for TensorBoard."""
-    if is_installed(TENSORBOARD):
-        return []
-    missing = MissingLibraryError("a log for TensorBoard", TENSORBOARD, TENSORBOARD_EXTRA)
-    return [f"{missing}; metrics.jsonl has the same numbers"]
 
 
 def fit(
@@ -104,7 +93,7 @@ def fit(
         plugins.append(_DoublePrecision())
         task.double()  # Lightning does it once a checkpoint is in, in float32
     with _quiet_lightning(), _signals_put_back():
-        trainer = _trainer(experiment, run, processes, callbacks, plugins)
+        trainer = _trainer(experiment, run, processes, callbacks, plugins, start)
         _require_possible(experiment, processes, trainer)
         if processes.launcher == "lightning" and processes.count > 1:
             os.environ.setdefault(RUN_FOLDER, str(run.path.absolute()))
@@ -117,6 +106,9 @@ def fit(
         except BaseException:
             stop_others()
             raise
+        finally:
+            if is_first():
+                finish_loggers(trainer.loggers)
     if checkpoints.stopped_by is None:
         _finish(selection)
         return "finished"
@@ -158,6 +150,7 @@ def _trainer(
     processes: Processes,
     callbacks: list[pl.Callback],
     plugins: list[Any],
+    start: int,
 ) -> pl.Trainer:
     options = experiment.config.training
     return pl.Trainer(
@@ -166,7 +159,7 @@ def _trainer(
         accumulate_grad_batches=options.accumulate,
         gradient_clip_val=options.gradient_clip or None,
         log_every_n_steps=options.log_every,
-        logger=_tensorboard(run),
+        logger=loggers_of(run, options, start),
         callbacks=callbacks,
         plugins=plugins,
         default_root_dir=run.path,
@@ -209,13 +202,6 @@ def _require_possible(experiment: Experiment, processes: Processes, trainer: Any
             f"{processes.count} processes on the CPU: {which}, and torch combines "
             f"these statistics over processes on GPUs only: {others}"
         )
-
-
-def _tensorboard(run: RunFolder) -> TensorBoardLogger | Literal[False]:
-    """Return what writes TensorBoard's files; ``metrics.jsonl`` has the same numbers."""
-    if not is_installed(TENSORBOARD):
-        return False
-    return TensorBoardLogger(run.path, name=TENSORBOARD, version="")
 
 
 class _DoublePrecision(DoublePrecision):

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 from mlcore.errors import ConfigError
 from mlcore.factories import SamplingRadii
 from mlcore.option_types import (
-    AT_LEAST_ONE,
     POSITIVE,
     Range,
     check_ranges,
@@ -94,7 +93,7 @@ class RobotCarConfig:
     longest_side_px: Annotated[int, Range(at_least=16)] = 240
     image_format: Literal["jpeg", "png"] = "jpeg"
     jpeg_quality: Annotated[int, Range(at_least=1, at_most=100)] = 95
-    num_processes: Annotated[int | None, AT_LEAST_ONE] = None
+    num_processes: Annotated[int | None, Range(at_least=1, at_most=256)] = None
     exposure_percentiles: Annotated[tuple[float, float], Range(at_least=0, at_most=100)] = (
         1.0,
         99.0,

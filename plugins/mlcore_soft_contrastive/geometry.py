@@ -104,11 +104,15 @@ class Geometry:
 
     @property
     def support_rad(self) -> float:
-        """Difference of headings from which on no pair attracts; infinite if none matters."""
+        """Difference of headings from which on no pair attracts; infinite if none matters.
+
+        That of the influence function less a nanoradian: headings in whole degrees that differ
+        by exactly its support, or by a rounding less, count as not less.
+        """
         if not self.influence_turns:
             return math.inf
         assert takes_headings(self.influence)
-        return self.influence.support_rad
+        return self.influence.support_rad - 1e-9
 
     @cached_property
     def num_regions(self) -> int:
@@ -198,7 +202,7 @@ def pair_weights(geometry: Geometry) -> PairWeights:
     turn = heading_differences(geometry)
     if turn is not None:
         assert takes_headings(influence)
-        near &= turn < influence.support_rad
+        near &= turn < geometry.support_rad
         attraction = influence(distance, turn).mul_(near)
     else:
         attraction = influence(distance).mul_(near)

@@ -230,6 +230,6 @@ class TimmBackbone(Backbone):
         """Let the tokens ``(B, P + h w, C)`` pass as maps, where Grad-CAM can see them."""
         tokens: Tensor = arguments[0]
         prefix, local = tokens[:, : self._prefix], tokens[:, self._prefix :]
-        maps = local.transpose(1, 2).reshape(len(local), local.shape[2], *self._grid)
+        maps = local.transpose(1, 2).reshape(local.shape[0], local.shape[2], *self._grid)
         local = self.tokens_as_maps(maps).flatten(2).transpose(1, 2)
         return torch.cat([prefix, local], dim=1), *arguments[1:]

@@ -120,9 +120,10 @@ def test_two_visits_with_headings_and_what_has_none(tmp_path, capsys):
     np.testing.assert_allclose(sorted(steps_m)[:-2], 8, atol=0.1)
 
 
-def test_two_towns_are_regions_and_each_is_cut(tmp_path, capsys):
+@pytest.mark.parametrize("other", [(46.95, 7.45), (35.69, 139.69)], ids=["95 km", "9600 km"])
+def test_two_towns_are_regions_and_each_is_cut(tmp_path, capsys, other):
     folder, table = tmp_path, tmp_path / "p.csv"
-    for town, at in {"zurich": (47.37, 8.54), "bern": (46.95, 7.45)}.items():
+    for town, at in {"zurich": (47.37, 8.54), "other": other}.items():
         for day in ("01", "02"):
             walk(folder / town / day, day=day, at=at)
     report = draft(folder, table, capsys)
@@ -130,7 +131,7 @@ def test_two_towns_are_regions_and_each_is_cut(tmp_path, capsys):
     assert warnings_of(folder, table, capsys) == []
     for code in ("1", "2"):
         inside = [row for row in rows_of(table) if row["region"] == code]
-        assert {row["path"].split("/")[0] for row in inside} in ({"zurich"}, {"bern"})
+        assert {row["path"].split("/")[0] for row in inside} in ({"zurich"}, {"other"})
         assert {row["split"] for row in inside} == {"", "train", "validation", "test"}
 
 

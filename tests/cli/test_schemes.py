@@ -82,7 +82,8 @@ def stop_and_resume(words: list[str], run: Path, monkeypatch) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_data_sets_share_batches_of_every_scheme_and_stay_apart(scheme):
     """Two loops of equal numbers: what is 0 m away by them is in the other data set."""
-    both = ["--dataset", "synthetic,synthetic", "--sampling.balance", "datasets"]
+    both = ["--dataset", "synthetic,synthetic", "--dataset.2.broken", "9999"]
+    both += ["--sampling.balance", "datasets"]
     words = [*both, "--model.width", "8", *SCHEMES[scheme]]
     experiment = assemble(parse_run(words, Registry.discover()))
     planner = experiment.planner

@@ -186,7 +186,8 @@ def _content(
         title=folder.path.resolve().name,
         config=folder.config.read_text(encoding="utf-8"),
         environment=folder.read_json(folder.environment) if folder.environment.exists() else {},
-        metrics=_metrics(folder),
+        metrics=_rows(folder.metrics),
+        validation=_rows(folder.validation),
         results=results,
         split=split,
         dataset=trained.dataset,
@@ -239,20 +240,18 @@ def _projections(
     return found, rows
 
 
-def _metrics(folder: RunFolder) -> list[Mapping[str, Any]]:
-    """Return the rows of ``metrics.jsonl``; an incomplete row ends them."""
+def _rows(path: Path) -> list[Mapping[str, Any]]:
+    """Return the rows of a ``.jsonl`` file of numbers; an incomplete row ends them."""
     rows: list[Mapping[str, Any]] = []
     lines = (
-        folder.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
-        if folder.metrics.exists()
-        else []
+        path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     )
     for line in lines:
         try:
             row = json.loads(line)
             row = {name: float(value) for name, value in row.items()}
         except (ValueError, TypeError, AttributeError, RecursionError):
-            console.say(f"note: {folder.metrics}: row {len(rows) + 1} is incomplete")
+            console.say(f"note: {path}: row {len(rows) + 1} is incomplete")
             break
         rows.append(row)
     return rows

@@ -26,6 +26,7 @@ class ReportContent:
         config: Its ``config.toml``, as text.
         environment: Its ``environment.json``.
         metrics: Rows of its ``metrics.jsonl``.
+        validation: Rows of its ``validation.jsonl``.
         results: Results of all models; the map shows the last.
         others: Results of other protocols: on other splits, data or options.
         split: The split of ``results``.
@@ -52,5 +53,6 @@ class ReportContent:
     projections: Sequence[tuple[str, Projection]] = ()
     projected: NDArray[np.int64] | None = None
     others: Sequence[Sequence[Evaluation]] = ()
+    validation: Sequence[Mapping[str, Any]] = ()
     comparison: Mapping[str, Any] = field(default_factory=dict)
     comparison_picture: bytes | None = None

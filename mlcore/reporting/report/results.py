@@ -246,7 +246,25 @@ def _mean(column: Column, summaries: Sequence[Mapping[str, Any]]) -> str:
 
 def training(content: ReportContent) -> ChartSection | None:
     """Return a chart of each logged number that varies."""
-    metrics = content.metrics
+    charts = _charts(content.metrics)
+    if not charts:
+        return None
+    return ChartSection(id="training", title="Training", charts=charts[:_MOST_TRAINING_CHARTS])
+
+
+def validation(content: ReportContent) -> ChartSection | None:
+    """Return a chart of each measure of the validations during training that varies."""
+    rows = [{k: v for k, v in row.items() if k != "best_step"} for row in content.validation]
+    charts = _charts(rows)
+    if not charts:
+        return None
+    best = content.validation[-1].get("best_step")
+    title = "Validation during training" + (f", best at step {best}" if best else "")
+    return ChartSection(id="validation", title=title, charts=charts)
+
+
+def _charts(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Return a chart over steps of each number that varies."""
     names = dict.fromkeys(name for row in metrics for name in row if name != "step")
     charts: list[Chart] = []
     for name in names:
@@ -268,14 +286,12 @@ def training(content: ReportContent) -> ChartSection | None:
                 y_label=name.rpartition("/")[2].replace("_", " "),
             )
         )
-    if not charts:
-        return None
-    return ChartSection(id="training", title="Training", charts=charts[:_MOST_TRAINING_CHARTS])
+    return charts
 
 
 _Section = Callable[[ReportContent], ChartSection | None]
 RESULT_CHARTS: tuple[_Section, ...] = (curves, precision_recall)
-TRAINING_CHARTS: tuple[_Section, ...] = (training,)
+TRAINING_CHARTS: tuple[_Section, ...] = (training, validation)
 
 
 def chart_sections(sections: Sequence[_Section], content: ReportContent) -> list[ChartSection]:

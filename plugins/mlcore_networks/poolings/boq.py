@@ -78,7 +78,8 @@ class QueryBlock(nn.Module):
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return the encoded tokens ``(B, n, c)`` and the queries' output ``(B, K, c)``."""
         tokens = self.encoder(tokens)
-        queries = self.queries.expand(len(tokens), -1, -1)
+        # Not len(tokens), a constant to torch.export: the file would take one batch size only.
+        queries = self.queries.expand(tokens.shape[0], -1, -1)
         looked, _ = self.query_attention(queries, queries, queries, need_weights=False)
         queries = self.query_norm(queries + looked)
         found, _ = self.attention(queries, tokens, tokens, need_weights=False)

@@ -56,7 +56,7 @@ class Salad(Pooling):
         require_more_features(height, width, self._num_clusters)
         places = features.maps.flatten(2).transpose(1, 2)  # (B, n, C)
         scores = self.scores(places).transpose(1, 2)  # (B, m, n)
-        dustbin = self.dustbin.expand(len(scores), 1, scores.shape[2])
+        dustbin = self.dustbin.expand(scores.shape[0], 1, scores.shape[2])
         assigned = transport(torch.cat([scores, dustbin], dim=1))[:, :-1]
         parts = [normalize(assigned @ self.local(places), dim=2).flatten(1)]
         if self.token is not None:
@@ -74,7 +74,7 @@ def transport(scores: Tensor) -> Tensor:
     num_rows, num_places = scores.shape[1:]
     masses = scores.new_zeros(num_rows)
     masses[-1] = math.log(num_places - (num_rows - 1))
-    columns = scores.new_zeros((len(scores), 1, num_places))
+    columns = scores.new_zeros((scores.shape[0], 1, num_places))
     rows = columns
     for _ in range(_ROUNDS):
         rows = masses[:, None] - torch.logsumexp(scores + columns, dim=2, keepdim=True)

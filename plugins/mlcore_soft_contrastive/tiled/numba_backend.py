@@ -93,9 +93,11 @@ def _side(side: state.Side, geometry: Geometry) -> Side:
 def _rule(geometry: Geometry, config: SoftContrastiveConfig) -> Rule:
     influence = geometry.influence
     assert isinstance(influence, Sigmoid | Linear | Tanh | Step | FieldOfView)
-    steepness = 0.0
+    steepness, view_rad = 0.0, 0.0
     if isinstance(influence, Sigmoid | FieldOfView):
         steepness = influence.steepness_per_m
+    if isinstance(influence, FieldOfView) and geometry.influence_turns:
+        view_rad = influence.support_rad
     return Rule(
         kind=_KINDS[type(influence)],
         steepness=np.float32(steepness * _LOG2_E),
@@ -103,7 +105,8 @@ def _rule(geometry: Geometry, config: SoftContrastiveConfig) -> Rule:
         support_m=influence.support_m,
         repulsion_start_m=influence.repulsion_start_m,
         heading_limit_rad=geometry.heading_threshold_rad,
-        view_rad=geometry.support_rad if geometry.influence_turns else 0.0,
+        view_rad=view_rad,
+        support_rad=geometry.support_rad,
         edge_m=edge_m(influence),
         alpha=np.float32(config.alpha * _LOG2_E),
         beta=np.float32(config.beta * _LOG2_E),

@@ -71,6 +71,7 @@ class Rule(NamedTuple):
         repulsion_start_m: A pair repels if farther.
         heading_limit_rad: Largest heading difference inside the support.
         view_rad: Field of view, whose shared part is a factor of the weight; 0 for none.
+        support_rad: A pair attracts only if its headings differ by less.
         edge_m: Within this of support or repulsion start, float64 decides.
         alpha: Times log2(e).
         beta: Times log2(e).
@@ -85,6 +86,7 @@ class Rule(NamedTuple):
     repulsion_start_m: float
     heading_limit_rad: float
     view_rad: float
+    support_rad: float
     edge_m: float
     alpha: np.float32
     beta: np.float32
@@ -245,7 +247,7 @@ def _share_view(i: int, first: int, rows: Side, columns: Side, rule: Rule, out: 
     for j in range(out.shape[1]):
         turn = abs(heading - columns.headings[first + j])
         turn = min(turn, 2.0 * np.pi - turn)
-        shared = turn < rule.view_rad
+        shared = turn < rule.support_rad
         out[0, j] *= np.float32(1.0 - turn / rule.view_rad) if shared else ZERO
         out[2, j] = out[2, j] if shared else ZERO
         out[3, j] = out[3, j] if shared else ONE

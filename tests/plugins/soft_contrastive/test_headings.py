@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -13,7 +13,11 @@ import torch
 from torch import Tensor
 
 from mlcore import ConfigError
+from mlcore.experiment import assemble
+from mlcore.options import parse_run
 from mlcore.protocols import HeadingInfluenceFunction
+from mlcore.registry.discovery import Registry
+from mlcore.sampling.training_images import TrainingImages
 from mlcore_soft_contrastive import (
     FieldOfView,
     Linear,
@@ -207,3 +211,40 @@ def test_the_module_takes_headings_third(route: Any):
     assert not torch.equal(wanted, SoftContrastiveLoss()(embeddings, positions_m, headings))
     assert isinstance(VIEW, HeadingInfluenceFunction)
     assert not isinstance(Linear(), HeadingInfluenceFunction)
+
+
+@pytest.mark.usefixtures("synthetic_plugin")
+@pytest.mark.parametrize(
+    "loss", ["proposed", "similarity-regression", "soft-supcon", "generalized-contrastive"]
+)
+def test_every_loss_with_an_influence_function_gets_headings(loss: str):
+    """Turning all images of a batch but one leaves the one alone."""
+    words = ["--dataset", "synthetic", "--loss", loss, "--influence", "field-of-view"]
+    words += ["--sampling.tuples_per_batch", "3", "--model.width", "8"]
+    experiment = assemble(parse_run(words, Registry.discover()))
+    batch = experiment.batches[0].batch
+    embeddings = torch.randn(len(batch), 8, generator=torch.Generator().manual_seed(0))
+    embeddings = torch.nn.functional.normalize(embeddings)
+    whole = experiment.loss(embeddings, batch).loss
+    turned = batch.headings_rad + torch.where(torch.arange(len(batch)) % 2 == 0, 3.0, 0.0)
+    other = experiment.loss(embeddings, replace(batch, headings_rad=turned)).loss
+    same = experiment.loss(embeddings, replace(batch, headings_rad=batch.headings_rad + 1.0))
+    assert abs(float(whole - other)) > 1e-4
+    assert float(same.loss) == pytest.approx(float(whole), rel=1e-6)
+    if loss == "proposed":
+        assert experiment.loss.heading_limit_rad is None, "the influence function weighs them"
+
+
+@pytest.mark.usefixtures("synthetic_plugin")
+def test_a_run_without_headings_is_refused_before_it_starts(monkeypatch: pytest.MonkeyPatch):
+    of = TrainingImages.of
+    monkeypatch.setattr(
+        TrainingImages, "of", lambda split: replace(of(split), headings_rad=None)
+    )
+    words = ["--dataset", "synthetic", "--influence", "field-of-view", "--model.width", "8"]
+    with pytest.raises(ConfigError, match="needs headings, and the images have none; choose"):
+        assemble(parse_run(words, Registry.discover()))
+    lenient = [*words, "--influence.without_headings", "distance"]
+    experiment = assemble(parse_run(lenient, Registry.discover()))
+    batch = experiment.batches[0].batch
+    assert torch.isfinite(experiment.loss(torch.eye(len(batch)), batch).loss)
