@@ -115,6 +115,17 @@ def parser(module: str, purpose: str) -> argparse.ArgumentParser:
     return made
 
 
+def compare(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run ``mlcore compare``, one thread per run, and return its exit code and tables."""
+    return subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "mlcore", "compare", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
 def report(
     file: str,
     purpose: str,

@@ -11,7 +11,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,15 @@ class Setting:
         dtype: "float64" or "float32".
         chunk_size: Images with a graph at once; 0 is all of a process.
         ignoring: Whether the loss is wrapped so that a share knows its own rows only.
+        tiled: Whether the loss, soft-contrastive, is computed in tiles, which it would not be
+            for so few images; the whole is dense.
     """
 
     loss: str
     dtype: str = "float64"
     chunk_size: int = 0
     ignoring: bool = False
+    tiled: bool = False
 
 
 class Network(nn.Module):
@@ -134,6 +137,8 @@ def in_parts(factory: LossFactory, setting: Setting) -> Gradients:
     """Return the gradients as this process has them after a step of training."""
     case, network, images = _prepare(factory, setting)
     loss: Any = IgnoresOthers(case.loss) if setting.ignoring else case.loss
+    if setting.tiled:
+        loss.config = replace(loss.config, implementation="tiled")
     rows = deal(len(images), num_processes())
     mine = rows[rank()]
     embedded: EmbeddedImages = (

@@ -1,13 +1,14 @@
-"""Backbones: parameters, embedding size, and milliseconds per image.
+"""Backbones: parameters, embedding size, milliseconds per image, and the feature cache.
 
 Each is built with random weights, which take as long as trained ones, and embeds images of one
-size, one by one and 16 at once, with its default pooling.
+size, one by one and 16 at once, with its default pooling. Some then train a projection behind
+the frozen backbone, with the features of the 16 images from the cache and without.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -32,6 +33,8 @@ BACKBONES = {
     },
     **{f"timm {name}": ["--backbone", "timm", "--backbone.model", name] for name in TIMM},
 }
+FROZEN = ("small-cnn", "efficientnet-lite0", "resnet18", "timm vit_small_patch14_dinov2")
+HEAD = ("--model.trainable_blocks", "none", "--model.embedding_dim", "256")
 BATCH = 16
 
 
@@ -47,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
         names, options.height, options.width, options.repeats = names[:2], 64, 64, 1
     registry, device = Registry.discover(), torch.device(options.device)
     size = options.height, options.width
+    synchronize = torch.cuda.synchronize if device.type == "cuda" else None
     configs = {name: _config(BACKBONES[name], size, registry) for name in names}
     models = {name: build_model(c).to(device).eval() for name, c in configs.items()}
     images = torch.randint(256, (BATCH, 3, *size), dtype=torch.uint8, device=device)
@@ -60,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
             {name: lambda m=model, n=number: embed(m, n) for name, model in models.items()},
             repeats=options.repeats,
             settle=True,
-            synchronize=torch.cuda.synchronize if device.type == "cuda" else None,
+            synchronize=synchronize,
         )
         for number in (1, BATCH)
     }
@@ -84,16 +88,41 @@ def main(argv: Sequence[str]) -> int:
         f"per image of {BATCH}",
     )
     title = f"Images of {size[0]} x {size[1]} px (height x width), float32.\n\n"
+    heads = {}
+    for name in (name for name in names if name in FROZEN):
+        for mib in ("1024", "0"):
+            words = [*BACKBONES[name], *HEAD, "--model.feature_cache_mib", mib]
+            heads[name, mib] = build_model(_config(words, size, registry)).to(device).train()
+
+    def step(model: EmbeddingModel) -> None:
+        model(images).sum().backward()
+
+    steps = common.measure(
+        {str(key): lambda m=model: step(m) for key, model in heads.items()},
+        repeats=options.repeats,
+        synchronize=synchronize,
+    )
     common.report(
         __file__,
         __doc__ or "",
-        title + common.markdown_table(columns, rows),
+        title + common.markdown_table(columns, rows) + _cache_table(steps, names),
         options=options,
         argv=argv,
         method=f"in turns, median [least, most] of {options.repeats} rounds after warm-up; "
         f"{torch.get_num_threads()} threads",
     )
     return 0
+
+
+def _cache_table(steps: Mapping[str, common.Timing], names: Sequence[str]) -> str:
+    """Return images per second of a step that trains the projection alone."""
+
+    def rate(name: str, mib: str) -> str:
+        return f"{BATCH / steps[str((name, mib))].median:,.0f} images/s"
+
+    rows = [(name, rate(name, "1024"), rate(name, "0")) for name in names if name in FROZEN]
+    columns = ("frozen backbone, trained projection", "from the cache", "without it")
+    return "\n\n" + common.markdown_table(columns, rows)
 
 
 def _config(words: Sequence[str], size: tuple[int, int], registry: Registry) -> RunConfig:

@@ -10,9 +10,7 @@ kept.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -80,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
         words = _quick_words(work.with_name("quick"))
     elif not work.exists() and kept.exists():
         shutil.copytree(kept, work)
-    done = _compare(words)
+    done = common.compare(words)
     if done.returncode:
         return done.returncode
     picture = ""
@@ -98,16 +96,6 @@ def _quick_words(out: Path) -> list[str]:
         *("--training.max_steps", "20", "--dataset.train_length_m", "400"),
         *("--dataset.test_length_m", "200"),
     ]
-
-
-def _compare(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "mlcore", "compare", *words],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
 
 
 def _keep(work: Path, kept: Path) -> None:

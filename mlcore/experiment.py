@@ -37,6 +37,7 @@ from mlcore.protocols import (
     no_progress,
 )
 from mlcore.run_folder import require_same_shapes
+from mlcore.sampling.cliques import CliquePlanner
 from mlcore.sampling.places import PlacePlanner
 from mlcore.sampling.planner import Planner, TuplePlanner
 from mlcore.seeding import derive_seed
@@ -169,9 +170,10 @@ def assemble(
 
     import torch
 
+    from mlcore.geometry import require_headings
+
     planner, batches = _tuples(config, dataset)
     model, weights = initialised(config, dataset, progress)
-    limit_deg = config.sampling.near_heading_limit_deg
     context = BuildContext(
         seed=derive_seed(config.seed, "loss"),
         cache_dir=user_cache_dir(),
@@ -180,11 +182,12 @@ def assemble(
         num_places=planner.num_places,
         near_radius_m=config.sampling.near_radius_m or 0.0,
         far_radius_m=config.sampling.far_radius_m or 0.0,
-        near_heading_limit_rad=math.radians(limit_deg),
+        near_heading_limit_rad=math.radians(config.sampling.near_heading_limit_deg),
         tuples_per_batch=config.sampling.batch_tuples,
         has_headings=planner.images.headings_rad is not None,
     )
     influence = None if config.influence is None else _build(config.influence, context)
+    require_headings(influence, has_headings=context.has_headings)
     context = replace(context, influence=influence)
     miner = None if config.miner is None else _build(config.miner, context)
     loss: Loss = _build(config.loss, context)
@@ -212,8 +215,9 @@ def _tuples(config: RunConfig, dataset: PlaceDataset) -> tuple[Planner, Training
 
     seed, part_of = derive_seed(config.seed, "tuples"), getattr(dataset, "part_of", None)
     planner: Planner
-    if config.sampling.scheme == "places":
-        planner = PlacePlanner(dataset.train, config.sampling, seed, part_of=part_of)
+    if config.sampling.scheme != "tuples":
+        make = PlacePlanner if config.sampling.scheme == "places" else CliquePlanner
+        planner = make(dataset.train, config.sampling, seed, part_of=part_of)
     else:
         planner = TuplePlanner(
             dataset.train,

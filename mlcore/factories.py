@@ -317,7 +317,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What a data set's ``check``, ``prepare`` or ``write`` has to say.
+    """What a data set's ``check``, ``prepare``, ``write`` or ``draft`` has to say.
 
     Attributes:
         facts: Label and value pairs for the table: layout, counts, extent.
@@ -347,6 +347,10 @@ class DatasetFactory(Factory):
         write: ``write(options, dataset, out, progress)`` writes any data set in the form that
             this one reads, for ``mlcore data write``. ``out`` is an empty folder.
         write_config: Dataclass of the options of ``write``, as ``config`` is of the data set's.
+        draft: ``draft(options, folder, out, progress)`` writes a table of a folder's images to
+            the new file ``out``, for ``mlcore data draft``; the data set's options ``root`` and
+            ``table`` open them.
+        draft_config: Dataclass of the options of ``draft``.
         radii: Sampling radii that suit the data; a configuration overrides them.
     """
 
@@ -357,6 +361,8 @@ class DatasetFactory(Factory):
     prepare: Callable[[Any, Path, Progress], Report] | None = None
     write: Callable[[Any, PlaceDataset, Path, Progress], Report] | None = None
     write_config: type[Any] | None = None
+    draft: Callable[[Any, Path, Path, Progress], Report] | None = None
+    draft_config: type[Any] | None = None
     radii: SamplingRadii = SamplingRadii()
 
 

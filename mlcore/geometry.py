@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
 
 from mlcore.errors import ConfigError
 from mlcore.factories import BuildContext
-from mlcore.protocols import Batch
+from mlcore.protocols import Batch, HeadingInfluenceFunction, InfluenceFunction
 
 
 class GeometricPairs(NamedTuple):
@@ -72,6 +72,56 @@ def heading_difference_rad(first_rad: Tensor, second_rad: Tensor) -> Tensor:
     """Return the angle between two headings, broadcast, in [0, pi]."""
     turn = torch.remainder(first_rad - second_rad, 2 * math.pi)
     return torch.minimum(turn, 2 * math.pi - turn)
+
+
+def takes_headings(influence: InfluenceFunction) -> TypeGuard[HeadingInfluenceFunction]:
+    """Return whether an influence function takes differences of headings."""
+    return hasattr(influence, "support_rad")  # isinstance would look at every member
+
+
+def require_headings(influence: InfluenceFunction | None, *, has_headings: bool) -> None:
+    """Check that an influence function gets the headings it needs.
+
+    Raises:
+        ConfigError: It refuses images without headings, and there are none.
+    """
+    if influence is None or has_headings or not takes_headings(influence):
+        return
+    if influence.without_headings == "refuse":
+        name = type(influence).__name__
+        raise ConfigError(
+            f"influence function {name} needs headings, and the images have none; choose one "
+            "of distance alone, such as sigmoid, or set --influence.without_headings distance"
+        )
+
+
+def attraction(
+    influence: InfluenceFunction,
+    batch: Batch,
+    distance_m: Tensor,
+    first: Tensor,
+    second: Tensor,
+) -> Tensor:
+    """Return attraction weights of pairs, 0 where they are outside the support.
+
+    Args:
+        influence: Of distance, or of distance and headings.
+        batch: The images.
+        distance_m: Distances of the pairs, as of :func:`between_m`.
+        first: int64 rows of the batch, to be broadcast to the pairs.
+        second: Likewise.
+
+    Raises:
+        ConfigError: See :func:`require_headings`.
+    """
+    inside = distance_m < influence.support_m
+    if not takes_headings(influence) or batch.headings_rad is None:
+        require_headings(influence, has_headings=batch.headings_rad is not None)
+        return torch.where(inside, influence(distance_m), 0.0)
+    headings = batch.headings_rad
+    turn = heading_difference_rad(headings[first], headings[second]).expand_as(distance_m)
+    inside &= turn < influence.support_rad
+    return torch.where(inside, influence(distance_m, turn), 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ Importing this imports no torch, as :mod:`mlcore.experiment` must not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,16 +63,37 @@ def load_initial_weights(model: EmbeddingModel, config: RunConfig) -> LoadedWeig
     name = config.model.name
     if config.backbone is not None:
         offered = config.backbone.factory.weights(config.backbone.options)
-        name = config.backbone.name
+        name = _described(config.backbone)
     path = Path(source)
     if path.is_dir():
-        checkpoint = RunFolder.open(path).newest_checkpoint()
-        if checkpoint is None:
-            raise DataError(f"{path} has no checkpoint to start from (--model.weights)")
-        path = checkpoint
+        path = _newest_checkpoint(path)
     else:
-        path = locate(source, offered, user_cache_dir())
+        path = locate(source, offered, user_cache_dir(), name)
     return load_weights(model, path, name)
+
+
+def _newest_checkpoint(folder: Path) -> Path:
+    try:
+        checkpoint = RunFolder.open(folder).newest_checkpoint()
+    except DataError as error:
+        raise DataError(
+            f"--model.weights {folder} is neither a file of weights nor the folder of a "
+            f"trained run: {error}"
+        ) from error
+    if checkpoint is None:
+        raise DataError(f"{folder} has no checkpoint to start from (--model.weights)")
+    return checkpoint
+
+
+def _described(chosen: Chosen[Any]) -> str:
+    """Return a component's name and what of its options differs from the defaults."""
+    usual = chosen.factory.config()
+    changed = [
+        f"{one.name} {value}"
+        for one in fields(usual)
+        if (value := getattr(chosen.options, one.name)) != getattr(usual, one.name)
+    ]
+    return f"{chosen.name} ({', '.join(changed)})" if changed else chosen.name
 
 
 def require_trainable(config: RunConfig, model: EmbeddingModel, loss: Loss) -> None:

@@ -59,7 +59,7 @@ def train(
     """
     from mlcore.cli.commands.train import default_folder
     from mlcore.cli.train_run import train_and_evaluate
-    from mlcore.options import resolve_run
+    from mlcore.options import require_effect, resolve_run
     from mlcore.registry.discovery import Registry
     from mlcore.run_folder import RunFolder
 
@@ -73,11 +73,17 @@ def train(
     elif accept_changes:
         raise ConfigError("accept_changes only works with resume")
     resolved = resolve_run(given, registry)
+    require_effect([resolved], given)
     if resume is None:
         folder = RunFolder(default_folder(resolved) if out is None else Path(out))
         RunFolder.require_free(folder.path)
     ending, results, warnings = train_and_evaluate(
-        resolved, registry, folder.path, new=resume is None, accepted=tuple(accept_changes)
+        resolved,
+        registry,
+        folder.path,
+        new=resume is None,
+        accepted=tuple(accept_changes),
+        given=given,
     )
     if ending == "interrupted":
         raise KeyboardInterrupt(f"stopped and saved; resume={str(folder.path)!r} continues")

@@ -6,6 +6,7 @@ Only the module of the chosen command is imported, so that ``mlcore --help`` is 
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import signal
 import sys
@@ -35,7 +36,7 @@ COMMANDS = {
     "export": "write a model or a map for other programs",
     "report": "write the report of a run as one HTML file",
     "reproduce": "replay the batch whose loss was not finite",
-    "data": "check, prepare or write a data set",
+    "data": "check, prepare, write or draft a data set",
     "list": "list losses, miners, influence functions, data sets, models",
     "plugins": "show installed plugins, what they provide, their errors",
     "new-plugin": "create a plugin package with a loss of your own",
@@ -50,6 +51,7 @@ INTERRUPTED, TERMINATED, BROKEN_PIPE = 130, 143, 141
 _SECONDS_FOR_THREADS = 2.0
 """How long to wait for threads that are about to end."""
 
+_OPEN_FILES = "Too many open files"
 _EXPECTED = (MlcoreError, OSError, UnicodeEncodeError)
 
 
@@ -84,7 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except BaseException as error:
         if isinstance(error, Exception) and not isinstance(error, _EXPECTED):
-            raise
+            if _OPEN_FILES not in str(error):  # torch's data loading says it as RuntimeError
+                raise
+            error = OSError(errno.EMFILE, _OPEN_FILES)
+        if _OPEN_FILES in str(error):  # objects that were made by half complain when deleted
+            sys.unraisablehook = lambda _: None
         message, code = _explain(error)
         if show_traceback:
             import traceback
@@ -185,6 +191,11 @@ def _message(error: MlcoreError) -> str:
 
 
 def _os_message(error: OSError) -> str:
+    if error.errno in (errno.EMFILE, errno.ENFILE) or _OPEN_FILES in str(error):
+        return (
+            "too many open files; raise the limit, as with 'ulimit -n 4096', or use fewer "
+            "processes (--training.num_workers)"
+        )
     reason = error.strerror or str(error)
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     return f"{' and '.join(names)}: {reason}" if names else reason

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from mlcore.cli.main import HelpShown
 from mlcore.errors import ConfigError
 from mlcore.options import Command, RawOption, split_argv, unknown_option
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Options of a part that has none."""
 
 
 class Parser(argparse.ArgumentParser):

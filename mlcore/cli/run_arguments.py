@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlcore.cli import console
 from mlcore.cli.parser import Parser
+from mlcore.distributed import require_open_files
 from mlcore.errors import ConfigError, DataError
 from mlcore.options import Command, RawOption, RunConfig, reopen_run
 from mlcore.registry.discovery import Registry
@@ -213,6 +214,7 @@ def open_run(
     folder = RunFolder.open(path)
     registry = Registry.discover(block=block)
     config = reopen_run(folder.config, changes, registry, command=command)
+    require_open_files(config.training.num_workers)
 
     from mlcore.experiment import check_dataset, open_dataset, restore
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mlcore.cli import console
-from mlcore.distributed import is_first
+from mlcore.distributed import is_first, require_open_files
 from mlcore.errors import ConfigError
-from mlcore.options import RunConfig, run_to_toml
+from mlcore.options import RawOption, RunConfig, refuse_unused, run_to_toml
 from mlcore.protocols import PlaceDataset, Progress, no_progress
 from mlcore.registry.discovery import Registry
 from mlcore.run_folder import Kind, RunFolder, describe_environment
@@ -50,6 +50,7 @@ def train_and_evaluate(
     split: Literal["test", "validation"] = "test",
     may_launch: bool = False,
     accepted: Sequence[Kind] = (),
+    given: Sequence[RawOption] = (),
 ) -> Outcome:
     """Train in the run folder ``out``, from its newest checkpoint if not ``new``; evaluate.
 
@@ -65,6 +66,7 @@ def train_and_evaluate(
         split: Split that is evaluated.
         may_launch: Whether Lightning may start further processes.
         accepted: Changes since the run started that the user accepts (``--accept-changes``).
+        given: Options of the command line, to refuse those that turn out to do nothing.
 
     Raises:
         MlcoreError: The configuration, the data or the loss is invalid.
@@ -89,7 +91,7 @@ def train_and_evaluate(
         checked = _Checked(dataset, check_dataset(config, dataset))
         # All before torch, whose import takes seconds.
         return _train_and_evaluate(
-            config, registry, folder, checked, held, new, split, may_launch, accepted
+            config, registry, folder, checked, held, new, split, may_launch, accepted, given
         )
 
 
@@ -121,20 +123,26 @@ def _train_and_evaluate(
     split: Literal["test", "validation"],
     may_launch: bool,
     accepted: Sequence[Kind],
+    given: Sequence[RawOption],
 ) -> Outcome:
     """Train and evaluate once the data set is open; imports torch."""
     from mlcore.experiment import assemble
     from mlcore.training import fit, logger_notes
+    from mlcore.training.effects import unused_options
     from mlcore.training.memory_estimate import check_budget
     from mlcore.training.strategy import Processes
 
+    processes = Processes.of(config.training)
     if not may_launch:
-        _require_one_process(Processes.of(config.training))
+        _require_one_process(processes)
+    processes.require_possible(config.training.accelerator)
+    require_open_files(config.training.num_workers)
     first = is_first()
     with _progress() as progress:
         experiment = assemble(
             config, dataset=checked.dataset, data_notes=checked.notes, progress=progress
         )
+    refuse_unused([unused_options(experiment)], given)
     if first:
         budget = check_budget(experiment, folder.path)
         console.notes([*experiment.notes, *budget, *logger_notes(config.training)])
@@ -152,6 +160,8 @@ def _train_and_evaluate(
         warnings.append(message)
         console.say(f"warning: {message}")
 
+    if processes.num_nodes > 1:
+        console.say(f"Waiting for the processes of {processes.num_nodes} machines")
     with _progress() as progress:
         ending = fit(experiment, folder, progress=progress, warn=warn)
     if ending != "finished":

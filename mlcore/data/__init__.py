@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         file_names,
         nearest_m,
     )
-    from mlcore.data.geometry_checks import grid_step, too_fast
+    from mlcore.data.geometry_checks import find_clusters, grid_step, too_fast
     from mlcore.data.image_files import ImageFiles, find_images
     from mlcore.data.image_formats import (
         DAMAGED_EXIF,
@@ -69,6 +69,7 @@ _HOME = {
     "distances_m": "positions",
     "fields_of": "mat_files",
     "file_names": "checks",
+    "find_clusters": "geometry_checks",
     "find_images": "image_files",
     "grid_step": "geometry_checks",
     "groups_of": "projections",
@@ -112,6 +113,7 @@ __all__ = [
     "distances_m",
     "fields_of",
     "file_names",
+    "find_clusters",
     "find_images",
     "grid_step",
     "groups_of",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,12 +63,20 @@ class LoadedWeights:
         return [(part, fit[part], missing[part], left_over[part]) for part in parts]
 
 
-def locate(source: str, offered: Sequence[Weights], cache_dir: Path) -> Path:
+def locate(
+    source: str, offered: Sequence[Weights], cache_dir: Path, name: str = "the model"
+) -> Path:
     """Return the file that ``--model.weights`` means: published weights by name, or a file.
+
+    Args:
+        source: The option's value.
+        offered: Published weights of the model.
+        cache_dir: Where downloads are kept.
+        name: What to call the model's backbone in a message.
 
     Raises:
         DataError: The file cannot be had, or is not what was published.
-        UnknownNameError: There is no such name or file.
+        ConfigError: There is no such name or file.
     """
     for weights in offered:
         if weights.name == source:
@@ -75,11 +84,19 @@ def locate(source: str, offered: Sequence[Weights], cache_dir: Path) -> Path:
     path = Path(source)
     if path.is_file():
         return path
-    names = ["none", *(weights.name for weights in offered)]
     if path.suffix or len(path.parts) > 1:
         raise DataError(f"no file of weights at {path} (--model.weights)")
-    hint = "or give the path of a file or run folder (--model.weights)"
-    raise UnknownNameError("weights", source, names, hint)
+    if not offered:
+        raise ConfigError(
+            f"--model.weights {source}: no weights are published for {name}; give none, a "
+            "file of weights, or the folder of a trained run"
+        )
+    raise UnknownNameError(
+        f"weights of {name}",
+        source,
+        ["none", *(weights.name for weights in offered)],
+        "(--model.weights also takes a file of weights or the folder of a trained run)",
+    )
 
 
 def load_weights(model: EmbeddingModel, path: Path, name: str = "the model") -> LoadedWeights:
@@ -141,18 +158,23 @@ def read_weights(path: Path) -> object:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on how a file was pickled
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(f"no file of weights at {path} (--model.weights)") from None
     except Exception as error:
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+        if "unsupported global" in str(error).lower() or "Unsupported class" in str(error):
             raise DataError(
                 f"{path} holds Python objects beside tensors (--model.weights); mlcore never "
                 "runs what a file of weights brings, so save it as a state dictionary"
             ) from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if isinstance(error, pickle.UnpicklingError):  # torch's advice is to run the file
-            reason = "torch.save has not written it"
+        if isinstance(error, pickle.UnpicklingError | EOFError | LookupError):
+            # torch's words are the opcode where it stopped, or advice to run the file
+            reason = "it is not a file that torch.save wrote"
+        if path.stat().st_size == 0:
+            reason = "it is empty"
         raise DataError(
             f"{path} cannot be read as weights (--model.weights): {reason}"
         ) from error

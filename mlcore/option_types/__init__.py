@@ -17,7 +17,13 @@ The range is shown in help and reference, and a value outside it is refused befo
 
 from __future__ import annotations
 
-from mlcore.option_types.option import Option, check_options, check_ranges, options_of
+from mlcore.option_types.option import (
+    Option,
+    check_options,
+    check_ranges,
+    options_of,
+    require_unchanged,
+)
 from mlcore.option_types.ranges import (
     AT_LEAST_ONE,
     FINITE,
@@ -58,6 +64,7 @@ __all__ = [
     "members",
     "options_of",
     "plain_text",
+    "require_unchanged",
     "to_plain",
     "type_name",
 ]

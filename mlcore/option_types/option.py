@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from mlcore.errors import ConfigError
 from mlcore.option_types.ranges import FINITE, Range, RelativeTo
 from mlcore.option_types.values import (
     NONE,
@@ -22,6 +23,8 @@ from mlcore.option_types.values import (
 )
 
 _SCALARS = (bool, int, float, str, Path)
+_LARGEST_INT = 2**63 - 1
+"""Integers of arrays and of most TOML readers have 64 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,8 @@ class Option:
                 if number in replace(self.range, infinite=True):
                     accepted = "finite"
                 raise ValueError(f"must be {accepted}, got {plain_text(value)}")
+            if isinstance(number, int) and abs(number) > _LARGEST_INT:
+                raise ValueError(f"must be at most {_LARGEST_INT:,}, got {plain_text(value)}")
 
 
 def options_of(config: type[Any]) -> tuple[Option, ...]:
@@ -113,6 +118,27 @@ def check_ranges(options: Any) -> None:
             option.check(getattr(options, option.name))
         except ValueError as error:
             raise ValueError(f"{option.name} {error}") from None
+
+
+def require_unchanged(section: str, options: Any, names: Collection[str], reason: str) -> None:
+    """Refuse options of a component that it does not read with these others.
+
+    Args:
+        section: Of the options, such as "loss".
+        options: Dataclass instance.
+        names: The options that are not read; those that have their defaults pass.
+        reason: What they have no effect with, and how to fix it.
+
+    Raises:
+        ConfigError: One is not its default; names it, its value and the reason.
+    """
+    config: Any = type(options)
+    for option in _without_help(config):
+        value = getattr(options, option.name)
+        if option.name in names and value != option.default:
+            raise ConfigError(
+                f"{section}.{option.name} {plain_text(value)} has no effect with {reason}"
+            )
 
 
 @functools.cache

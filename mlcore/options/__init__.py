@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from mlcore.options.components import Command, applicable
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
-from mlcore.options.effects import require_dataset_options, require_effect
+from mlcore.options.effects import refuse_unused, require_dataset_options, require_effect
 from mlcore.options.raw import (
     RawOption,
     command_line_option,
@@ -49,6 +49,7 @@ __all__ = [
     "parse_run",
     "python_options",
     "read_argv",
+    "refuse_unused",
     "reopen",
     "reopen_run",
     "require_dataset_options",

@@ -88,12 +88,22 @@ class RunConfig:
     evaluation: EvaluationOptions
 
     def __post_init__(self) -> None:
-        # Hard images are planned by step.
-        if self.training.accumulate > 1 and self.sampling.hard_per_tuple:
+        sampling, accumulate = self.sampling, self.training.accumulate
+        if accumulate > 1 and sampling.uses_embeddings:  # planned by step
+            cliques, size = sampling.scheme == "cliques", sampling.hard_per_tuple
+            cause = "scheme cliques" if cliques else f"hard_per_tuple {size}"
+            larger = "places_per_batch" if cliques else "tuples_per_batch"
             raise ConfigError(
-                f"--training.accumulate {self.training.accumulate} cannot be combined with "
-                f"--sampling.hard_per_tuple {self.sampling.hard_per_tuple}; use "
-                "--sampling.tuples_per_batch with --training.chunk_size for a large batch"
+                f"--training.accumulate {accumulate} cannot be combined with "
+                f"--sampling.{cause}; use --sampling.{larger} with --training.chunk_size for a "
+                "large batch"
+            )
+        needs_far = self.loss.factory.needs & {"tuples", "other-far"}
+        if sampling.scheme == "tuples" and not sampling.far_per_tuple and needs_far:
+            raise ConfigError(
+                f"--sampling.far_per_tuple 0 cannot be combined with --loss {self.loss.name}, "
+                "which compares each anchor with far images; use at least 1, or "
+                "--sampling.scheme places"
             )
 
 

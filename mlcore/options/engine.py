@@ -20,12 +20,19 @@ class SamplingOptions:
 
     Attributes:
         tuples_per_batch: Tuples per batch.
-        scheme: What a batch holds: tuples (an anchor, near and far images each) or places
-            (some images of each of several places that are far from each other).
+        scheme: What a batch holds: tuples (an anchor, near and far images each), places
+            (some images of each of several places that are far from each other) or cliques
+            (places that lie close together or look alike, each a set of images that are near
+            each other).
         near_per_tuple: Near images per tuple, besides its anchor.
-        far_per_tuple: Far images per tuple.
-        places_per_batch: Places per batch, for the scheme places.
-        images_per_place: Images of each place, for the scheme places.
+        far_per_tuple: Far images per tuple; 0: none, for losses that compare all images of a
+            batch.
+        places_per_batch: Places per batch, for the schemes places and cliques.
+        images_per_place: Images of each place, for the schemes places and cliques.
+        clique_centers: For the scheme cliques, images around which cliques are looked for: one
+            at a random location, and those of a pool that look most like it.
+        clique_radius_m: For the scheme cliques, distance (metres) from such an image within
+            which its cliques lie.
         near_radius_m: Near images lie within this distance (metres) of the anchor; none:
             what the data set recommends.
         far_radius_m: Far images lie beyond this distance (metres) of the anchor and of
@@ -42,18 +49,23 @@ class SamplingOptions:
         hard_per_tuple: Near images, and far images, per tuple that are chosen because their
             embeddings make them hardest; 0: all images are drawn at random, the same ones
             for every loss.
-        hard_features: Network whose embeddings decide what is hard: initial (the untrained
-            one, the same for every loss) or live (the current one, as of the last refresh).
-        hard_pool: Random images to search for hard far images.
-        hard_refresh: Anchors between two updates of the embeddings that decide what is hard.
+        hard_features: Network whose embeddings decide what is hard, or looks alike for the
+            scheme cliques: initial (the untrained one, so that every loss gets the same
+            batches) or live (the current one, as of the last refresh, so that each loss gets
+            batches of its own).
+        hard_pool: Random images to search for hard far images, or for those that look alike.
+        hard_refresh: Anchors between two updates of these embeddings; each place of a batch has
+            one anchor.
     """
 
     tuples_per_batch: Annotated[int, AT_LEAST_ONE] = 1
-    scheme: Literal["tuples", "places"] = "tuples"
+    scheme: Literal["tuples", "places", "cliques"] = "tuples"
     near_per_tuple: Annotated[int, AT_LEAST_ONE] = 12
-    far_per_tuple: Annotated[int, AT_LEAST_ONE] = 12
+    far_per_tuple: Annotated[int, NOT_NEGATIVE] = 12
     places_per_batch: Annotated[int, Range(at_least=2)] = 60
     images_per_place: Annotated[int, Range(at_least=2)] = 4
+    clique_centers: Annotated[int, AT_LEAST_ONE] = 16
+    clique_radius_m: Annotated[float, POSITIVE] = 50.0
     near_radius_m: Annotated[float | None, POSITIVE] = None
     far_radius_m: Annotated[float | None, POSITIVE] = None
     near_heading_limit_deg: Annotated[float, Range(at_least=0, at_most=180)] = 30.0
@@ -76,11 +88,21 @@ class SamplingOptions:
                 f"hard_per_tuple {self.hard_per_tuple} must not be larger than near_per_tuple "
                 f"{self.near_per_tuple} and far_per_tuple {self.far_per_tuple}"
             )
+        if self.scheme == "tuples" and not self.far_per_tuple and self.tuples_per_batch == 1:
+            raise ValueError(
+                "far_per_tuple 0 needs tuples_per_batch of at least 2, got 1: all images of a "
+                "batch would be near each other"
+            )
 
     @property
     def batch_tuples(self) -> int:
         """Tuples, or places, per batch."""
         return self.tuples_per_batch if self.scheme == "tuples" else self.places_per_batch
+
+    @property
+    def uses_embeddings(self) -> bool:
+        """Whether embeddings decide what batches hold, so that they are planned ahead."""
+        return self.hard_per_tuple > 0 or self.scheme == "cliques"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +147,8 @@ class TrainingOptions:
             in float32 or better.
         accelerator: Hardware to train on.
         devices: Processes per machine, one per device. torchrun and SLURM set it themselves.
-        num_nodes: Machines; run the same command on each.
+        num_nodes: Machines. Start the same command on each with torchrun or srun, or with the
+            environment variables MASTER_ADDR, MASTER_PORT and NODE_RANK (0, 1, ...) set.
         chunk_size: Images whose activations are in memory at once (gradient caching): the
             same gradient in less memory, for a third more computation. 0: the whole batch.
         batch_norm: Statistics that batch norm uses: live (of the batch) or frozen (those
@@ -163,13 +186,13 @@ class TrainingOptions:
     loggers: tuple[LoggerName, ...] = ()
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: Annotated[int, AT_LEAST_ONE] = 1
-    num_nodes: Annotated[int, AT_LEAST_ONE] = 1
+    devices: Annotated[int, Range(at_least=1, at_most=256)] = 1
+    num_nodes: Annotated[int, Range(at_least=1, at_most=100_000)] = 1
     chunk_size: Annotated[int, NOT_NEGATIVE] = 0
     batch_norm: Literal["live", "frozen"] = "live"
     compile: bool = False
     check_memory: bool = True
-    num_workers: Annotated[int, NOT_NEGATIVE] = 0
+    num_workers: Annotated[int, Range(at_least=0, at_most=256)] = 0
     skip_unreadable: bool = False
     evaluate: bool = True
 

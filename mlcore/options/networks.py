@@ -103,6 +103,34 @@ def parts_of_pair(model: Chosen[ModelFactory], registry: Registry) -> dict[str, 
     }
 
 
+def require_taken(
+    given: Sequence[RawOption], chosen: Mapping[str, Chosen[Any]], registry: Registry
+) -> None:
+    """Refuse an option of a named pair that is meant for a part, and that its parts lack.
+
+    An option that no installed backbone or pooling has is the pair's own.
+
+    Raises:
+        ConfigError: Names the poolings that have it.
+    """
+    if not chosen["model"].factory.backbone:
+        return
+    taken = {f.name for part in _PARTS for f in fields(chosen[part].factory.config)}
+    own = {"pooling", *(field.name for field in fields(NetworkConfig)), *taken}
+    for item in given:
+        if item.file is None and item.section == "model" and item.option not in own:
+            having = [
+                registry.qualified_name(factory)
+                for _, factory in registry.factories(PoolingFactory)
+                if item.option in (field.name for field in fields(factory.config))
+            ]
+            if having:
+                raise ConfigError(
+                    f"{item.label} has no effect with --model.pooling "
+                    f"{chosen['pooling'].name}; --model.pooling {' or '.join(having)} uses it"
+                )
+
+
 def settled_weights(
     model: Chosen[ModelFactory], backbone: Chosen[BackboneFactory], given: Sequence[RawOption]
 ) -> Chosen[ModelFactory]:

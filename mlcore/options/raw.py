@@ -100,14 +100,17 @@ def python_options(options: Mapping[str, Any]) -> list[RawOption]:
 
     ``loss="triplet"`` chooses, ``loss={"name": "triplet", "margin": 0.2}`` has a section's
     options as a TOML file has them, ``{"loss.margin": 0.2}`` one of them as the command line
-    does. A text is read as on the command line, None is "none", any other value as in TOML.
+    does. ``dataset=[{...}, {...}]`` are several data sets, as in ``[[dataset]]``. A text is
+    read as on the command line, None is "none", any other value as in TOML.
 
     Raises:
         ConfigError: A value has a type that no option has.
     """
     found: list[RawOption] = []
     for key, value in options.items():
-        if isinstance(value, Mapping):
+        if key == "dataset" and isinstance(value, list | tuple):
+            found += _numbered(value)
+        elif isinstance(value, Mapping):
             # Like "name" in a TOML section; a component's own options follow its name.
             found += [
                 RawOption(section=key, option=option, value=_plain(item, f"{key}.{option}"))
@@ -209,19 +212,30 @@ def read_text(text: str, file: Path) -> list[RawOption]:
     return options
 
 
-def _numbered(tables: list[Any], file: Path) -> list[RawOption]:
-    """Return the options of ``[[dataset]]`` tables: ``2.root`` is an option of the second."""
+def _numbered(tables: Sequence[Any], file: Path | None = None) -> list[RawOption]:
+    """Return the options of ``[[dataset]]`` tables: ``2.root`` is an option of the second.
+
+    Args:
+        tables: One per data set, with its name and options.
+        file: The file that they are in, or None for Python.
+    """
     names: list[str] = []
     options: list[RawOption] = []
+    where = "dataset=[...]" if file is None else f"{file}: [[dataset]]"
     for number, table in enumerate(tables, start=1):
-        if not isinstance(table, dict) or not isinstance(table.get("name"), str):
+        if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
             raise ConfigError(
-                f"{file}: [[dataset]] number {number} must be a table with the name of a data "
-                f"set, got {table!r}"
+                f"{where} number {number} must be a table with the name of a data set, got "
+                f"{table!r}"
             )
         names.append(table["name"])
         options += [
-            RawOption(section="dataset", option=f"{number}.{option}", value=value, file=file)
+            RawOption(
+                section="dataset",
+                option=f"{number}.{option}",
+                value=_plain(value, f"dataset.{number}.{option}") if file is None else value,
+                file=file,
+            )
             for option, value in table.items()
             if option != "name"
         ]

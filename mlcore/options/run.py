@@ -15,13 +15,14 @@ from mlcore.errors import ConfigError
 from mlcore.factories import BuildContext, DatasetFactory, Factory, LossFactory
 from mlcore.options.components import DEFAULT_NAMES, TRAIN, Command, choose, require_known
 from mlcore.options.config import COMPONENTS, ENGINE, Chosen, RunConfig
-from mlcore.options.effects import require_effect
+from mlcore.options.effects import require_effect_in_evaluation
 from mlcore.options.engine import EvaluationOptions
 from mlcore.options.loggers import require_loggers
 from mlcore.options.networks import (
     parts_of_pair,
     recommended_training,
     renamed,
+    require_taken,
     require_weights,
     settled_weights,
 )
@@ -43,7 +44,14 @@ from mlcore.options.sections import (
     to_document,
     values_of,
 )
-from mlcore.options.several import DATASET, SeveralOptions, combined, with_numbers
+from mlcore.options.several import (
+    DATASET,
+    SeveralOptions,
+    combined,
+    kept_options,
+    names_of,
+    with_numbers,
+)
 from mlcore.registry.discovery import Registry
 
 
@@ -150,7 +158,7 @@ def reopen_run(
 
     ``--dataset``, its options, those of ``[evaluation]`` (also by their bare names, as in
     ``--whitening none``) and the few of ``[training]`` that do not affect training may be
-    given. Another data set takes none of the file's options.
+    given. A data set of the run keeps its options, another takes none of the file's.
 
     Args:
         path: The run's ``config.toml``.
@@ -197,16 +205,28 @@ def reopen(
                 f"{', '.join(f'--training.{name}' for name in _CHANGEABLE_TRAINING)}"
             )
         _require_used(item, command)
-    if any(item.section == "dataset" and item.chooses for item in changes):
-        kept = [item for item in kept if item.section != "dataset"]
+    chosen = [item for item in changes if item.section == DATASET and item.chooses]
+    if chosen and isinstance(chosen[-1].value, str):
+        names = [_full_name(name, registry) for name in names_of(chosen[-1].value)]
+        of_datasets = kept_options(kept, names)
+        kept = [*(item for item in kept if item.section != DATASET), *of_datasets]
+        changes = [item for item in changes if item not in chosen]
     absent = {section: _ABSENT[section] for section in without}
     config = _resolve([*kept, *changes], registry, command, absent)
-    require_effect([config], changes)
+    require_effect_in_evaluation(config, changes)
     # A trained network needs no loss.
     for needed in (config.dataset, config.model, config.backbone, config.pooling):
         if needed is not None:
             needed.factory.require_libraries()
     return config
+
+
+def _full_name(name: str, registry: Registry) -> str:
+    """Return the name that a run's file has for a data set; other words stay as they are."""
+    try:
+        return registry.qualified_name(registry.resolve(DatasetFactory, name))
+    except ConfigError:  # said again, better, where the name is looked up
+        return name
 
 
 def run_to_toml(config: RunConfig) -> str:
@@ -316,6 +336,7 @@ def _resolve(
     }
     chosen = combined(chosen)
     chosen |= parts_of_pair(chosen["model"], registry)
+    require_taken(options, chosen, registry)
     if "backbone" in chosen:
         chosen["model"] = settled_weights(chosen["model"], chosen["backbone"], options)
         recommended = recommended_training(chosen["model"], chosen["backbone"])

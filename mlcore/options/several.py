@@ -108,16 +108,60 @@ def parts_of(dataset: Chosen[DatasetFactory]) -> dict[str, Chosen[DatasetFactory
     return {section_of(k + 1): part for k, part in enumerate(dataset.options.parts)}
 
 
-def labels_of(parts: Sequence[Chosen[DatasetFactory]]) -> list[str]:
+def labels_of(names: Sequence[str]) -> list[str]:
     """Return a label for each data set: its name, numbered where a name occurs twice."""
-    names = [part.factory.name for part in parts]
     return [
         name if names.count(name) == 1 else f"{name} {names[: k + 1].count(name)}"
         for k, name in enumerate(names)
     ]
 
 
+def kept_options(kept: Sequence[RawOption], chosen: Sequence[str]) -> list[RawOption]:
+    """Return what the options of a run's data sets say of newly chosen ones.
+
+    A data set that the run has keeps its options; any other takes none.
+
+    Args:
+        kept: Options of the run, those of other sections included.
+        chosen: Names of data sets or, where the run has several of a name, their labels, such
+            as ``streets 2``.
+
+    Returns:
+        Options of data sets, those that choose included.
+
+    Raises:
+        ConfigError: A name is that of several data sets of the run.
+    """
+    mine = [item for item in kept if item.section == DATASET]
+    names = next((names_of(str(item.value)) for item in mine if item.chooses), [])
+    labels = labels_of(names)
+    wanted = list(chosen)
+    found: list[RawOption] = []
+    for number, name in enumerate(wanted, start=1):
+        if name not in labels:
+            alike = [repr(labels[k]) for k, own in enumerate(names) if own == name]
+            if alike:
+                raise ConfigError(
+                    f"the run has {len(alike)} data sets {name!r}; choose one by its label: "
+                    f"--dataset {' or '.join(alike)}"
+                )
+            continue
+        old = labels.index(name)
+        wanted[number - 1] = names[old]
+        before = f"{old + 1}." if len(names) > 1 else ""
+        after = f"{number}." if len(wanted) > 1 else ""
+        found += [
+            replace(item, option=after + item.option.removeprefix(before))
+            for item in mine
+            if not item.chooses and item.option.startswith(before)
+        ]
+    return [RawOption(section=DATASET, option="name", value=",".join(wanted)), *found]
+
+
 def _several(parts: tuple[Chosen[DatasetFactory], ...]) -> Chosen[DatasetFactory]:
+    for k, part in enumerate(parts):
+        if part in parts[:k]:
+            raise ConfigError(_twice(part, parts.index(part) + 1, k + 1))
     name = ",".join(part.name for part in parts)
     factory = DatasetFactory(
         name=name,
@@ -131,11 +175,27 @@ def _several(parts: tuple[Chosen[DatasetFactory], ...]) -> Chosen[DatasetFactory
     return Chosen(name=name, factory=factory, options=SeveralOptions(parts=parts))
 
 
+def _labels(options: SeveralOptions) -> list[str]:
+    return labels_of([part.factory.name for part in options.parts])
+
+
+def _twice(part: Chosen[DatasetFactory], first: int, second: int) -> str:
+    """Return why two data sets must not have the same options, and how to give them others."""
+    names = [field.name for field in fields(part.factory.config)]
+    option = "root" if "root" in names else next(iter(names), "OPTION")
+    return (
+        f"data sets {first} and {second} are both {part.name!r} with the same options, so that "
+        "every image would count twice; give each its own, such as "
+        f"--{section_of(first)}.{option} A --{section_of(second)}.{option} B, or name the data "
+        "set once"
+    )
+
+
 def _build(options: SeveralOptions, context: BuildContext) -> SeveralDatasets:
     from mlcore.data.several import SeveralDatasets
 
     opened = {}
-    for label, part in zip(labels_of(options.parts), options.parts, strict=True):
+    for label, part in zip(_labels(options), options.parts, strict=True):
         try:
             with attribute_errors(part, "could not be built"):
                 opened[label] = part.factory.build(part.options, context)

@@ -23,6 +23,12 @@ from mlcore.protocols.datasets import (
     SuppliesExtras,
     no_progress,
 )
+from mlcore.protocols.influence import (
+    DeviceCode,
+    DeviceInfluenceFunction,
+    HeadingInfluenceFunction,
+    InfluenceFunction,
+)
 from mlcore.protocols.reranking import Reranker
 
 if TYPE_CHECKING:
@@ -40,6 +46,7 @@ __all__ = [
     "Features",
     "HasCoordinates",
     "HasImageFiles",
+    "HeadingInfluenceFunction",
     "InfluenceFunction",
     "Loss",
     "LossOutput",
@@ -47,10 +54,12 @@ __all__ = [
     "Pairs",
     "PlaceDataset",
     "PlaceTable",
+    "ProcessGroup",
     "Progress",
     "Reranker",
     "Role",
     "RowwiseLoss",
+    "SharedLoss",
     "Split",
     "SuppliesExtras",
     "Triplets",
@@ -214,7 +223,8 @@ class RowwiseLoss(Loss, Protocol):
     """A loss that can compute its share of a joint batch, for several processes.
 
     A loss without ``forward_rows`` is computed whole on every process: right as well,
-    only slower.
+    only slower. One that needs fewer operations where processes talk to each other is a
+    :class:`SharedLoss`.
     """
 
     def forward_rows(self, embeddings: Tensor, batch: Batch, rows: slice) -> LossOutput:
@@ -222,6 +232,49 @@ class RowwiseLoss(Loss, Protocol):
 
         ``embeddings`` and ``batch`` are the whole joint batch; the parts over slices that
         partition it add up to ``self(embeddings, batch).loss``, gradients likewise.
+        """
+        ...
+
+
+class ProcessGroup(Protocol):
+    """The processes of a joint batch, for a loss that they compute together.
+
+    All processes must call the same methods in the same order, with tensors of the same
+    shapes and dtypes.
+
+    Attributes:
+        rank: This process's number, from 0.
+        count: How many there are.
+    """
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """Return the sum over processes, the same to the last bit in each; no gradient."""
+        ...
+
+    def largest(self, values: Tensor) -> Tensor:
+        """Return the elementwise maximum over processes; no gradient."""
+        ...
+
+
+@runtime_checkable
+class SharedLoss(Loss, Protocol):
+    """A loss that several processes compute together, each a part of the work."""
+
+    def forward_shared(
+        self, embeddings: Tensor, batch: Batch, group: ProcessGroup
+    ) -> LossOutput | None:
+        """Return the whole loss of the joint batch, and a part of its gradient.
+
+        ``embeddings`` and ``batch`` are the whole joint batch, the same in every process, and
+        so are the returned loss and stats. The gradients (by the embeddings and by the loss's
+        own parameters) of all processes add up to that of ``self(embeddings, batch).loss``.
+        Backward may talk to the other processes too. None, in all processes alike, where
+        ``forward_rows`` (or, without it, the whole loss in every process) takes less time.
         """
         ...
 
@@ -236,55 +289,3 @@ class Miner(Protocol):
         ``embeddings`` is ``(B, D)``, detached.
         """
         ...
-
-
-@runtime_checkable
-class InfluenceFunction(Protocol):
-    """How strongly a pair attracts, by geometric distance (not Hampel's influence).
-
-    Attributes:
-        support_m: A pair attracts if and only if its distance is less than this. The
-            *loss* applies it, in float64 near the edge, so that dtype and device do not
-            matter; ``inf`` is allowed.
-        repulsion_start_m: A pair repels if its distance is greater than this, or at least
-            ``support_m``. 0 where a pair at distance 0 attracts wholly (linear, tanh);
-            negative where even coincident pairs repel a little, the image itself
-            included (sigmoid).
-    """
-
-    @property
-    def support_m(self) -> float: ...
-
-    @property
-    def repulsion_start_m(self) -> float: ...
-
-    def __call__(self, distance_m: Tensor) -> Tensor:
-        """Return the attraction weight in [0, 1], same shape and dtype, non-increasing.
-
-        Repulsion is its complement to 1.
-        """
-        ...
-
-
-@runtime_checkable
-class DeviceInfluenceFunction(InfluenceFunction, Protocol):
-    """An influence function that also runs inside the CUDA kernel and its host build."""
-
-    def device_code(self) -> DeviceCode:
-        """Return the function as C; must agree with ``__call__`` to float32 rounding."""
-        ...
-
-
-@dataclass(frozen=True)
-class DeviceCode:
-    """A C expression of the distance, compiled into a kernel.
-
-    Attributes:
-        expression: C99 expression of ``float d`` (metres, >= 0) and the parameters' names,
-            using ``<math.h>`` float functions only; its value is the attraction weight.
-        parameters: Values of the names in ``expression``, passed as float arguments, so
-            that another value needs no new compilation.
-    """
-
-    expression: str
-    parameters: Mapping[str, float]

@@ -54,6 +54,14 @@ class ShardFolder:
         """Return whether a shard and its index are complete."""
         return self.shard(number).exists() and self.shard(number).with_suffix(".csv").exists()
 
+    def num_rows(self, number: int) -> int:
+        """Return how many images a complete shard holds: those that could be read.
+
+        Raises:
+            DataError: The shard is damaged.
+        """
+        return len(ShardedEmbeddings.of_files([self.shard(number)]))
+
 
 def _read(manifest: Path) -> Mapping[str, Any]:
     try:

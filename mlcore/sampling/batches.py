@@ -95,9 +95,9 @@ class TrainingBatches(Dataset[TrainingBatch]):
 
     @property
     def steps_per_window(self) -> int | None:
-        """Steps whose hard images are planned at once; None where all are random."""
-        hard = self._planner.hard
-        return None if hard is None else hard.steps_per_window
+        """Steps that are planned at once, by embeddings; None where all is random."""
+        ahead = self._planner.ahead
+        return None if ahead is None else ahead.steps_per_window
 
     def __getitem__(self, step: int) -> TrainingBatch:
         """Return the batch of a step, from 0.
@@ -276,7 +276,7 @@ class TrainingLoader:
                 yield from self._loader(steps)
 
     def _windows(self) -> Iterator[range]:
-        """Yield the steps, cut where tuples with hard images are planned anew.
+        """Yield the steps, cut where batches are planned anew, by embeddings.
 
         Data-loading processes know what was planned when they were started.
         """

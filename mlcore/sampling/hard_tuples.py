@@ -9,22 +9,14 @@ the number of workers changes a tuple.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlcore.options.engine import SamplingOptions
+from mlcore.sampling.ahead import Directions, Embed
 from mlcore.sampling.candidates import Candidates
 from mlcore.sampling.training_images import Rows
-
-
-class Embed(Protocol):
-    """Embeds training images."""
-
-    def __call__(self, rows: Rows) -> tuple[Rows, NDArray[np.float32]]:
-        """Return the readable ``rows`` and their embeddings, one per row."""
-        ...
 
 
 class HardTuples:
@@ -72,7 +64,7 @@ class HardTuples:
         drafts = [self._draft(number) for number in numbers]
         anchors = np.array([anchor for anchor, _, _ in drafts])
         wanted = np.unique(np.concatenate([pool, anchors, *(near for _, near, _ in drafts)]))
-        features = _Features(*embed(wanted))
+        features = Directions(*embed(wanted))
         self._planned = {
             number: rows
             for number, rows in self._planned.items()
@@ -94,7 +86,7 @@ class HardTuples:
         near: Rows,
         generator: np.random.Generator,
         pool: Rows,
-        features: _Features,
+        features: Directions,
     ) -> tuple[Rows, Rows]:
         options, num = self._options, self._options.hard_per_tuple
         least_alike = features.by_similarity(anchor, near)[::-1][:num]
@@ -122,30 +114,3 @@ class HardTuples:
             int(number): (np.array(near, dtype=np.int64), np.array(far, dtype=np.int64))
             for number, (near, far) in state.items()
         }
-
-
-class _Features:
-    """Directions of the embeddings of some rows; a loss may leave their length free.
-
-    Args:
-        rows: ``(N,)``, ascending.
-        embeddings: ``(N, D)``.
-    """
-
-    def __init__(self, rows: Rows, embeddings: NDArray[np.float32]) -> None:
-        self._rows = rows
-        length = np.linalg.norm(embeddings, axis=1, keepdims=True)
-        self._directions = embeddings / np.maximum(length, 1e-12)
-
-    def by_similarity(self, anchor: int, rows: Rows) -> Rows:
-        """Return ``rows`` that have an embedding, the most similar to the anchor first.
-
-        None, if the anchor has no embedding: its image could not be read.
-        """
-        known = rows[np.isin(rows, self._rows)]
-        if anchor not in self._rows:
-            return known[:0]
-        place = np.searchsorted(self._rows, known)
-        own = self._directions[np.searchsorted(self._rows, anchor)]
-        found: Rows = known[np.argsort(-(self._directions[place] @ own), kind="stable")]
-        return found

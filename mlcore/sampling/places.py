@@ -10,8 +10,8 @@ import numpy as np
 from mlcore.errors import DataError
 from mlcore.options.engine import SamplingOptions
 from mlcore.protocols import Role, Split
+from mlcore.sampling.ahead import PlannedAhead
 from mlcore.sampling.candidates import Candidates
-from mlcore.sampling.hard_tuples import HardTuples
 from mlcore.sampling.planner import BatchPlan
 from mlcore.sampling.training_images import Rows, TrainingImages
 from mlcore.sampling.visits import PartOf, Visits
@@ -27,7 +27,8 @@ class PlacePlanner:
     near radius of its anchor that look the same way are drawn. The places of a batch lie beyond
     the far radius of each other. Each is a tuple of an anchor and near images; the anchors of
     the others are its far images. One epoch visits every place once, except where the next in
-    turn lies near another of its batch: then a random one takes its part.
+    turn lies near another of its batch: then a random one takes its part. A batch is smaller
+    where 400 random ones in a row lie near others.
 
     A plan is a function of the seed and the step alone.
 
@@ -39,14 +40,14 @@ class PlacePlanner:
 
     Attributes:
         images: What batches are drawn from.
-        hard: None: there are no hard images.
+        ahead: None: nothing is planned by embeddings.
 
     Raises:
         ConfigError: The options contradict each other.
         DataError: There are too few places with as many images.
     """
 
-    hard: HardTuples | None = None
+    ahead: PlannedAhead | None = None
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class PlacePlanner:
         self._members = self._by_place()
         self._firsts = np.array([rows[0] for rows in self._members])
         self._visits = Visits(self._firsts, self.images, options.balance, part_of, seed)
+        self._require_enough()
 
     @cached_property
     def place_id(self) -> Rows:
@@ -125,6 +127,30 @@ class PlacePlanner:
         first = np.array(anchors[:1])
         rest = self._candidates.first_apart(first, size - 1, np.array(anchors[1:]))
         return [*first.tolist(), *rest.tolist()]
+
+    def _require_enough(self) -> None:
+        """Check that a batch can be filled.
+
+        Raises:
+            DataError: There are fewer places, or fewer far from each other as far as a search
+                in random order can see, than places of a batch.
+        """
+        wanted, least = self._options.places_per_batch, self._options.images_per_place
+        count, where = len(self._members), ""
+        if count >= wanted:
+            order = np.random.default_rng(self._seed).permutation(self._firsts)
+            found = self._candidates.first_apart(order[:1], wanted - 1, order[1:])
+            count = 1 + len(found)
+            where = (
+                f" that lie beyond {self._options.far_radius_m:g} m of each other, of "
+                f"{len(self._members)}"
+            )
+        if count < wanted:
+            raise DataError(
+                f"--sampling.places_per_batch {wanted} is more than the data have: there are "
+                f"{'about ' * bool(where)}{count} places with {least} images or more{where}; "
+                "lower it, --sampling.images_per_place or --sampling.far_radius_m"
+            )
 
     def _images_of(self, anchor: int, generator: np.random.Generator) -> Rows:
         others = self._others(anchor)

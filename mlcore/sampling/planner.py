@@ -2,7 +2,7 @@
 
 A plan is a function of the seed and the step alone. It is independent of the loss, so every
 loss of a comparison sees the same tuples, and of workers and the order of calls. Hard images
-are chosen in advance: see :mod:`mlcore.sampling.hard_tuples`.
+are chosen in advance: see :mod:`mlcore.sampling.ahead`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from mlcore.data.positions import PositionIndex
 from mlcore.errors import DataError
 from mlcore.options.engine import SamplingOptions
 from mlcore.protocols import PlaceTable, Role, Split
+from mlcore.sampling.ahead import PlannedAhead
 from mlcore.sampling.candidates import Candidates
 from mlcore.sampling.hard_tuples import HardTuples
 from mlcore.sampling.training_images import Rows, TrainingImages, location_rows
 from mlcore.sampling.visits import PartOf, Visits
 
-_ANCHORS_LOOKED_AT = 256
+_ANCHORS_LOOKED_AT = 64
 """Images whose nearest location is looked up at once."""
 
 _TUPLES_LOOKED_AT = 64
@@ -53,7 +54,7 @@ class Planner(Protocol):
 
     Attributes:
         images: What it chooses from.
-        hard: Tuples with hard images, if there are some.
+        ahead: What is planned by embeddings; None where nothing is.
         place_id: ``(N,)`` place of each training image, numbered from 0.
         num_places: Number of places.
         num_locations: Locations that one epoch visits.
@@ -62,8 +63,9 @@ class Planner(Protocol):
     """
 
     images: TrainingImages
-    hard: HardTuples | None
 
+    @property
+    def ahead(self) -> PlannedAhead | None: ...
     @property
     def place_id(self) -> Rows: ...
     @property
@@ -88,7 +90,8 @@ class TuplePlanner:
     that lies within the near radius of this location and no nearer to another. Near images lie
     within the near radius of the anchor and look the same way; far images beyond the far radius
     of the anchor and of each other. A tuple is smaller where there are too few images; a
-    location without any near or far image is left out.
+    location without any near or far image is left out (without a near one, where no far images
+    are asked for).
 
     Memory: the columns of :class:`TrainingImages`, a tree of about 50 bytes per image and 8
     bytes for its place; no step reads through all images.
@@ -105,7 +108,6 @@ class TuplePlanner:
 
     Attributes:
         images: What tuples are drawn from.
-        hard: The tuples with hard images, if the options ask for some.
 
     Raises:
         ConfigError: The options contradict each other.
@@ -132,9 +134,14 @@ class TuplePlanner:
         self._locate(split.references)
         self._visits = Visits(self._locations, self.images, options.balance, part_of, seed)
         self._notes += self._visits.notes
-        self.hard: HardTuples | None = None
+        self._hard: HardTuples | None = None
         if options.hard_per_tuple:
-            self.hard = HardTuples(self._candidates, options, seed, self._anchor)
+            self._hard = HardTuples(self._candidates, options, seed, self._anchor)
+
+    @property
+    def ahead(self) -> HardTuples | None:
+        """The tuples with hard images, if the options ask for some."""
+        return self._hard
 
     @property
     def num_locations(self) -> int:
@@ -189,8 +196,8 @@ class TuplePlanner:
     def _tuple(self, number: int, attempt: int = 0) -> tuple[Rows, Rows]:
         """Return rows and roles of tuple ``number`` of the run."""
         anchor, generator = self._anchor(number, attempt)
-        if self.hard is not None and not attempt:  # hard images are those of one anchor
-            near, far = self.hard.near_and_far(number)
+        if self._hard is not None and not attempt:  # hard images are those of one anchor
+            near, far = self._hard.near_and_far(number)
         else:
             near, far = self._near_and_far(anchor, generator)
         parts = {Role.ANCHOR: np.array([anchor]), Role.NEAR: near, Role.FAR: far}
@@ -216,9 +223,7 @@ class TuplePlanner:
         return anchor, generator
 
     def _near_and_far(self, anchor: int, generator: np.random.Generator) -> tuple[Rows, Rows]:
-        near = self._candidates.near(anchor)
-        wanted = min(self._options.near_per_tuple, len(near))
-        near = generator.choice(near, size=wanted, replace=False)
+        near = self._candidates.draw_near(anchor, self._options.near_per_tuple, generator)
         return near, self._candidates.draw_far(anchor, self._options.far_per_tuple, generator)
 
     def _anchors(self, location: int, generator: np.random.Generator) -> Iterator[int]:
@@ -227,9 +232,7 @@ class TuplePlanner:
         The location's own image is among them.
         """
         own, positions = int(self._locations[location]), self.images.apart_m
-        rows = generator.permutation(self._candidates.around(own))
-        for start in range(0, len(rows), _ANCHORS_LOOKED_AT):
-            block = rows[start : start + _ANCHORS_LOOKED_AT]
+        for block in self._candidates.shuffled_around(own, _ANCHORS_LOOKED_AT, generator):
             nearest = self._locations[self._location_index.nearest(positions[block])]
             to_nearest = np.linalg.norm(positions[block] - positions[nearest], axis=1)
             to_own = np.linalg.norm(positions[block] - positions[own], axis=1)
@@ -269,14 +272,14 @@ class TuplePlanner:
         limit = ""
         if self.images.headings_rad is not None:
             limit = f" and {self._options.near_heading_limit_deg:g} degrees"
-        return (
-            f"both a near image (within {self._options.near_radius_m:g} m{limit}) and a far "
-            f"one (beyond {self._options.far_radius_m:g} m)"
-        )
+        near = f"a near image (within {self._options.near_radius_m:g} m{limit})"
+        if not self._options.far_per_tuple:
+            return near
+        return f"both {near} and a far one (beyond {self._options.far_radius_m:g} m)"
 
     def _note_on_smaller_tuples(self) -> Iterator[str]:
         options, num = self._options, min(_TUPLES_LOOKED_AT, self.num_locations)
-        if self.hard is not None:
+        if self._hard is not None:
             return  # they are not chosen yet
         wanted = [1, options.near_per_tuple, options.far_per_tuple, int(self._other_far)]
         sizes = [np.bincount(self._tuple(number)[1], minlength=4) for number in range(num)]

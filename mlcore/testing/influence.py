@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlcore.geometry import pairwise_distance_m
+from mlcore.geometry import pairwise_distance_m, takes_headings
 from mlcore.protocols import DeviceCode, DeviceInfluenceFunction, InfluenceFunction
 from mlcore.testing.cases import build, clusters, thresholds_m
 from mlcore.testing.check import CheckSkipped, Fault, expect
@@ -183,6 +183,71 @@ def learns(subject: Subject) -> None:
     )
 
 
+def headings(subject: Subject) -> None:
+    """An influence function of headings weighs equal ones most, and ends at ``support_rad``."""
+    function: InfluenceFunction = build(subject.factory)
+    if not takes_headings(function):
+        raise CheckSkipped("it is of distance alone")
+    limit = function.support_rad
+    expect(
+        isinstance(limit, float | int) and limit > 0,
+        "a positive support_rad (or inf)",
+        repr(limit),
+    )
+    expect(
+        function.without_headings in ("refuse", "distance"),
+        "without_headings to be 'refuse' or 'distance'",
+        repr(function.without_headings),
+    )
+    expect(
+        function.repulsion_start_m < 0,
+        "a negative repulsion_start_m, because images at one point that look different ways "
+        "repel",
+        function.repulsion_start_m,
+    )
+    for dtype in (torch.float32, torch.float64):
+        distance, turn = torch.meshgrid(
+            distances_m(subject, dtype, step=40), _turns_rad(limit, dtype), indexing="ij"
+        )
+        weight = function(distance.clone(), turn.clone())
+        expect(
+            (weight.shape, weight.dtype) == (distance.shape, dtype),
+            f"weights of shape {tuple(distance.shape)} and {dtype}, as the distances",
+            f"shape {tuple(weight.shape)}, {weight.dtype}",
+        )
+        rises = (weight.diff(dim=1) > 0) | (weight[:, 1:] < 0)
+        if rises.any():
+            row, column = rises.nonzero()[0].tolist()
+            raise Fault(
+                f"weights in [0, 1] that never rise with the difference of headings in {dtype}",
+                f"{float(weight[row, column]):.6g} at {float(turn[row, column]):.4g} rad, then "
+                f"{float(weight[row, column + 1]):.6g} at {float(turn[row, column + 1]):.4g} "
+                f"rad, {float(distance[row, 0]):.4g} m apart",
+            )
+        alone = function(distance[:, 0].clone())
+        expect(
+            torch.equal(weight[:, 0], alone),
+            "the weight of equal headings where no difference is given",
+            f"up to {float((weight[:, 0] - alone).abs().max()):.6g} more or less",
+        )
+    inside = torch.linspace(0, min(limit * (1 - 1e-6), math.pi), 200, dtype=torch.float64)
+    least = function(torch.zeros_like(inside), inside)
+    expect(
+        bool((least > 0).all()),
+        f"a positive weight everywhere below support_rad = {limit:g} (each pair inside the "
+        "support adds a constant to the loss, even one of weight 0)",
+        f"{float(least.min()):.6g}",
+    )
+
+
+def _turns_rad(limit_rad: float, dtype: torch.dtype) -> Tensor:
+    """Return differences of headings, ascending from 0 to pi, with those about a limit."""
+    around = [limit_rad + more for more in (-1e-6, 0.0, 1e-6) if limit_rad + more <= math.pi]
+    own = torch.tensor(around, dtype=torch.float64)
+    found = torch.cat([torch.linspace(0, math.pi, 91, dtype=torch.float64), own])
+    return torch.sort(found).values.to(dtype)
+
+
 def device_code(subject: Subject) -> None:
     """The C expression computes what the function does."""
     function: InfluenceFunction = build(subject.factory)
@@ -193,21 +258,31 @@ def device_code(subject: Subject) -> None:
         raise CheckSkipped("no C compiler (cc, gcc or clang) to compile device_code with")
     code = function.device_code()
     with tempfile.TemporaryDirectory() as folder:
-        evaluate = _compiled(code, compiler, Path(folder))
+        evaluate = _compiled(code, compiler, Path(folder), turns=takes_headings(function))
         distance = distances_m(subject, torch.float32, step=8)
-        in_python = function(distance.clone())
-        for d, wanted in zip(distance.tolist(), in_python.tolist(), strict=True):
-            got = evaluate(d)
-            expect(
-                abs(got - wanted) <= _FLOAT32,
-                f"{wanted:.9g} at {d:g} m from device_code too",
-                f"{got:.9g} from {code.expression!r}",
-            )
+        turns: list[float | None] = [None]
+        if takes_headings(function):
+            turns = _turns_rad(function.support_rad, torch.float32)[::15].tolist()
+        for turn in turns:
+            if turn is None or not takes_headings(function):
+                in_python = function(distance.clone())
+            else:
+                in_python = function(distance.clone(), torch.full_like(distance, turn))
+            for d, wanted in zip(distance.tolist(), in_python.tolist(), strict=True):
+                got = evaluate(d) if turn is None else evaluate(d, turn)
+                at = f"{d:g} m" if turn is None else f"{d:g} m and {turn:g} rad"
+                expect(
+                    abs(got - wanted) <= _FLOAT32,
+                    f"{wanted:.9g} at {at} from device_code too",
+                    f"{got:.9g} from {code.expression!r}",
+                )
 
 
-def _compiled(code: DeviceCode, compiler: str, folder: Path) -> Callable[[float], float]:
-    """Return the expression as a function of the distance, through the C compiler."""
-    names = ["d", *code.parameters]
+def _compiled(
+    code: DeviceCode, compiler: str, folder: Path, *, turns: bool
+) -> Callable[..., float]:
+    """Return the expression as a function of distance (and turn), through the C compiler."""
+    names = ["d", *(["h"] if turns else []), *code.parameters]
     arguments = ", ".join(f"float {name}" for name in names)
     source = folder / "influence.c"
     source.write_text(
@@ -230,7 +305,7 @@ def _compiled(code: DeviceCode, compiler: str, folder: Path) -> Callable[[float]
     weight.restype = ctypes.c_float
     weight.argtypes = [ctypes.c_float] * len(names)
     values = list(code.parameters.values())
-    return lambda distance: float(weight(distance, *values))
+    return lambda *variables: float(weight(*variables, *values))
 
 
 CHECKS: dict[str, Callable[[Subject], None]] = {
@@ -242,5 +317,6 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "shape-and-dtype": shape_and_dtype,
     "learns": learns,
     "inputs-unmodified": inputs_unmodified,
+    "headings": headings,
     "device-code": device_code,
 }

@@ -72,6 +72,7 @@ LOSS = (
     Rule("inputs-unmodified", "embeddings, batch and tuples are left as they were"),
     Rule("reproducible", "the context's seed decides every number"),
     Rule("rows-add-up", "the shares of forward_rows add up to the whole"),
+    Rule("shared-adds-up", "so do the gradients of forward_shared, and its loss is the whole"),
     Rule("memory", "memory grows with the batch as declared"),
     *CONDITIONS,
 )
@@ -101,6 +102,7 @@ INFLUENCE = (
     Rule("support", "every pair inside support_m has a positive weight"),
     Rule("learns", "a step down a gradient with it brings near images together"),
     Rule("inputs-unmodified", "distances are left as they were"),
+    Rule("headings", "different headings never weigh more; support_rad says where they end"),
     Rule("device-code", "device_code agrees to float32 rounding", declarable=True),
 )
 

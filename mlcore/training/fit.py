@@ -25,9 +25,9 @@ from mlcore.training.callbacks import (
 )
 from mlcore.training.checkpoint_io import DurableCheckpointIO
 from mlcore.training.gradient_cache import live_batch_norms
-from mlcore.training.hard_images import HardImages
 from mlcore.training.health import Health, Warn
 from mlcore.training.loggers import finish_loggers, loggers_of
+from mlcore.training.plan_ahead import PlanAhead
 from mlcore.training.selection import Selection
 from mlcore.training.strategy import Processes, stop_others
 from mlcore.training.task import EmbeddingTask
@@ -139,8 +139,8 @@ def _callbacks(
     ]
     if is_first():
         callbacks.append(Health(warn))
-    if experiment.planner.hard is not None:
-        callbacks.append(HardImages(experiment, experiment.planner.hard, progress))
+    if experiment.planner.ahead is not None:
+        callbacks.append(PlanAhead(experiment, experiment.planner.ahead, progress))
     return callbacks
 
 

@@ -10,7 +10,7 @@ Shapes: ``b`` images, ``D`` embedding dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
@@ -154,20 +154,25 @@ def kept_generators(device: torch.device) -> Iterator[None]:
         before.restore()
 
 
+def batch_norms(model: nn.Module) -> Mapping[str, _BatchNorm]:
+    """Return the batch-norm layers of a model by name."""
+    layers = model.named_modules()
+    return {name: layer for name, layer in layers if isinstance(layer, _BatchNorm)}
+
+
 def live_batch_norms(model: nn.Module) -> list[str]:
     """Return the names of layers that normalise by statistics of the batch in training."""
     return [
         name
-        for name, layer in model.named_modules()
-        if isinstance(layer, _BatchNorm) and (layer.training or not layer.track_running_stats)
+        for name, layer in batch_norms(model).items()
+        if layer.training or not layer.track_running_stats
     ]
 
 
 def freeze_batch_norms(model: nn.Module) -> None:
     """Make batch norms use, and keep, the statistics that come with the weights."""
-    for layer in model.modules():
-        if isinstance(layer, _BatchNorm):
-            layer.eval()
+    for layer in batch_norms(model).values():
+        layer.eval()
 
 
 def _at_least_float32(embeddings: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 """The loss over the joint batch of several processes, and its exact gradient.
 
 Every process has all ``B`` embeddings, and also the geometry, because a batch's plan is a
-function of the step. A loss with ``forward_rows`` is computed in shares, one per process; any
-other whole on every process, where only the first one's gradient with respect to its own
-parameters counts. Gradients are *added up* over processes: they are those of one process that
-has the whole batch.
+function of the step. A loss with ``forward_shared`` is computed by all together, one with
+``forward_rows`` in shares, one per process; any other whole on every process, where only the
+first one's gradient with respect to its own parameters counts. Gradients are *added up* over
+processes: they are those of one process that has the whole batch.
 
 Shapes: ``B`` images in the joint batch, ``D`` embedding dimensions.
 """
@@ -18,8 +18,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mlcore.distributed import deal, num_processes, rank, sum_over_processes
-from mlcore.protocols import Batch, Loss, LossOutput, Pairs, RowwiseLoss, Triplets
+from mlcore.distributed import JointProcesses, deal, num_processes, rank, sum_over_processes
+from mlcore.protocols import (
+    Batch,
+    Loss,
+    LossOutput,
+    Pairs,
+    RowwiseLoss,
+    SharedLoss,
+    Triplets,
+)
 
 _BUCKET_NUMBERS = 2**24
 """Gradients added up in one message: 64 MB of float32."""
@@ -29,11 +37,11 @@ class JointLoss(NamedTuple):
     """This process's part of a loss, and the totals over all processes.
 
     Attributes:
-        mine: Scalar whose gradient is this process's part: the share of its rows, or the
-            whole loss.
+        mine: Scalar whose gradient is this process's part of the whole gradient, or all of
+            it.
         total: Scalar float64, detached: the loss of the joint batch.
         stats: The loss's own numbers, of the joint batch.
-        in_shares: Whether ``mine`` is a share.
+        in_shares: Whether the gradient of ``mine`` is a part.
     """
 
     mine: Tensor
@@ -51,18 +59,21 @@ def joint_loss(
         loss: Any loss.
         embeddings: ``(B, D)``, the same in every process.
         batch: Of all rows, the same in every process.
-        tuples: A miner's, of all rows; ``forward_rows`` takes none, so that a loss with
-            tuples is computed whole.
+        tuples: A miner's, of all rows; neither ``forward_shared`` nor ``forward_rows`` takes
+            any, so that a loss with tuples is computed whole.
     """
     count = num_processes()
-    in_shares = 1 < count <= len(batch) and tuples is None and isinstance(loss, RowwiseLoss)
-    if not in_shares:
-        output = loss(embeddings, batch, tuples)
-        return JointLoss(output.loss, output.loss.detach().double(), output.stats, False)
-    assert isinstance(loss, RowwiseLoss)
-    output = loss.forward_rows(embeddings, batch, deal(len(batch), count)[rank()])
-    total, stats = _added_up(output)
-    return JointLoss(output.loss, total, stats, True)
+    may_share = 1 < count <= len(batch) and tuples is None
+    if may_share and isinstance(loss, SharedLoss):
+        shared = loss.forward_shared(embeddings, batch, JointProcesses())
+        if shared is not None:
+            return JointLoss(shared.loss, shared.loss.detach().double(), shared.stats, True)
+    if may_share and isinstance(loss, RowwiseLoss):
+        share = loss.forward_rows(embeddings, batch, deal(len(batch), count)[rank()])
+        total, stats = _added_up(share)
+        return JointLoss(share.loss, total, stats, True)
+    output = loss(embeddings, batch, tuples)
+    return JointLoss(output.loss, output.loss.detach().double(), output.stats, False)
 
 
 def _added_up(output: LossOutput) -> tuple[Tensor, dict[str, Tensor | float | str]]:

@@ -83,7 +83,7 @@ def estimate(experiment: Experiment) -> Estimate:
     trained += sum(p.numel() for p in getattr(experiment.loss, "parameters", list)())
     other_far = "other-far" in config.loss.factory.needs
     per_tuple = 1 + sampling.near_per_tuple + sampling.far_per_tuple + other_far
-    if sampling.scheme == "places":
+    if sampling.scheme != "tuples":
         per_tuple = sampling.images_per_place
     joint = sampling.batch_tuples * per_tuple
     share = deal(joint, Processes.of(options).count)[0]

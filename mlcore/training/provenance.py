@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlcore.data.adaptation import TrainedOnReferences
 from mlcore.errors import ConfigError, DataError
 from mlcore.option_types import members, options_of
 from mlcore.options import Chosen, RunConfig, run_to_toml
@@ -79,8 +80,10 @@ def provenance_of(experiment: Experiment, registry: Registry) -> Provenance:
     config = experiment.config
     code = {"mlcore": version("mlcore-localization"), "torch": version("torch")}
     datasets = parts_of(config.dataset)
-    several: Any = experiment.dataset
-    opened = [several] if len(datasets) == 1 else several.parts.values()
+    dataset: Any = experiment.dataset
+    if isinstance(dataset, TrainedOnReferences):  # an option of training, not another source
+        dataset = dataset.original
+    opened = [dataset] if len(datasets) == 1 else dataset.parts.values()
     components: list[tuple[str, Chosen[Any] | None, Any]] = [
         *(
             (name, one, part)
@@ -206,8 +209,8 @@ def _reason_against_steps(config: RunConfig) -> str:
     """Return why more steps would change the steps already taken; "" if they would not."""
     if config.training.schedule == "cosine":
         return "the learning rate of every step of the cosine schedule depends on it"
-    if config.sampling.hard_per_tuple:
-        return "hard images were planned only for the original number of steps"
+    if config.sampling.uses_embeddings:
+        return "batches were planned only for the original number of steps"
     return ""
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -21,6 +24,12 @@ from mlcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from mlcore.options.engine import TrainingOptions
+
+
+_MEETING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
+"""Environment variables by which Lightning's processes on several machines find each other."""
+_FEW = 4
+"""Processes that any CPU can run, to try out several of them."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,30 @@ class Processes:
     def count(self) -> int:
         """How many there are."""
         return self.devices * self.num_nodes
+
+    def require_possible(self, accelerator: str) -> None:
+        """Refuse processes that this machine has no devices for, or that would never meet.
+
+        Raises:
+            ConfigError: There are fewer devices, or nothing says where the machines meet.
+        """
+        if self.launcher != "lightning":
+            return  # torchrun and SLURM have started them
+        missing = [name for name in _MEETING if name not in os.environ]
+        if self.num_nodes > 1 and missing:
+            raise ConfigError(
+                f"--training.num_nodes {self.num_nodes} needs torchrun or srun to start the "
+                f"command, or on each machine the environment variables {', '.join(_MEETING)} "
+                "(address and port of the first machine; 0, 1, ... for this one); not set: "
+                f"{', '.join(missing)}"
+            )
+        on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+        most = torch.cuda.device_count() if on_gpu else max(os.cpu_count() or 1, _FEW)
+        if self.devices > most:
+            has = f"{most} GPUs" if on_gpu else f"{os.cpu_count()} CPU cores"
+            raise ConfigError(
+                f"--training.devices {self.devices}: this machine has {has}; use at most {most}"
+            )
 
     def for_trainer(self) -> dict[str, Any]:
         """Return the trainer's arguments for them, apart from its plugins."""
@@ -115,10 +148,9 @@ def stop_others() -> None:
 
     They would wait for it in a collective operation, on GPUs for half an hour. Lightning
     watches them from a thread and kills this process too, before it can say why it failed, when
-    one of them ends with a code other than 0. So each is reaped here, by a wait that is under
-    way when it is killed: Lightning's thread finds no process to ask about, which
-    :meth:`subprocess.Popen.poll` counts as code 0. All are halted first, so that none ends by
-    itself because others are missing.
+    one of them ends with a code other than 0. So the handles that it polls are given code 0
+    first: :meth:`subprocess.Popen.poll` asks the system only while there is no code. All are
+    halted first, so that none ends by itself because others are missing.
     """
     if was_started_by_first():
         return  # it started data-loading processes only
@@ -126,6 +158,10 @@ def stop_others() -> None:
     for other in others:
         with suppress(psutil.NoSuchProcess):
             other.suspend()
+    pids = {other.pid for other in others}
+    for handle in gc.get_objects():
+        if type(handle) is subprocess.Popen and handle.pid in pids:
+            handle.returncode = 0
     for other in others:
         with suppress(psutil.NoSuchProcess, ChildProcessError):  # ended and reaped meanwhile
             other.kill()

@@ -140,7 +140,7 @@ class PaperMultiSimilarityOptions(BaselineOptions):
 
     alpha: Annotated[float, POSITIVE] = 2.0
     beta: Annotated[float, POSITIVE] = 50.0
-    base: Annotated[float, Range(at_least=-1, at_most=2)] = 1.0
+    base: Annotated[float, Range(at_least=-2, at_most=2)] = 1.0
     mining: bool = True
     epsilon: Annotated[float, NOT_NEGATIVE] = 0.1
     across_tuples: Literal["geometry", "ignore"] = "geometry"

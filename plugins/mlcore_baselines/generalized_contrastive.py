@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mlcore.geometry import between_m
+from mlcore.geometry import attraction, between_m
 from mlcore.protocols import Batch, InfluenceFunction, LossOutput, Pairs, Triplets
 from mlcore_baselines import tuples as terms
 
@@ -16,12 +16,12 @@ class GeneralizedContrastiveLoss(nn.Module):
     Mean over the pairs of an anchor with a near or far image of its tuple of
     y D / 2 + (1 - y) max(0, margin - sqrt(D))^2 / 2: Leyva-Vallina et al., Data-efficient
     Large Scale Place Recognition with Graded Similarity Supervision, CVPR 2023.
-    There y is an overlap of fields of view; here it is the influence of the geometric
-    distance, 0 from the influence function's support on. A tuple's pairs are half similar
-    and half dissimilar, as the paper's batches are.
+    There y is an overlap of fields of view; here it is the influence of the pair, which may be
+    one too (field-of-view), 0 from the influence function's support on. A tuple's pairs are
+    half similar and half dissimilar, as the paper's batches are.
 
     Args:
-        influence: Weight y of a distance in metres.
+        influence: Weight y of a pair, by distance or by distance and headings.
         margin: Embedding distance beyond which dissimilar pairs cost nothing.
     """
 
@@ -43,11 +43,11 @@ class GeneralizedContrastiveLoss(nn.Module):
         y = self._similarity(batch, anchors, images).to(embeddings.dtype)
         # The norm's gradient at 0 is 0, that of a square root would be infinite.
         distance = torch.linalg.vector_norm(embeddings[anchors] - embeddings[images], dim=-1)
-        attraction = y * distance.square() / 2
-        repulsion = (1 - y) * torch.relu(self.margin - distance).square() / 2
-        loss = (attraction + repulsion).sum() / max(len(images), 1)
+        attracting = y * distance.square() / 2
+        repelling = (1 - y) * torch.relu(self.margin - distance).square() / 2
+        loss = (attracting + repelling).sum() / max(len(images), 1)
         return LossOutput(loss, {"mean_similarity": y.sum() / max(len(images), 1)})
 
     def _similarity(self, batch: Batch, anchors: Tensor, images: Tensor) -> Tensor:
         distance = between_m(batch, anchors, images)
-        return torch.where(distance < self.influence.support_m, self.influence(distance), 0.0)
+        return attraction(self.influence, batch, distance, anchors, images)

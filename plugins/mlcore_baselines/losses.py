@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mlcore import BuildContext, ConfigError, LossFactory
+from mlcore.option_types import require_unchanged
 from mlcore_baselines import config
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ def _multi_similarity_paper(
     from mlcore.geometry import NearFar
     from mlcore_baselines.multi_similarity import PaperMultiSimilarityLoss
 
+    if not options.mining:
+        reason = "--loss.mining false; leave it out"
+        require_unchanged("loss", options, ("epsilon",), reason)
     return PaperMultiSimilarityLoss(
         geometry=NearFar.resolve(context) if options.across_tuples == "geometry" else None,
         alpha=options.alpha,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mlcore.errors import DataError
-from mlcore.geometry import between_m
+from mlcore.geometry import attraction, between_m
 from mlcore.protocols import Batch, InfluenceFunction, LossOutput, Pairs, Triplets
 
 BLOCK_PAIRS = 2**18
@@ -54,10 +54,11 @@ class RowBlock:
 
     @cached_property
     def weight(self) -> Tensor:
-        """Influence of each distance, ``(b, n)`` float64; 0 from the support on."""
+        """Influence of each pair, ``(b, n)`` float64; 0 from the support on."""
         assert self.influence is not None
-        inside = self.distance_m < self.influence.support_m
-        return torch.where(inside, self.influence(self.distance_m), 0.0)
+        return attraction(
+            self.influence, self.batch, self.distance_m, self.anchors[:, None], self.others
+        )
 
     def similarity(self, x: Tensor) -> Tensor:
         """Return cosine similarities ``(b, n)`` of unit embeddings ``(B, D)``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,12 @@ from mlcore.errors import DataError
 from mlcore.factories import Finding, Report
 from mlcore_gsv_cities.config import RADII, GsvCitiesConfig
 from mlcore_gsv_cities.dataset import cities_of, open_gsv_cities, read_city, root_of
+from mlcore_gsv_cities.names import View
 
 TABLES = "Dataframes"
 _COLUMNS = ("place_id", "year", "month", "panoid")
+_FEWEST_IMAGES = 4
+"""Of a published place, by the readme of the authors' repository, amaralibey/gsv-cities."""
 
 
 def check_gsv_cities(config: GsvCitiesConfig, *, full: bool = False) -> Report:
@@ -69,7 +74,7 @@ def _compare(root: Path, city: str) -> list[Finding]:
     }
     views, _ = read_city(root, city)
     there = {(v.place % 100_000, v.month, v.panorama): v.name for v in views}
-    findings = []
+    findings = _few_images(city, views)
     absent = sorted(listed - there.keys())
     if absent:
         examples = tuple(f"place {p}, panorama {pano}" for p, _, pano in absent[:MAX_EXAMPLES])
@@ -80,3 +85,17 @@ def _compare(root: Path, city: str) -> list[Finding]:
         message = f"{city}: images are not in {TABLES}/{city}.csv"
         findings.append(Finding("warning", message, len(extra), tuple(extra[:MAX_EXAMPLES])))
     return findings
+
+
+def _few_images(city: str, views: Sequence[View]) -> list[Finding]:
+    """Return a warning about places with fewer images than any published place has."""
+    counts = Counter(view.place for view in views)
+    few = [place for place, count in sorted(counts.items()) if count < _FEWEST_IMAGES]
+    if not few:
+        return []
+    message = (
+        f"{city}: places have fewer than {_FEWEST_IMAGES} images, as no published place has; "
+        "extract the images of the city again"
+    )
+    examples = tuple(f"place {place}" for place in few[:MAX_EXAMPLES])
+    return [Finding("warning", message, len(few), examples)]

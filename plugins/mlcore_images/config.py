@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from mlcore.errors import ConfigError
 from mlcore.option_types import RelativeTo
 
 Layout = Literal["auto", "table", "names", "exif"]
@@ -16,8 +18,11 @@ HeadingConvention = Literal["clockwise-from-north", "counterclockwise-from-east"
 class ImagesConfig:
     """Options of your own geo-tagged images.
 
-    A selection is ``column=value``, ``column=low..high`` (numbers, both ends included, either
-    may be left out), several of these joined with ``&``, or ``*`` for every image.
+    A selection is ``column=value``, where ``*`` in the value stands for any text and ``?`` for
+    any character; ``column=low..high`` (numbers or dates, both ends included, either may be
+    left out); several of these joined with ``&`` (and), and these with ``|`` (or); or ``*`` for
+    every image. A date is ``2024``, ``2024-05``, ``2024-05-31`` or ``2024-05-31 10:20``, and
+    means all of that year, month, day or minute.
 
     Attributes:
         root: Folder of the images; paths in the table are relative to it. none: the folder
@@ -59,3 +64,37 @@ class ImagesConfig:
     heading_convention: HeadingConvention = "clockwise-from-north"
     swap_axes: bool = False
     accept_faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftConfig:
+    """Options of a drafted table.
+
+    Attributes:
+        test: Share of the images to test on, from 0 to 0.5; 0 writes no split and no role.
+        validation: Share of the images to choose settings on, from 0 to 0.5.
+        buffer_m: No two splits have images within this distance of each other (metres).
+            Images that would be nearer are in no split.
+        revisit_m: An image is a query if a reference of its split, taken at least a minute
+            earlier (10 images, without dates), lies within this distance (metres).
+    """
+
+    test: float = 0.2
+    validation: float = 0.1
+    buffer_m: float = 25.0
+    revisit_m: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("test", "validation"):
+            value = getattr(self, name)
+            if not 0.0 <= value <= 0.5:
+                raise ConfigError(f"{name} must be between 0 and 0.5, got {value}")
+        for name in ("buffer_m", "revisit_m"):
+            value = getattr(self, name)
+            if not (value > 0.0 and math.isfinite(value)):
+                raise ConfigError(f"{name} must be greater than 0, got {value}")
+        if self.validation and not self.test:
+            raise ConfigError(
+                f"validation is {self.validation} and test is 0; set both to 0 to write "
+                "positions without a cut"
+            )

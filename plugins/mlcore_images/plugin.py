@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlcore import BuildContext, DatasetFactory, Report, hookimpl
-from mlcore_images.config import ImagesConfig
+from mlcore_images.config import DraftConfig, ImagesConfig
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlcore.protocols import Progress
     from mlcore_images.dataset import ImagesDataset
 
 mlcore_hook_api = 1
@@ -26,6 +29,12 @@ def _check(config: ImagesConfig, *, full: bool = False) -> Report:
     return check_images(config, full=full)
 
 
+def _draft(options: DraftConfig, folder: Path, out: Path, progress: Progress) -> Report:
+    from mlcore_images.draft import draft_table
+
+    return draft_table(options, folder, out, progress)
+
+
 @hookimpl
 def mlcore_datasets() -> list[DatasetFactory]:
     """Return the data set of your own images."""
@@ -36,5 +45,7 @@ def mlcore_datasets() -> list[DatasetFactory]:
             config=ImagesConfig,
             build=_build,
             check=_check,
+            draft=_draft,
+            draft_config=DraftConfig,
         )
     ]

@@ -62,7 +62,8 @@ def columns_of(config: ImagesConfig) -> set[str]:
         clause.column
         for option, expression in given.items()
         if expression
-        for clause in parse(option, expression)
+        for clauses in parse(option, expression)
+        for clause in clauses
     }
 
 

@@ -22,7 +22,7 @@ class MultiSimilarityOptions(PmlOptions):
 
     alpha: Annotated[float, POSITIVE] = 2.0
     beta: Annotated[float, POSITIVE] = 50.0
-    base: Annotated[float, Range(at_least=-1, at_most=2)] = 0.5
+    base: Annotated[float, Range(at_least=-2, at_most=2)] = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mlcore.data import MAX_EXAMPLES, ImageWalk, ListedImages, wrap_rad
 from mlcore.errors import ConfigError, DataError
 from mlcore.factories import Finding
+from mlcore.option_types import require_unchanged
 from mlcore.protocols import PlaceTable, Split
 from mlcore_poses.config import PosesConfig
 from mlcore_poses.plane import DEFAULT_AXES, in_plane
@@ -99,16 +100,26 @@ def _matched(
     if not there:
         raise DataError(f"{root} holds no image")
     if trajectory.names is not None:
+        _require_times(config, trajectory)
         return _by_name(root, file, trajectory.names, there)
     times_s = _times_of(there)
     if trajectory.times_s is not None and times_s is not None:
         return _by_time(config, file, trajectory.times_s, there, times_s)
+    _require_times(config, trajectory)
     if len(there) != len(trajectory):
         raise DataError(
             f"{file} has {len(trajectory)} poses and {root} has {len(there)} images; there "
             "must be one pose per image, in the order of the names"
         )
     return there, np.arange(len(there)), []
+
+
+def _require_times(config: PosesConfig, trajectory: Trajectory) -> None:
+    """Raise ConfigError for a largest gap where no image is found by its time."""
+    which = f"format {config.format}"
+    if trajectory.times_s is not None:
+        which += " and images that are not named by their timestamps"
+    require_unchanged("dataset", config, ("max_gap_s",), f"{which}; leave it out")
 
 
 def _by_name(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from mlcore.errors import ConfigError
 from mlcore.factories import SamplingRadii
-from mlcore.option_types import AT_LEAST_ONE, POSITIVE, Range, check_ranges
+from mlcore.option_types import (
+    POSITIVE,
+    Range,
+    check_ranges,
+    require_unchanged,
+)
 
 Layout = Literal["auto", "prepared", "raw", "csv", "names", "mat"]
 Camera = Literal[
@@ -87,7 +93,7 @@ class RobotCarConfig:
     longest_side_px: Annotated[int, Range(at_least=16)] = 240
     image_format: Literal["jpeg", "png"] = "jpeg"
     jpeg_quality: Annotated[int, Range(at_least=1, at_most=100)] = 95
-    num_processes: Annotated[int | None, AT_LEAST_ONE] = None
+    num_processes: Annotated[int | None, Range(at_least=1, at_most=256)] = None
     exposure_percentiles: Annotated[tuple[float, float], Range(at_least=0, at_most=100)] = (
         1.0,
         99.0,
@@ -101,6 +107,51 @@ class RobotCarConfig:
     validation_reference: str = ""
     validation_queries: tuple[str, ...] = ()
     accept_faults: tuple[str, ...] = ()
+
+
+_OF_RAW = frozenset(
+    {"camera", "poses", "rtk_root", "max_gap_s", "distortion_table", "longest_side_px"}
+)
+"""Options that are read with the raw tree only; tables of third parties read the camera too."""
+_OF_PREPARE = (
+    "image_format",
+    "jpeg_quality",
+    "num_processes",
+    "exposure_percentiles",
+    "max_offset_m",
+)
+
+
+def expect_read(config: RobotCarConfig, find_layout: Callable[[Path], str] | None) -> None:
+    """Refuse options that are not read where the data set is opened, or prepared.
+
+    Args:
+        config: The options.
+        find_layout: Finds the layout of a folder; None to prepare the raw tree.
+
+    Raises:
+        ConfigError: Names the option.
+    """
+    if find_layout is not None:
+        require_unchanged(
+            "dataset", config, _OF_PREPARE, "images that are there; 'data prepare' uses it"
+        )
+    elif config.image_format == "png":
+        require_unchanged(
+            "dataset", config, ("jpeg_quality",), "image_format png; leave it out"
+        )
+    if config.poses == "ins":
+        require_unchanged("dataset", config, ("rtk_root",), "poses ins; choose poses rtk")
+    default = RobotCarConfig()
+    changed = any(getattr(config, name) != getattr(default, name) for name in _OF_RAW)
+    if find_layout is None or config.root is None or not changed:
+        return
+    layout = find_layout(config.root) if config.layout == "auto" else config.layout
+    if layout != "raw":
+        ignored = _OF_RAW - ({"camera"} if layout == "csv" else set())
+        require_unchanged(
+            "dataset", config, ignored, f"layout {layout}; only the raw tree uses it"
+        )
 
 
 def expect_sensible(config: RobotCarConfig) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlcore import BuildContext, DatasetFactory, Report, hookimpl
 from mlcore.protocols import PlaceDataset, Progress
-from mlcore_robotcar.config import RADII, RobotCarConfig
+from mlcore_robotcar.config import RADII, RobotCarConfig, expect_read
 from mlcore_robotcar.write.config import RobotCarWriteConfig
 
 if TYPE_CHECKING:
@@ -17,20 +17,24 @@ mlcore_hook_api = 1
 
 
 def _build(config: RobotCarConfig, context: BuildContext) -> RobotCarDataset:
-    from mlcore_robotcar.dataset import open_robotcar
+    from mlcore_robotcar.dataset import find_layout, open_robotcar
 
+    expect_read(config, find_layout)
     return open_robotcar(config, context.cache_dir, context.progress)
 
 
 def _check(config: RobotCarConfig, *, full: bool = False) -> Report:
     from mlcore_robotcar.checking import check_robotcar
+    from mlcore_robotcar.dataset import find_layout
 
+    expect_read(config, find_layout)
     return check_robotcar(config, full=full)
 
 
 def _prepare(config: RobotCarConfig, out: Path, progress: Progress) -> Report:
     from mlcore_robotcar.prepare.prepare import prepare_robotcar
 
+    expect_read(config, None)
     return prepare_robotcar(config, out, progress)
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlcore_soft_contrastive.config import SoftContrastiveConfig
     from mlcore_soft_contrastive.functional import soft_contrastive_loss
-    from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
+    from mlcore_soft_contrastive.influence import FieldOfView, Linear, Sigmoid, Step, Tanh
     from mlcore_soft_contrastive.module import SoftContrastiveLoss
     from mlcore_soft_contrastive.pairwise.distance import pairwise_distance
 
 _HOME = {
+    "FieldOfView": "influence",
     "Linear": "influence",
     "Sigmoid": "influence",
     "SoftContrastiveConfig": "config",
@@ -27,6 +28,7 @@ _HOME = {
 }
 
 __all__ = [
+    "FieldOfView",
     "Linear",
     "Sigmoid",
     "SoftContrastiveConfig",

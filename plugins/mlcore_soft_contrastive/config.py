@@ -30,7 +30,8 @@ class SoftContrastiveConfig:
         aggregation: How the pairs of an image are combined: log-sum-exp or a plain sum.
         heading_limit_deg: Ignore pairs within the support whose headings differ by more
             than this many degrees. auto uses 60 if a batch has several tuples and the
-            images have headings, otherwise none.
+            images have headings, unless the influence function weighs headings itself;
+            otherwise none.
         implementation: How to compute the loss. dense stores all pair matrices; tiled
             needs memory for a few copies of the embeddings; cupy is tiled with CUDA
             kernels. auto uses dense for small batches, cupy on a GPU with CuPy installed,
@@ -47,7 +48,7 @@ class SoftContrastiveConfig:
 
     alpha: Annotated[float, POSITIVE] = 2.0
     beta: Annotated[float, POSITIVE] = 50.0
-    base: Annotated[float, Range(at_least=-1, at_most=2)] = 1.0
+    base: Annotated[float, Range(at_least=-2, at_most=2)] = 1.0
     mining: bool = True
     epsilon: Annotated[float, Range(at_least=-2, at_most=2)] = 0.1
     aggregation: Aggregation = "log-sum-exp"

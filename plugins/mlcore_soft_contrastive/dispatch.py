@@ -11,7 +11,8 @@ from typing import ParamSpec, TypeVar, cast
 import torch
 from torch import Tensor
 
-from mlcore.protocols import DeviceInfluenceFunction, LossOutput
+from mlcore.geometry import takes_headings
+from mlcore.protocols import DeviceInfluenceFunction, LossOutput, ProcessGroup
 from mlcore_soft_contrastive.autograd import tiled_row_terms
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.dense import RowTerms, dense_row_terms
@@ -19,7 +20,7 @@ from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.inputs import require_finite_embeddings
 from mlcore_soft_contrastive.tiled import cupy_backend, cupy_launch, numba_backend
 from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
-from mlcore_soft_contrastive.tiled.layout import blocks, tile_pairs
+from mlcore_soft_contrastive.tiled.layout import blocks, share_of, tile_pairs
 from mlcore_soft_contrastive.tiled.products import Products
 from mlcore_soft_contrastive.tiled.state import MakeBackend, TileState
 from mlcore_soft_contrastive.tiled.threads import mean
@@ -56,6 +57,7 @@ def evaluate(
     references: Tensor | None,
     geometry: Geometry,
     config: SoftContrastiveConfig,
+    group: ProcessGroup | None = None,
 ) -> LossOutput:
     """Return the mean loss of the rows.
 
@@ -64,6 +66,8 @@ def evaluate(
         references: ``(R, D)``; None compares the embeddings with each other.
         geometry: Where the images of both are, checked against them.
         config: The formula's options and the implementation asked for.
+        group: Processes that all call this with the same arguments, square form and tiles:
+            each walks over its share, and the gradients of all add up to the whole one.
 
     Raises:
         DataError: An embedding is not finite; the message names the rows.
@@ -77,7 +81,7 @@ def evaluate(
         return LossOutput(nothing, {"implementation": "none"})
     # Half precision is for the model: a similarity is multiplied by beta = 50 here.
     with torch.autocast(embeddings.device.type, enabled=False):
-        name, terms = _row_terms(embeddings, references, geometry, config)
+        name, terms = _row_terms(embeddings, references, geometry, config, group)
         attraction, repulsion = mean(terms.attraction), mean(terms.repulsion)
     return LossOutput(
         attraction + repulsion,
@@ -89,20 +93,27 @@ def evaluate(
     )
 
 
+def is_dense(geometry: Geometry, config: SoftContrastiveConfig) -> bool:
+    """Return whether all pair matrices are written out."""
+    pairs = len(geometry.rows) * len(geometry.columns)
+    small = config.implementation == "auto" and pairs < SMALLEST_TILED
+    return config.implementation == "dense" or small
+
+
 def _row_terms(
     embeddings: Tensor,
     references: Tensor | None,
     geometry: Geometry,
     config: SoftContrastiveConfig,
+    group: ProcessGroup | None,
 ) -> tuple[str, RowTerms]:
-    pairs = len(geometry.rows) * len(geometry.columns)
-    small = config.implementation == "auto" and pairs < SMALLEST_TILED
-    if config.implementation == "dense" or small:
+    if is_dense(geometry, config):
         return "dense", dense_row_terms(embeddings, references, geometry, config)
     names: list[str] = []
 
     def make_plan(embeddings: Tensor, geometry: Geometry) -> Plan:
-        name, plan = plan_tiles(geometry, config, embeddings, square=references is None)
+        square = references is None
+        name, plan = plan_tiles(geometry, config, embeddings, square=square, group=group)
         names.append(name)
         return plan
 
@@ -124,7 +135,12 @@ TORCH_TILE = 1024
 
 
 def plan_tiles(
-    geometry: Geometry, config: SoftContrastiveConfig, embeddings: Tensor, *, square: bool
+    geometry: Geometry,
+    config: SoftContrastiveConfig,
+    embeddings: Tensor,
+    *,
+    square: bool,
+    group: ProcessGroup | None = None,
 ) -> tuple[str, Plan]:
     """Return the implementation's name for the stats, and what to walk over.
 
@@ -133,6 +149,7 @@ def plan_tiles(
         config: The formula's options, and the implementation asked for.
         embeddings: ``(B, D)``, for device and dtype.
         square: Whether the embeddings are compared with each other.
+        group: Processes that share the tiles.
 
     Raises:
         ConfigError: "cupy" is asked for and cannot run here.
@@ -147,16 +164,18 @@ def plan_tiles(
         places = replace(places[0], region=None), replace(places[1], region=None)
     rows = blocks(places[0], tile)
     columns = rows if square else blocks(places[1], tile)
+    pairs = tile_pairs(rows, columns, symmetric=square)
     return name, Plan(
         geometry=geometry,
         config=config,
         rows=rows,
         columns=columns,
-        pairs=tile_pairs(rows, columns, symmetric=square),
-        state=TileState(geometry, config, rows, columns, make, dtype),
+        pairs=pairs if group is None else share_of(pairs, group.rank, group.count),
+        state=TileState(geometry, config, rows, columns, make, dtype, group),
         products=Products(config.tile_precision if name == "cupy" else "float32"),
         # A GPU works in one stream; torch's own operations bring their own threads.
         threads=threads if name == "tiled-numba" else 1,
+        group=group,
     )
 
 
@@ -185,7 +204,8 @@ def choose(
         cupy_launch.warn_without_cupy()
     elif wants_kernels and not by_pair and cupy_backend.covers(geometry, config, embeddings):
         assert isinstance(geometry.influence, DeviceInfluenceFunction)
-        source = tiles_source(geometry.influence.device_code())
+        turns = geometry.influence_turns if takes_headings(geometry.influence) else None
+        source = tiles_source(geometry.influence.device_code(), turns=turns)
         launch = cupy_launch.cupy_kernels(source)
         return "cupy", DEVICE_TILE, partial(cupy_backend.KernelBackend, launch=launch)
     if on_cpu and not by_pair and numba_backend.covers(geometry, config, embeddings):

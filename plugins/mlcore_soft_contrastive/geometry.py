@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mlcore.geometry import takes_headings
 from mlcore.protocols import InfluenceFunction
 
 
@@ -90,6 +91,30 @@ class Geometry:
         return math.inf if limit is None else limit + 1e-9
 
     @cached_property
+    def influence_turns(self) -> bool:
+        """Whether influence depends on differences of headings."""
+        if not takes_headings(self.influence):
+            return False
+        return all(side.headings_rad is not None for side in (self.rows, self.columns))
+
+    @cached_property
+    def reads_headings(self) -> bool:
+        """Whether influence or a limit depends on headings."""
+        return self.heading_limit_rad is not None or self.influence_turns
+
+    @property
+    def support_rad(self) -> float:
+        """Difference of headings from which on no pair attracts; infinite if none matters.
+
+        That of the influence function less a nanoradian: headings in whole degrees that differ
+        by exactly its support, or by a rounding less, count as not less.
+        """
+        if not self.influence_turns:
+            return math.inf
+        assert takes_headings(self.influence)
+        return self.influence.support_rad - 1e-9
+
+    @cached_property
     def num_regions(self) -> int:
         """Number of regions of rows and columns together."""
         codes = [side.region for side in (self.rows, self.columns) if side.region is not None]
@@ -131,10 +156,24 @@ def distances_m(rows: Places, columns: Places) -> Tensor:
 
 def heading_differs(rows: Places, columns: Places, limit_rad: float) -> Tensor:
     """Return whether headings differ by more than the limit, ``(B, R)`` bool."""
+    return turns_rad(rows, columns) > limit_rad
+
+
+def heading_differences(geometry: Geometry) -> Tensor | None:
+    """Return the heading differences that influence depends on, ``(B, R)`` in [0, pi].
+
+    None for an influence function of distance alone, or if one of headings takes the images
+    by distance, because not all have headings.
+    """
+    return turns_rad(geometry.rows, geometry.columns) if geometry.influence_turns else None
+
+
+def turns_rad(rows: Places, columns: Places) -> Tensor:
+    """Return the differences of headings, ``(B, R)`` float64 in [0, pi]."""
     assert rows.headings_rad is not None
     assert columns.headings_rad is not None
     turn = (wrapped(rows.headings_rad)[:, None] - wrapped(columns.headings_rad)).abs_()
-    return torch.minimum(turn, 2 * math.pi - turn) > limit_rad
+    return torch.minimum(turn, 2 * math.pi - turn)
 
 
 def wrapped(headings_rad: Tensor) -> Tensor:
@@ -160,7 +199,13 @@ def pair_weights(geometry: Geometry) -> PairWeights:
     near = distance < influence.support_m
     if rows.region is not None and columns.region is not None:
         near &= rows.region[:, None] == columns.region  # infinitely far from each other
-    attraction = influence(distance).mul_(near)
+    turn = heading_differences(geometry)
+    if turn is not None:
+        assert takes_headings(influence)
+        near &= turn < geometry.support_rad
+        attraction = influence(distance, turn).mul_(near)
+    else:
+        attraction = influence(distance).mul_(near)
     repulsion = 1.0 - attraction
     repels = (distance > influence.repulsion_start_m) | ~near
     if geometry.heading_limit_rad is not None:

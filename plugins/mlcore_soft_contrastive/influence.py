@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from mlcore.errors import ConfigError
 from mlcore.option_types import POSITIVE, Range, check_ranges
@@ -133,6 +133,74 @@ class Tanh:
     def device_code(self) -> DeviceCode:
         """Return the function as C."""
         return DeviceCode("1.0f - tanhf(d / cutoff_m)", {"cutoff_m": self.cutoff_m})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldOfView:
+    """``w+(d, h) = max(0, 1 - h / view) / (1 + exp(steepness (d - cutoff)))``.
+
+    The share of the field of view that two cameras at one place have in common, if their
+    headings differ by h, times the sigmoid of the distance: of two sectors of the angle
+    ``view <= pi`` around one point, turned by h, ``view - h`` overlaps. Generalized contrastive
+    learning (Leyva-Vallina et al., CVPR 2023) grades pairs by the overlap of sectors of a fixed
+    radius at the two positions, over their union; that also depends on where one camera lies as
+    seen from the other. This product does not.
+
+    Attributes:
+        steepness_per_m: Steepness of the descent with distance, 1/metres.
+        cutoff_m: Distance (metres) at which a pair with equal headings attracts as much as it
+            repels.
+        view_deg: Horizontal field of view (degrees). A pair attracts only if its headings
+            differ by less.
+        support_limit_m: A pair attracts only if closer than this (metres); None takes
+            ``cutoff_m + 88.7228391 / steepness_per_m``.
+        without_headings: What becomes of images without headings: refuse them, or take them by
+            distance alone.
+    """
+
+    steepness_per_m: Annotated[float, POSITIVE] = 0.8
+    cutoff_m: Annotated[float, POSITIVE] = 15.0
+    view_deg: Annotated[float, Range(above=0, at_most=180)] = 90.0
+    support_limit_m: Annotated[float | None, SUPPORT_LIMIT] = None
+    without_headings: Literal["refuse", "distance"] = "refuse"
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
+    @property
+    def support_m(self) -> float:
+        default = self.cutoff_m + LOG_LARGEST_FLOAT32 / self.steepness_per_m
+        return default if self.support_limit_m is None else self.support_limit_m
+
+    @property
+    def support_rad(self) -> float:
+        return math.radians(self.view_deg)
+
+    @property
+    def repulsion_start_m(self) -> float:
+        return -1.0  # w+(0, 0) < 1, as of the sigmoid
+
+    def __call__(
+        self, distance_m: Tensor, heading_difference_rad: Tensor | None = None
+    ) -> Tensor:
+        """Return the attraction weight of distances and heading differences of one shape."""
+        weight = distance_m.sub(self.cutoff_m).mul_(-self.steepness_per_m).sigmoid_()
+        if heading_difference_rad is None:
+            return weight
+        shared = heading_difference_rad.div(-self.support_rad).add_(1.0).clamp_(min=0.0)
+        return weight.mul_(shared)
+
+    def device_code(self) -> DeviceCode:
+        """Return the function as C."""
+        return DeviceCode(
+            "fmaxf(0.0f, 1.0f - h / view_rad) * "
+            "(1.0f / (1.0f + expf(steepness_per_m * (d - cutoff_m))))",
+            {
+                "steepness_per_m": self.steepness_per_m,
+                "cutoff_m": self.cutoff_m,
+                "view_rad": self.support_rad,
+            },
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mlcore.errors import ConfigError, DataError
+from mlcore.geometry import require_headings
 from mlcore.protocols import InfluenceFunction
 from mlcore_soft_contrastive.geometry import Geometry, Places
 
@@ -40,12 +41,14 @@ def checked_geometry(
     Positions, headings and ``self_index`` may be anything that ``torch.as_tensor`` takes.
 
     Raises:
-        ConfigError: ``influence`` is no influence function.
+        ConfigError: ``influence`` is no influence function, or needs headings.
         DataError: A position or heading is not finite; names the rows.
         TypeError: Embeddings are no tensor, or positions are nothing like numbers.
         ValueError: Shapes, dtypes, devices or the combination of arguments do not match.
     """
     _require_influence_function(influence)
+    others_have = references is None or reference_headings_rad is not None
+    require_headings(influence, has_headings=headings_rad is not None and others_have)
     if heading_limit_rad is not None and headings_rad is None:
         raise ValueError("heading_limit_rad needs headings_rad")
     rows = _places("", embeddings, positions_m, headings_rad, region)

@@ -9,9 +9,17 @@ from torch import Tensor, nn
 
 from mlcore.errors import ConfigError
 from mlcore.factories import BuildContext
-from mlcore.protocols import Batch, InfluenceFunction, LossOutput, Pairs, Triplets
+from mlcore.geometry import takes_headings
+from mlcore.protocols import (
+    Batch,
+    InfluenceFunction,
+    LossOutput,
+    Pairs,
+    ProcessGroup,
+    Triplets,
+)
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
-from mlcore_soft_contrastive.dispatch import evaluate, not_compiled
+from mlcore_soft_contrastive.dispatch import evaluate, is_dense, not_compiled
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.influence import Sigmoid
 from mlcore_soft_contrastive.inputs import checked_geometry
@@ -62,6 +70,20 @@ class BatchLoss(nn.Module):
         return evaluate(embeddings, None, self._geometry(embeddings, batch), self.config)
 
     @not_compiled
+    def forward_shared(
+        self, embeddings: Tensor, batch: Batch, group: ProcessGroup
+    ) -> LossOutput | None:
+        """Return the loss of the joint batch; each process takes a share of the tiles.
+
+        The gradients of all processes add up to that of :meth:`forward`. None for a dense
+        matrix, which has no tiles.
+        """
+        geometry = self._geometry(embeddings, batch)
+        if is_dense(geometry, self.config):
+            return None
+        return evaluate(embeddings, None, geometry, self.config, group)
+
+    @not_compiled
     def forward_rows(self, embeddings: Tensor, batch: Batch, rows: slice) -> LossOutput:
         """Return the share of ``rows`` in the loss of the joint batch.
 
@@ -100,6 +122,8 @@ def _heading_limit_rad(config: SoftContrastiveConfig, context: BuildContext) -> 
     if limit == "none":
         return None
     if limit == "auto":
+        if context.influence is not None and takes_headings(context.influence):
+            return None  # it weighs headings itself
         several_views = context.tuples_per_batch > 1 and context.has_headings
         return AUTO_HEADING_LIMIT_RAD if several_views else None
     if not context.has_headings:

@@ -1,13 +1,14 @@
-"""What this plugin offers mlcore: one loss and four influence functions."""
+"""What this plugin offers mlcore: one loss and five influence functions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from mlcore import BuildContext, InfluenceFactory, LossFactory, hookimpl
+from mlcore.option_types import require_unchanged
 from mlcore.protocols import InfluenceFunction
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
-from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
+from mlcore_soft_contrastive.influence import FieldOfView, Linear, Sigmoid, Step, Tanh
 
 if TYPE_CHECKING:
     from mlcore_soft_contrastive.loss import BatchLoss
@@ -22,6 +23,11 @@ PAPER = (
 def _build_loss(config: SoftContrastiveConfig, context: BuildContext) -> BatchLoss:
     from mlcore_soft_contrastive.loss import BatchLoss
 
+    if config.aggregation == "plain":
+        reason = "--loss.aggregation plain, a sum without exponents; leave it out"
+        require_unchanged("loss", config, ("alpha", "beta", "base"), reason)
+    if not config.mining:
+        require_unchanged("loss", config, ("epsilon",), "--loss.mining false; leave it out")
     return BatchLoss.for_run(config, context)
 
 
@@ -52,7 +58,7 @@ def mlcore_losses() -> list[LossFactory]:
 
 @hookimpl
 def mlcore_influence_functions() -> list[InfluenceFactory]:
-    """Return the paper's three influence functions and the step."""
+    """Return the paper's three influence functions, the step and the field of view."""
     return [
         InfluenceFactory(
             name="sigmoid",
@@ -79,6 +85,13 @@ def mlcore_influence_functions() -> list[InfluenceFactory]:
             name="step",
             summary="1 within the cutoff, 0 beyond: positives and negatives",
             config=Step,
+            build=_build_influence,
+        ),
+        InfluenceFactory(
+            name="field-of-view",
+            summary="sigmoid of the distance times the shared part of the field of view",
+            source="Leyva-Vallina et al., CVPR 2023 (generalized contrastive loss), adapted",
+            config=FieldOfView,
             build=_build_influence,
         ),
     ]

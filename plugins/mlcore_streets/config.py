@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from mlcore.option_types import AT_LEAST_ONE, NOT_NEGATIVE, Range, check_ranges
+from mlcore.option_types import NOT_NEGATIVE, Range, check_ranges
 
 _LENGTH_M = Range(at_least=60, at_most=20_000)
 _SPACING_M = Range(at_least=0.5, at_most=20)
@@ -37,7 +37,7 @@ class StreetsConfig:
     query_spacing_m: Annotated[float, _SPACING_M] = 4.0
     image_width_px: Annotated[int, _SIDE_PX] = 128
     image_height_px: Annotated[int, _SIDE_PX] = 48
-    num_processes: Annotated[int, AT_LEAST_ONE] = 2
+    num_processes: Annotated[int, Range(at_least=1, at_most=256)] = 2
 
     def __post_init__(self) -> None:
         check_ranges(self)

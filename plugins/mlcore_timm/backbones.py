@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import timm
@@ -23,7 +25,8 @@ def timm_backbone(
 
     Raises:
         UnknownNameError: timm has no model of that name; the nearest is named.
-        ConfigError: The model gives no maps, or none at that stride.
+        ConfigError: The model gives no maps, none at that stride, or takes no images of that
+            size.
     """
     network = create(name, size_px)
     if not hasattr(network, "forward_intermediates"):
@@ -31,7 +34,23 @@ def timm_backbone(
             f"--backbone.model {name}: timm offers no maps of this model's features; choose "
             "another model"
         )
-    return TimmBackbone(network, name=name, stage=stage_of(network, name, stride))
+    backbone = TimmBackbone(network, name=name, stage=stage_of(network, name, stride))
+    if size_px is not None:
+        _require_size(backbone, name, size_px)
+    return backbone
+
+
+def _require_size(backbone: TimmBackbone, name: str, size_px: tuple[int, int]) -> None:
+    """Raise ConfigError unless the backbone takes images of a size; some have but one."""
+    try:
+        backbone.feature_shape(size_px)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        own = "{} x {}".format(*backbone.input_size_px or ())
+        raise ConfigError(
+            f"--backbone.model {name} cannot embed images of {size_px[0]} x {size_px[1]} px "
+            f"(height x width); it was made for {own} (--model.input_height_px, "
+            f"--model.input_width_px). timm's error: {error}"
+        ) from error
 
 
 def create(name: str, size_px: tuple[int, int] | None = None) -> Any:
@@ -41,9 +60,7 @@ def create(name: str, size_px: tuple[int, int] | None = None) -> Any:
         UnknownNameError: There is none of that name.
         ConfigError: It cannot be built for images of that size.
     """
-    bare = name.partition(".")[0]
-    if not timm.is_model(bare):
-        raise UnknownNameError("timm model (--backbone.model)", name, timm.list_models())
+    _require_known(name)
     sized = {} if size_px is None else {"img_size": size_px}
     for options in ({"dynamic_img_size": True, "dynamic_img_pad": True}, sized, {}):
         try:
@@ -51,8 +68,28 @@ def create(name: str, size_px: tuple[int, int] | None = None) -> Any:
         except TypeError:
             continue  # the model has no such option
         except (RuntimeError, ValueError, AssertionError) as error:
-            raise ConfigError(f"--backbone.model {name}: {error}") from error
+            reason = str(error) or "timm gives no reason"
+            size = "" if size_px is None else " for images of {} x {} px".format(*size_px)
+            raise ConfigError(
+                f"--backbone.model {name} cannot be built{size} (height x width): {reason}"
+            ) from error
     raise ConfigError(f"--backbone.model {name}: timm cannot build this model")
+
+
+def _require_known(name: str) -> None:
+    """Raise UnknownNameError unless timm has the model, and the tag if there is one."""
+    model, _, tag = name.partition(".")
+    if not timm.is_model(model):
+        known = timm.list_models()
+        nearest = get_close_matches(model.rpartition("/")[2].lower(), known, n=1)
+        hint = (
+            "" if nearest else "(timm.list_models('*vit*') lists those whose name holds a word)"
+        )
+        raise UnknownNameError(
+            "timm model (--backbone.model)", name, known, hint, nearest=nearest
+        )
+    if tag and name not in (known := timm.list_pretrained(f"{model}.*")):
+        raise UnknownNameError("timm weights (--backbone.model)", name, known)
 
 
 def weights_address(name: str) -> str:
@@ -91,6 +128,18 @@ def _stages(network: Any) -> Sequence[Mapping[str, Any]]:
     return list(getattr(info, "info", info))
 
 
+def _gives_tokens(network: Any) -> bool:
+    """Return whether a model is a plain transformer: tokens of patches of any number."""
+    arguments = inspect.signature(network.forward_intermediates).parameters
+    patches = getattr(network, "patch_embed", None)
+    return (
+        "return_prefix_tokens" in arguments
+        and hasattr(patches, "dynamic_feat_size")
+        and hasattr(network, "norm")
+        and "num_prefix_tokens" in vars(network)
+    )
+
+
 class TimmBackbone(Backbone):
     """A model of timm up to one of its stages.
 
@@ -108,9 +157,9 @@ class TimmBackbone(Backbone):
         self.normalisation = ColourNormalisation(published["mean"], published["std"])
         self.input_size_px = tuple(published["input_size"][1:])
         self._prefix = int(getattr(network, "num_prefix_tokens", 0))
-        self.has_token = bool(getattr(network, "has_class_token", False)) and self._prefix > 0
-        self._is_transformer = hasattr(network, "patch_embed") and hasattr(network, "norm")
-        self._is_transformer &= "num_prefix_tokens" in vars(network)
+        self._is_transformer = _gives_tokens(network)
+        self.has_token = self._is_transformer and self._prefix > 0
+        self.has_token &= bool(getattr(network, "has_class_token", False))
         self.patch_size = int(info["reduction"]) if self._is_transformer else 1
         network.prune_intermediate_layers([stage], prune_norm=False, prune_head=True)
         self.network = network

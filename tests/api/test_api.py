@@ -16,6 +16,8 @@ from PIL import Image
 
 import mlcore
 from mlcore.cli.main import main
+from mlcore.options import python_options, resolve_run, run_from_toml, run_to_toml
+from mlcore.registry.discovery import Registry
 
 TINY = {
     "dataset": "synthetic",
@@ -149,9 +151,36 @@ def test_a_comparison_has_a_record_for_each_loss_and_seed(tmp_path, capsys):
     assert "proposed cutoff_m=10, triplet, untrained, pixels;" in repr(found)
 
 
+def test_several_data_sets_are_a_list_of_tables(tmp_path):
+    tables = [
+        {"name": "images", "root": tmp_path / "a", "accept_faults": ["coarse-grid"]},
+        {"name": "images", "root": tmp_path / "b", "table": None},
+    ]
+    registry = Registry.discover()
+    config = resolve_run(python_options({"dataset": tables}), registry)
+    first, second = config.dataset.options.parts
+    assert (first.options.root, second.options.root) == (tmp_path / "a", tmp_path / "b")
+    assert first.options.accept_faults == ("coarse-grid",)
+    file = tmp_path / "run.toml"
+    file.write_text(run_to_toml(config))
+    assert run_from_toml(file, registry) == config
+    with pytest.raises(
+        mlcore.DataError, match=r"^data set 'images 1': dataset.root is .*a, wh"
+    ):
+        mlcore.train(dataset=tables, out=tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (
+            lambda: mlcore.train(dataset=["images"]),
+            "dataset=[...] number 1 must be a table with",
+        ),
+        (
+            lambda: mlcore.train(dataset=[{"name": "streets", "town_seed": torch}] * 2),
+            "dataset.1.town_seed=<module 'torch'",
+        ),
         (lambda: mlcore.train(loss="tripled"), "unknown loss 'tripled'; did you mean"),
         (
             lambda: mlcore.train(loss={"betta": 2.0}),

@@ -55,8 +55,8 @@ def test_a_map_without_queries_trains_and_localizes(config, tmp_path, capsys):
     model = json.loads((out / "model" / "model.json").read_text())
     assert model["whitening"] == "train"
     made = tmp_path / "map"
-    assert main(["index", str(out), "--images", str(images), "--out", str(made)]) == 0
-    capsys.readouterr()
+    assert main(["index", str(out), "--split", "train", "--out", str(made)]) == 0
+    assert "35 references, 35 of them with a position" in capsys.readouterr().out
     photograph = sorted(images.glob("*.jpg"))[3]
     assert main(["localize", str(made), str(photograph), "--json"]) == 0
     assert photograph.name in capsys.readouterr().out

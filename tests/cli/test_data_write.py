@@ -91,7 +91,15 @@ def test_the_commands_it_prints_work_as_printed(capsys, tmp_path, monkeypatch, f
 
 
 def test_several_regions_are_refused(capsys, tmp_path, synthetic_plugin):
-    words = ["data", "write", "pittsburgh", "--from", "synthetic,synthetic"]
+    words = [
+        "data",
+        "write",
+        "pittsburgh",
+        "--from",
+        "synthetic,synthetic",
+        "--from.2.radius_m",
+        "40",
+    ]
     assert main([*words, "--out", str(tmp_path / "out")]) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert "holds one region, the data set has several (synthetic 1, synthetic 2)" in error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mlcore.cli.main import main
+from mlcore.option_types import options_of
+from mlcore.options import ENGINE
 
 STREETS = {
     "town_seed -1": "must be at least 0, got -1",
@@ -15,14 +17,14 @@ STREETS = {
     "query_spacing_m -4": "must be between 0.5 and 20, got -4.0",
     "image_width_px 31": "must be between 32 and 1024, got 31",
     "image_height_px 2000": "must be between 32 and 1024, got 2000",
-    "num_processes 0": "must be at least 1, got 0",
+    "num_processes 0": "must be between 1 and 256, got 0",
 }
 ROBOTCAR = {
     "max_gap_s 0": "must be greater than 0, got 0.0",
     "max_gap_s nan": "must be greater than 0, got nan",
     "longest_side_px 15": "must be at least 16, got 15",
     "jpeg_quality 101": "must be between 1 and 100, got 101",
-    "num_processes 0": "must be at least 1, got 0",
+    "num_processes 0": "must be between 1 and 256, got 0",
     "exposure_percentiles -1,99": "must be between 0 and 100, got -1.0,99.0",
     "exposure_percentiles 1,inf": "must be between 0 and 100, got 1.0,inf",
     "max_offset_m -5": "must be greater than 0, got -5.0",
@@ -48,9 +50,27 @@ def test_a_value_out_of_range(capsys, dataset, words, message):
     assert capsys.readouterr().err == f"mlcore: error: {option} {message}\n"
 
 
+INTEGERS = [
+    f"--{section}.{option.name}"
+    for section, config in ENGINE.items()
+    for option in options_of(config)
+    if option.hint is int
+]
+
+
+@pytest.mark.parametrize("flag", [*INTEGERS, "--seed", "--model.embedding_dim"])
+@pytest.mark.parametrize("value", ["1e20", "1" + "0" * 20, "1e400", "inf", "1.5"])
+def test_an_integer_that_is_none_or_too_large(capsys, flag, value):
+    assert main(["train", flag, value, "--print-config"]) == 2
+    last = capsys.readouterr().err
+    assert last.startswith(f"mlcore: error: {flag}")
+    assert last.count("\n") == 1
+    assert f"got {value}" in last or f"got '{value}'" in last
+
+
 def test_percentiles_in_the_wrong_order(capsys, tmp_path):
-    words = ["--dataset.exposure_percentiles", "99,1", "--root", str(tmp_path)]
-    assert main(["data", "check", "robotcar", *words]) == 2
+    words = ["--exposure_percentiles", "99,1", "--root", str(tmp_path), "--out", "out"]
+    assert main(["data", "prepare", "robotcar", *words]) == 2
     assert "two increasing numbers, got 99,1" in capsys.readouterr().err
 
 

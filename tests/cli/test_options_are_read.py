@@ -43,7 +43,7 @@ def test_every_option_of_the_engine_is_read(read_in_engine, section):
     assert [o.name for o in options_of(ENGINE[section]) if o.name not in read_in_engine] == []
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "data_write"])
+@pytest.mark.parametrize("command", [*COMMANDS, "data_draft", "data_write"])
 def test_every_flag_of_a_command_is_read(command):
     module = importlib.import_module(module_of(command))
     read = names_read([Path(module.__file__), SOURCE / "cli" / "run_arguments.py"])

@@ -21,6 +21,7 @@ from mlcore.models.embedding import EmbeddingModel
 from mlcore.options.engine import EvaluationOptions
 
 SUPPORT = Path(__file__).parents[1] / "support"
+SENECA = Path(__file__).parents[2] / "examples" / "seneca"
 TINY = (
     "--dataset synthetic --model.width 8 --model.embedding_dim 16 --sampling.near_per_tuple 3 "
     "--sampling.far_per_tuple 3 --training.max_steps 4 --training.checkpoint_every 2 "
@@ -31,6 +32,7 @@ BASES = {
     "help": "help",
     "compare": f"compare --losses proposed,triplet {TINY} --out out",
     "data": "data check synthetic",
+    "data_draft": f"data draft {SENECA} --out out.csv",
     "data_write": "data write pittsburgh --from synthetic --out out",
     "embed": "embed run --out out.npy",
     "evaluate": "evaluate run",
@@ -68,6 +70,11 @@ OWN_FLAGS = {
     "data --json": "--json",
     "data --map": "--map out.png",
     "data --out": "--out out",
+    "data_draft --block": "--block mlcore_images",
+    "data_draft --dataset": "--dataset streets",
+    "data_draft --json": "--json",
+    "data_draft --map": "--map out.png",
+    "data_draft --out": "--out other.csv",
     "data_write --block": BLOCK,
     "data_write --from": "--from streets --from.train_length_m 10",
     "data_write --json": "--json",
@@ -250,7 +257,7 @@ def flags_of(command):
 
 
 def test_the_table_has_every_flag_of_every_command():
-    commands = [*COMMANDS, "data_write"]
+    commands = [*COMMANDS, "data_draft", "data_write"]
     assert {*BASES} == {*commands}
     assert {*OWN_FLAGS} == {f"{c} {flag}" for c in BASES for flag in flags_of(c)}
     assert {*EVALUATION} == {field.name for field in fields(EvaluationOptions)}
@@ -266,7 +273,8 @@ def test_a_flag_has_an_effect(outcome_of, command, words):
 def evaluation_options():
     for command in BASES:
         parser = parser_of(command)
-        if parser.takes_run_options and command not in ("data", "data_write", "index"):
+        without = ("data", "data_draft", "data_write", "index")
+        if parser.takes_run_options and command not in without:
             for option, value in EVALUATION.items():
                 yield mark(command, f"--evaluation.{option} {value}")
 

@@ -20,14 +20,18 @@ from mlcore.options.engine import TrainingOptions
 from mlcore.training.strategy import Processes
 
 SUPPORT = Path(__file__).parents[1] / "support"
-TINY = [
-    *("--dataset", "synthetic", "--model.width", "8", "--model.embedding_dim", "16"),
-    *("--sampling.tuples_per_batch", "2", "--sampling.near_per_tuple", "3"),
-    *("--sampling.far_per_tuple", "3", "--training.checkpoint_every", "3"),
+NETWORK_FREE = [
+    *("--dataset", "synthetic", "--training.checkpoint_every", "3"),
     *("--training.log_every", "1", "--evaluation.dimensions", "8"),
     *("--training.precision", "64-true", "--training.learning_rate", "1e-3"),
     *("--evaluation.baselines", "false", "--training.accelerator", "cpu"),
 ]
+WITHOUT_SAMPLING = [*NETWORK_FREE, "--model.width", "8", "--model.embedding_dim", "16"]
+TUPLES = [
+    *("--sampling.tuples_per_batch", "2", "--sampling.near_per_tuple", "3"),
+    *("--sampling.far_per_tuple", "3"),
+]
+TINY = [*WITHOUT_SAMPLING, *TUPLES]
 CHOSEN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
 
 
@@ -114,6 +118,55 @@ def test_two_processes_train_as_one(tmp_path, synthetic_plugin):
 @pytest.mark.parametrize("loss", ["pml-triplet-margin", "pml-proxy-anchor", "triplet"])
 def test_losses_with_miners_and_parameters(loss, tmp_path):
     words = [*TINY, "--training.max_steps", "4", "--loss", loss]
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(*words, "--out", one)
+    train(*words, "--training.devices", "2", "--out", two)
+    assert_close_runs(two, one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "network",
+    [
+        "--backbone efficientnet-lite0 --pooling gem --training.batch_norm frozen",
+        "--backbone timm --backbone.model test_vit --pooling salad --pooling.num_clusters 4",
+        "--backbone timm --backbone.model test_vit --pooling boq --pooling.num_queries 4",
+    ],
+    ids=["lite0-gem", "vit-salad", "vit-boq"],
+)
+def test_networks_of_timm(network, tmp_path):
+    """Live statistics of batch norm are each process's own, so they are frozen."""
+    pytest.importorskip("timm")
+    words = [
+        *NETWORK_FREE,
+        *TUPLES,
+        *network.split(),
+        "--model.weights",
+        "none",
+        "--training.max_steps",
+        "3",
+    ]
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(*words, "--out", one)
+    train(*words, "--training.devices", "2", "--training.chunk_size", "5", "--out", two)
+    assert_close_runs(two, one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["places", "cliques"])
+def test_batches_of_places(scheme, tmp_path):
+    words = [*WITHOUT_SAMPLING, "--sampling.scheme", scheme]
+    words += [
+        "--sampling.places_per_batch",
+        "3",
+        "--sampling.images_per_place",
+        "3",
+        "--training.max_steps",
+        "5",
+    ]
+    if scheme == "cliques":
+        words += ["--sampling.hard_features", "live", "--sampling.hard_refresh", "6"]
+        words += ["--sampling.hard_pool", "30", "--sampling.clique_centers", "4"]
     one, two = tmp_path / "one", tmp_path / "two"
     train(*words, "--out", one)
     train(*words, "--training.devices", "2", "--out", two)

@@ -105,6 +105,12 @@ def test_options_that_change_numbers_are_refused(capsys, run):
     assert train("--resume", run, "--accept-changes", "config") == 0
 
 
+def test_other_training_images_are_named(capsys, run):
+    error = refused(capsys, "--resume", run, "--training.images", "references")
+    assert "started with other options: --training.images was train and is now ref" in error
+    assert "source" not in error
+
+
 def test_another_source_of_the_loss_is_refused(capsys, run, monkeypatch):
     provenance = importlib.import_module("mlcore.training.provenance")
     digest = provenance._digest

@@ -22,15 +22,20 @@ from mlcore.options.engine import TrainingOptions
 from mlcore.training.strategy import Processes
 
 SUPPORT = Path(__file__).parents[1] / "support"
+TUPLES = "--sampling.near_per_tuple 3 --sampling.far_per_tuple 3 --sampling.tuples_per_batch 2 "
 BASE = (
-    "train --dataset synthetic --model.embedding_dim 16 "
-    "--sampling.near_per_tuple 3 --sampling.far_per_tuple 3 --sampling.tuples_per_batch 2 "
+    f"train --dataset synthetic --model.embedding_dim 16 {TUPLES}"
     "--training.max_steps 8 --training.log_every 1 --training.checkpoint_every 4 "
     "--training.accelerator cpu --evaluation.whitening train --evaluation.dimensions 8 "
     "--evaluation.baselines false"
 )
 SMALL = "--model.width 8"
 HARD = "--sampling.hard_per_tuple 1 --sampling.hard_refresh 4"
+PLACES = "--sampling.scheme places --sampling.places_per_batch 4"
+CLIQUES = (
+    "--sampling.scheme cliques --sampling.places_per_batch 4 --sampling.images_per_place 3 "
+    "--sampling.hard_refresh 8 --sampling.hard_pool 40"
+)
 PROXIES = "--loss pml-proxy-anchor"
 NETWORK = "--backbone resnet18 --pooling gem --model.weights none --training.max_steps 2"
 VALIDATED = "--training.validate_every 2 --training.learning_rate 1"
@@ -43,9 +48,11 @@ SAMPLING = {
     "near_heading_limit_deg": "5",
     "location_spacing_m": "9",
     "balance": "datasets",
-    "scheme": "places",
+    "scheme": "places --sampling.places_per_batch 4",
     "places_per_batch": "3 --sampling.scheme places",
-    "images_per_place": "2 --sampling.scheme places",
+    "images_per_place": f"3 {PLACES}",
+    "clique_centers": f"2 {CLIQUES}",
+    "clique_radius_m": f"9 {CLIQUES}",
     "place_cell_m": f"40 {PROXIES}",
     "hard_per_tuple": "1",
     "hard_features": f"live {HARD}",
@@ -134,7 +141,8 @@ def outcome_of(tmp_path_factory):
             patch.setattr(EmbeddingModel, "forward", counted)
             sizes.clear()
             small = "" if "--backbone" in words else SMALL
-            code = main([*f"{BASE} {small} {words}".split(), "--out", str(run)])
+            base = BASE.replace(TUPLES, "") if "--sampling.scheme" in words else BASE
+            code = main([*f"{base} {small} {words}".split(), "--out", str(run)])
         seen[words] = (code, tuple(sizes), *written(run))
         return seen[words]
 

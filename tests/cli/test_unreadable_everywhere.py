@@ -82,6 +82,16 @@ def test_embed_leaves_out_what_it_names(run, tmp_path, capsys):
     assert f"skipped, unreadable: {QUERY}" in printed.err
 
 
+def test_shards_are_counted_by_the_images_that_they_hold(run, tmp_path, capsys):
+    words = ["embed", run, "--shard_size", "100", "--out", tmp_path / "shards"]
+    for _ in range(2):  # written, then there already
+        assert mlcore(*words, "--json") == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["num_images"], found["num_skipped"]) == (175, 5)
+    assert mlcore(*words) == 0
+    assert "175 images (5 skipped, unreadable) in 2 shards" in capsys.readouterr().out
+
+
 def test_netvlad_starts_from_the_images_that_can_be_read(synthetic_dataset):
     words = [*TINY, *BROKEN, "--model.pooling", "netvlad", "--model.num_clusters", "4"]
     registry = Registry.discover()

@@ -130,7 +130,61 @@ class NotANumber(Ramp):
         return super().__call__(distance_m) * beyond / beyond
 
 
+class View(Ramp):
+    """A ramp of distance and of headings, right in every respect."""
+
+    repulsion_start_m = -1.0
+    support_rad = 1.5
+    without_headings = "refuse"
+
+    def __call__(self, distance_m, heading_difference_rad=None):
+        weight = super().__call__(distance_m)
+        if heading_difference_rad is None:
+            return weight
+        return weight * self.shared(heading_difference_rad)
+
+    def shared(self, turn_rad):
+        return (1 - turn_rad / 1.5).clamp(min=0)
+
+    def device_code(self):
+        expression = "fmaxf(0.0f, 1.0f - d / cutoff_m) * fmaxf(0.0f, 1.0f - h / 1.5f)"
+        return DeviceCode(expression, {"cutoff_m": self.cutoff_m})
+
+
+class TurnsBack(View):
+    def shared(self, turn_rad):
+        return 0.55 + 0.45 * torch.cos(2 * turn_rad)
+
+
+class LateView(View):
+    support_rad = 2.0
+
+
+class HalfView(View):
+    def shared(self, turn_rad):
+        return 0.5 * super().shared(turn_rad)
+
+
+class CoincidentViews(View):
+    repulsion_start_m = 0.0
+
+
+class IgnoresHeadingInC(View):
+    device_code = RampInC.device_code
+
+
 INFLUENCE = {
+    "weighs opposite headings": (influence_factory(TurnsBack), {"headings", "device-code"}),
+    "weight 0 of headings in the support": (influence_factory(LateView), {"headings"}),
+    "less for equal headings than for none": (
+        influence_factory(HalfView),
+        {"headings", "device-code"},
+    ),
+    "different views of a point do not repel": (
+        influence_factory(CoincidentViews),
+        {"headings"},
+    ),
+    "C without headings": (influence_factory(IgnoresHeadingInC), {"device-code"}),
     "the same for all pairs": (influence_factory(Constant), {"learns"}),
     "not a number at its cutoff": (influence_factory(NotANumber), {"range"}),
     "C that decides the cutoff otherwise": (influence_factory(Inclusive), {"device-code"}),

@@ -197,6 +197,20 @@ class WrongShares(Pull):
         return LossOutput(self(embeddings, batch).loss / 2)
 
 
+class EachTheWhole(Pull):
+    def forward_shared(self, embeddings, batch, group):
+        group.add_up(embeddings)
+        return self(embeddings, batch)  # and so its whole gradient, from every process
+
+
+class NobodyAnswers(Pull):
+    def forward_shared(self, embeddings, batch, group):
+        if group.rank:
+            return self(embeddings, batch)
+        group.add_up(embeddings)  # the others do not
+        return self(embeddings, batch)
+
+
 class MeanOfNear(Pull):
     def output(self, cost, near):
         return LossOutput(cost[near > 0].mean() - 0.1 * cost.mean())
@@ -323,6 +337,8 @@ LOSSES = {
     ),
     "weights of the global generator": (loss_factory(GlobalGenerator), {"reproducible"}),
     "shares that do not add up": (loss_factory(WrongShares), {"rows-add-up"}),
+    "whole gradients that are added up": (loss_factory(EachTheWhole), {"shared-adds-up"}),
+    "a collective that others skip": (loss_factory(NobodyAnswers), {"shared-adds-up"}),
     "quadratic, declared linear": (loss_factory(memory="linear"), {"memory"}),
     "quadratic, declared cubic": (loss_factory(memory="cubic"), {"memory"}),
     "deviation of one row": (loss_factory(Deviation), {"one-row"}),

@@ -42,6 +42,20 @@ def test_twenty_thousand_names_are_parsed():
     assert max(view.heading_deg for view in views) > 720
 
 
+def test_names_of_the_published_readme_are_parsed():
+    """As it shows them: another abbreviation than the folder, headings beyond a full turn."""
+    names = [
+        "PRS_0000003_2015_05_584_48.79733778544615_2.231461206488333_7P0FnGV3k4Fmtw66b8_-Gg.JPG",
+        "Boston_0006385_2018_09_117_42.37602467319898_-71.0689666533628_NWx_VsRKGwOQnvV8Gllyog.JPG",
+        "London_0000130_2018_04_015_51.4861_-0.0895151_6jFjb3wGyCkcBfq4k559ag.JPG",
+    ]
+    views, others = parse_all(names)
+    assert others == []
+    assert [(v.place, v.heading_deg) for v in views] == [(3, 584), (130, 15), (6385, 117)]
+    assert views[0].panorama == "7P0FnGV3k4Fmtw66b8_-Gg"
+    assert views[2].longitude_deg == -71.0689666533628
+
+
 def test_the_same_names_between_ats_open_as_your_own_images(tmp_path):
     """Twenty thousand of them, listed as files without a pixel."""
     names, rows = gsv_names("Tokyo", 5000)
@@ -126,6 +140,7 @@ def test_rows_without_an_image_and_images_without_a_row_are_found(tmp_path):
         in texts
     )
     assert "London: images are not in Dataframes/London.csv (1" in texts
+    assert "London: places have fewer than 4 images" in texts
     assert "London: file names of another form are left out (1: cover.jpg)" in texts
     assert not report.ok
 

@@ -37,7 +37,7 @@ def embed(rows):
 def planned(windows=(0, 1), embed=embed, **more):
     planner = street_planner(HARD, **more)
     for window in windows:
-        planner.hard.plan(window, embed)
+        planner.ahead.plan(window, embed)
     return planner
 
 
@@ -49,7 +49,7 @@ def similarity(row, others):
 
 def test_hard_images_come_first_and_are_the_hardest():
     planner = planned()
-    assert planner.hard.steps_per_window == 4
+    assert planner.ahead.steps_per_window == 4
     headings, everything = planner.images.headings_rad, np.arange(300)
     for step in range(8):
         plan = planner.plan(step)
@@ -88,7 +88,7 @@ def test_what_is_planned_survives_pickle_and_checkpoint():
     planner = planned()
     copied = pickle.loads(pickle.dumps(planner))
     restored = street_planner(HARD)
-    restored.hard.load_state_dict(planner.hard.state_dict())
+    restored.ahead.load_state_dict(planner.ahead.state_dict())
     for step in range(8):
         assert same(planner.plan(step), copied.plan(step))
         assert same(planner.plan(step), restored.plan(step))
@@ -99,12 +99,12 @@ def test_old_windows_are_forgotten():
     planner.plan(4)
     with pytest.raises(KeyError):
         planner.plan(3)
-    assert len(planner.hard.state_dict()) == 24
+    assert len(planner.ahead.state_dict()) == 24
 
 
 def test_a_window_is_planned_once():
     planner = planned(windows=(0, 1))
-    assert [planner.hard.has_planned(window) for window in range(4)] == [
+    assert [planner.ahead.has_planned(window) for window in range(4)] == [
         True,
         True,
         False,
@@ -118,7 +118,7 @@ def test_a_pool_without_far_images_leaves_the_rare_far_one():
     crowd[0] = [100, 0]
     split = Split(references=make_table(crowd[1:13]), queries=make_table(crowd, first_index=12))
     planner = TuplePlanner(split, replace(HARD, hard_pool=8), 0)
-    planner.hard.plan(0, embed)
+    planner.ahead.plan(0, embed)
     plan = planner.plan(0)
     far = plan.rows[plan.role == Role.FAR]
     assert planner.images.index[far].tolist() == [12, 12, 12]

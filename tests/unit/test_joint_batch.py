@@ -12,11 +12,12 @@ from mlcore.testing.cases import loss_case_of, standard
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 EVERY_LOSS = [Setting(name, dtype) for name in losses() for dtype in TOLERANCE]
 CHUNKED = [Setting(name, chunk_size=4) for name in ("soft-contrastive", "pml-proxy-anchor")]
+TILED = [Setting("soft-contrastive", dtype, tiled=True) for dtype in TOLERANCE]
 IGNORING = Setting("soft-contrastive", ignoring=True)
 
 
 def assert_gradients_of_one_process(count: int) -> None:
-    settings = [*EVERY_LOSS, *CHUNKED, IGNORING]
+    settings = [*EVERY_LOSS, *CHUNKED, *TILED, IGNORING]
     found = dict(zip(settings, spawned(count, settings), strict=True))
     # The wrapper that forgets the other processes' negatives must not pass.
     assert found.pop(IGNORING) > 1e-3

@@ -146,8 +146,9 @@ class Stranger:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"not weights", "cannot be read as weights"),
-        (b"", "cannot be read as weights"),
+        (b"not weights", "(--model.weights): it is not a file that torch.save wrote"),
+        (b"hello, this is text", "(--model.weights): it is not a file that torch.save wrote"),
+        (b"", "(--model.weights): it is empty"),
         ({"stem.weight": Stranger()}, "Python objects beside tensors"),
         ([1, 2], "is not a state dictionary"),
         ({}, "is not a state dictionary"),
@@ -175,10 +176,13 @@ def test_a_file_of_weights_runs_no_code(tmp_path):
         def __reduce__(self):
             return exec, (f"open({str(tmp_path / 'ran')!r}, 'w').close()",)
 
-    with (tmp_path / "weights.pth").open("wb") as file:
+    with (tmp_path / "pickled.pth").open("wb") as file:
         pickle.dump({"stem.weight": Runs()}, file)
-    with pytest.raises(DataError, match=r"weights\.pth"):
-        load_weights(network(), tmp_path / "weights.pth")
+    with pytest.raises(DataError, match=r"pickled\.pth .* not a file that torch.save wrote"):
+        load_weights(network(), tmp_path / "pickled.pth")
+    torch.save({"stem.weight": Runs()}, tmp_path / "saved.pth")
+    with pytest.raises(DataError, match=r"saved\.pth holds Python objects beside tensors"):
+        load_weights(network(), tmp_path / "saved.pth")
     assert not (tmp_path / "ran").exists()
 
 
@@ -218,9 +222,13 @@ def test_weights_of_a_package_that_is_not_there(tmp_path):
 def test_names_and_files_that_do_not_exist(tmp_path):
     offered = [Weights(name="imagenet", file="net.pth")]
     with pytest.raises(
-        UnknownNameError, match=r"unknown weights 'imagenett'; did you mean 'imagenet'"
+        UnknownNameError, match=r"unknown weights of tiny 'imagenett'; did you mean 'imagenet'"
     ):
-        locate("imagenett", offered, tmp_path)
+        locate("imagenett", offered, tmp_path, "tiny")
+    with pytest.raises(
+        ConfigError, match=r"--model.weights imagenet: no weights are published for tiny; give"
+    ):
+        locate("imagenet", [], tmp_path, "tiny")
     with pytest.raises(
         DataError, match=r"no file of weights at .*none.pth \(--model.weights\)"
     ):

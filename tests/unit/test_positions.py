@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcore.data import positions
-from mlcore.data.positions import PositionIndex, heading_difference_rad, wrap_rad
+from mlcore.data.positions import (
+    PositionIndex,
+    heading_difference_rad,
+    headings_agree,
+    wrap_rad,
+)
 
 UTM = np.array([620_000.0, 5_735_000.0, 110.0])
 
@@ -113,3 +118,33 @@ def test_headings_beyond_a_turn_differ_as_wrapped_ones_do():
     found = heading_difference_rad(np.radians(degrees), np.radians(10.0))
     expected = np.abs(np.angle(np.exp(1j * np.radians(degrees - 10.0))))
     assert np.allclose(found, expected)
+
+
+def test_headings_agree_as_their_difference_says():
+    """In whole degrees, many differ by exactly the limit, across the wrap too."""
+    generator = np.random.default_rng(0)
+    headings = np.radians(generator.integers(-179, 181, 4000).astype(float))
+    for limit_deg in (0.0, 30.0, 90.0, 179.0, 180.0):
+        limit_rad = math.radians(limit_deg)
+        for own in (*headings[:20], 0.3, math.pi):
+            expected = heading_difference_rad(headings, own) <= limit_rad
+            assert np.array_equal(headings_agree(headings, own, limit_rad), expected)
+            assert np.array_equal(
+                headings_agree(headings + 4 * np.pi, own, 0.5),
+                heading_difference_rad(headings + 4 * np.pi, own) <= 0.5,
+            )
+    assert headings_agree(headings[:0], 1.0, 0.5).shape == (0,)
+
+
+@pytest.mark.parametrize("radius_m", [0.3, 5.0, 37.0, 400.0])
+def test_whole_cells_lie_within_a_radius(radius_m):
+    """Points on the lines of the grid, and at the radius, in the plane."""
+    lattice = np.stack(np.meshgrid(np.arange(120.0), np.arange(120.0)), axis=2).reshape(-1, 2)
+    points = lattice * 1.25 + [620_000.0, 5_735_000.0]
+    index = PositionIndex(points)
+    index.within(points[0], 5.0)  # cells are a part of the first radius
+    for point in points[[0, 77, 7_260, 14_399]]:
+        expected = np.flatnonzero(np.sqrt(((points - point) ** 2).sum(axis=1)) <= radius_m)
+        assert np.array_equal(index.within(point, radius_m), expected)
+        unsorted = index.within_unsorted(point, radius_m)
+        assert np.array_equal(np.sort(unsorted), expected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from mlcore.data.several import SeveralDatasets
 from mlcore.errors import ConfigError, DataError
 from mlcore.evaluation.measures import summaries
 from mlcore.experiment import assemble, open_dataset
-from mlcore.options import parse_run, run_from_toml, run_to_toml
+from mlcore.options import parse_run, read_argv, reopen_run, run_from_toml, run_to_toml
 from mlcore.options.engine import SamplingOptions
 from mlcore.protocols import HasImageFiles, Role, Split
 from mlcore.registry.discovery import Registry
@@ -195,11 +196,66 @@ def test_options_of_each_and_of_all(synthetic_plugin, tmp_path):
         ([*BOTH, "--dataset.3.broken", "1"], "there is no data set 3; the run has 2, numbered"),
         ([*BOTH, "--dataset.2.radius", "1"], "--dataset.2.radius"),
         ([*BOTH, "--dataset.1.radius_m", "x"], "--dataset.1.radius_m"),
+        (
+            ["--dataset", "synthetic,images,synthetic"],
+            r"sets 1 and 3 are both 'synthetic' with .*--dataset.1.radius_m A --dataset.3.radi",
+        ),
+        (
+            ["--dataset", "images,images", "--dataset.root", "here"],
+            r"such as --dataset.1.root A --dataset.2.root B",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(synthetic_plugin, argv, message):
     with pytest.raises(ConfigError, match=message):
         parse_run(argv, Registry.discover())
+
+
+PHOTOS = Path("photos").absolute()
+KEPT = (
+    *("--dataset", "synthetic,images,synthetic", "--dataset.2.root", str(PHOTOS)),
+    *("--dataset.1.radius_m", "40", "--dataset.3.radius_m", "60", "--dataset.3.broken", "7"),
+)
+
+
+@pytest.mark.parametrize(
+    ("argv", "names", "values"),
+    [
+        (["--dataset", "images"], ["images"], {"root": PHOTOS}),
+        (["--dataset", "synthetic 2"], ["synthetic"], {"radius_m": 60.0, "broken": (7,)}),
+        (
+            ["--dataset", "synthetic 1", "--dataset.broken", "2"],
+            ["synthetic"],
+            {"broken": (2,)},
+        ),
+        (
+            ["--dataset", "images,synthetic 2"],
+            ["images", "synthetic"],
+            {"root": PHOTOS},
+        ),
+        (["--dataset", "streets"], ["streets"], {"town_seed": 0}),
+    ],
+)
+def test_a_data_set_of_the_run_keeps_its_options(
+    synthetic_plugin, tmp_path, argv, names, values
+):
+    registry = Registry.discover()
+    file = tmp_path / "config.toml"
+    file.write_text(run_to_toml(parse_run(KEPT, registry)))
+    config = reopen_run(file, read_argv(argv), registry)
+    parts = getattr(config.dataset.options, "parts", (config.dataset,))
+    assert [part.name for part in parts] == names
+    assert {name: getattr(parts[0].options, name) for name in values} == values
+    if len(parts) > 1:
+        assert parts[1].options.radius_m == 60.0
+
+
+def test_one_data_set_of_several_of_a_name_is_chosen_by_its_label(synthetic_plugin, tmp_path):
+    registry = Registry.discover()
+    file = tmp_path / "config.toml"
+    file.write_text(run_to_toml(parse_run(KEPT, registry)))
+    with pytest.raises(ConfigError, match="has 2 data sets 'synthetic'; choose one by its lab"):
+        reopen_run(file, read_argv(["--dataset", "synthetic"]), registry)
 
 
 def test_a_table_without_a_name_is_refused(synthetic_plugin, tmp_path):

@@ -6,11 +6,14 @@ import subprocess
 import sys
 import threading
 
+import psutil
 import pytest
+import torch
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 
-from mlcore.distributed import RUN_FOLDER
-from mlcore.training.strategy import stop_others
+from mlcore.distributed import RUN_FOLDER, require_open_files
+from mlcore.errors import ConfigError
+from mlcore.training.strategy import Processes, stop_others
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -59,3 +62,43 @@ def test_lightnings_observer_does_not_kill_the_process_that_fails(started):
     assert main.poll() is None
     main.kill()
     main.wait()
+
+
+def test_machines_that_would_never_meet(monkeypatch):
+    for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    several = Processes(1, 2, "lightning")
+    with pytest.raises(ConfigError, match="num_nodes 2 needs torchrun or srun"):
+        several.require_possible("cpu")
+    monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    with pytest.raises(ConfigError, match=r"not set: NODE_RANK$"):
+        several.require_possible("cpu")
+    monkeypatch.setenv("NODE_RANK", "0")
+    several.require_possible("cpu")
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
+def test_what_a_launcher_has_started_is_there(launcher):
+    Processes(300, 2, launcher).require_possible("cpu")
+
+
+def test_more_devices_than_there_are(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    Processes(4, 1, "lightning").require_possible("cpu")
+    with pytest.raises(ConfigError, match="devices 5: this machine has 2 CPU cores; use at"):
+        Processes(5, 1, "lightning").require_possible("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    Processes(2, 1, "lightning").require_possible("auto")
+    with pytest.raises(ConfigError, match="devices 3: this machine has 2 GPUs; use at most 2"):
+        Processes(3, 1, "lightning").require_possible("auto")
+
+
+def test_more_workers_than_files_may_be_open(monkeypatch):
+    monkeypatch.setattr("resource.getrlimit", lambda _: (64, 64))
+    monkeypatch.setattr(psutil.Process, "num_fds", lambda _: 6)
+    require_open_files(0)
+    require_open_files(5)
+    with pytest.raises(ConfigError, match=r"num_workers 6 needs about 66 open .* limit is 64"):
+        require_open_files(6)

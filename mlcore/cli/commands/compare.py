@@ -374,12 +374,12 @@ def _written(
 def _notes(own: Namespace, configs: Mapping[Row, RunConfig]) -> Iterator[str]:
     """Yield in what the rows differ beside their losses."""
     if any(
-        config.sampling.hard_per_tuple and config.sampling.hard_features == "live"
+        config.sampling.uses_embeddings and config.sampling.hard_features == "live"
         for config in configs.values()
     ):
         yield (
-            "Each row trained on its own hard images (--sampling.hard_features live); anchors "
-            "and candidate images are the same in all rows"
+            "Each row trained on its own hard images or cliques (--sampling.hard_features "
+            "live); anchors and candidate images are the same in all rows"
         )
     if any(option.startswith("sampling.") for one in own.vary for option in one.options):
         yield "Rows with different --sampling.* did not see the same tuples"

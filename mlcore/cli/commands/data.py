@@ -1,4 +1,4 @@
-"""``mlcore data check``, ``prepare`` and ``write``: a data set's files, before a run.
+"""``mlcore data check``, ``prepare``, ``write``, ``draft``: a data set's files, before a run.
 
 ``mlcore data check robotcar --root DIR`` is short for ``--dataset robotcar --dataset.root
 DIR``; both forms work.
@@ -31,7 +31,7 @@ def make_parser() -> Parser:
     """Return the parser of the command's own flags."""
     parser = Parser(
         "data",
-        "Check, prepare or write a data set; takes the options of 'mlcore train'.",
+        "Check, prepare, write or draft a data set; takes the options of 'mlcore train'.",
         usage="mlcore data check|prepare NAME [--OPTION VALUE ...]",
         epilog="'mlcore data check NAME --root DIR' is short for 'mlcore data check --dataset "
         "NAME --dataset.root DIR'.",
@@ -39,9 +39,10 @@ def make_parser() -> Parser:
     )
     parser.add_argument(
         "action",
-        choices=("check", "prepare", "write"),
+        choices=("check", "prepare", "write", "draft"),
         help="check: look for faults; prepare: write an index that makes opening fast; write: "
-        "write a data set in another format, see 'mlcore data write --help'",
+        "write a data set in another format, see 'mlcore data write --help'; draft: write a "
+        "table of a folder of photographs, see 'mlcore data draft --help'",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="data set")
     parser.words["name"] = _dataset_names
@@ -64,6 +65,10 @@ def run(argv: Sequence[str]) -> int:
         from mlcore.cli.commands import data_write
 
         return data_write.run(argv[1:])
+    if argv[:1] == ["draft"]:
+        from mlcore.cli.commands import data_draft
+
+        return data_draft.run(argv[1:])
     parser = make_parser()
     own, options = parser.parse_with_run_options(argv)
     registry = Registry.discover(block=own.block)

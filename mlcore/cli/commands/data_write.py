@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from mlcore.cli import console
 from mlcore.cli.data_report import show_report
-from mlcore.cli.parser import Parser
+from mlcore.cli.parser import NoOptions, Parser
 from mlcore.errors import ConfigError
 from mlcore.factories import DatasetFactory, Report
 from mlcore.options import (
@@ -28,11 +28,6 @@ from mlcore.options import (
 )
 from mlcore.protocols import PlaceDataset
 from mlcore.registry.discovery import Registry
-
-
-@dataclass(frozen=True)
-class _NoOptions:
-    """Options of a format that has none."""
 
 
 def make_parser() -> Parser:
@@ -64,7 +59,7 @@ def run(argv: Sequence[str]) -> int:
         return 0
     registry = Registry.discover(block=own.block)
     target = _target(own.format, registry)
-    config, title = target.write_config or _NoOptions, f"format {target.name!r}"
+    config, title = target.write_config or NoOptions, f"format {target.name!r}"
     options, section, of_source = parse_options([] if own.help else given, config, title)
     if own.help:
         console.write(f"{parser.format_help()}\n{format_help([section])}")

@@ -360,13 +360,17 @@ def _write_in_shards(job: _Job, options: Namespace) -> int:
         console.notes([f"skipped, unreadable: {name}" for name in found.skipped])
         columns = job.images.columns_of(rows[found.rows])
         write_embeddings(folder.shard(number), _whitened(found.embeddings, whitening), columns)
+    num_images = sum(folder.num_rows(number) for number in numbers)
     if options.json:
         shards = [str(folder.shard(number)) for number in numbers]
         about = {**job.made_from, **_about(whitening), "dimensions": dimensions}
-        console.write_json({**about, "written": shards, "num_images": total})
+        counts = {"num_images": num_images, "num_skipped": total - num_images}
+        console.write_json({**about, "written": shards, **counts})
     else:
+        skipped = total - num_images
+        left_out = f" ({skipped} skipped, unreadable)" if skipped else ""
         console.write(
-            f"{total} images in {len(numbers)} shards, {dimensions} dimensions, "
+            f"{num_images} images{left_out} in {len(numbers)} shards, {dimensions} dimensions, "
             f"{_in_words(whitening)}"
         )
     return 0

@@ -92,7 +92,7 @@ def run(argv: Sequence[str]) -> int:
     out = own.out or default_folder(config)
     if is_first():
         RunFolder.require_free(out)
-    return _train(own, config, registry, out, new=True)
+    return _train(own, config, registry, out, new=True, given=options)
 
 
 def _resume(
@@ -105,7 +105,7 @@ def _resume(
     kept = command_line_option("--config", str(folder.config))
     config = resolve_run([kept, *options], registry, command=command)
     require_effect([config], options)
-    return _train(own, config, registry, folder.path, new=False)
+    return _train(own, config, registry, folder.path, new=False, given=options)
 
 
 def _kinds(text: str) -> tuple[Kind, ...]:
@@ -117,14 +117,26 @@ def _kinds(text: str) -> tuple[Kind, ...]:
 
 
 def _train(
-    own: Namespace, config: RunConfig, registry: Registry, out: Path, *, new: bool
+    own: Namespace,
+    config: RunConfig,
+    registry: Registry,
+    out: Path,
+    *,
+    new: bool,
+    given: Sequence[RawOption] = (),
 ) -> int:
     from mlcore.evaluation.documents import to_document
     from mlcore.reporting.tables import result_tables
 
     try:
         ending, results, warnings = train_and_evaluate(
-            config, registry, out, new=new, may_launch=True, accepted=own.accept_changes
+            config,
+            registry,
+            out,
+            new=new,
+            may_launch=True,
+            accepted=own.accept_changes,
+            given=given,
         )
     except FailedElsewhereError as error:
         # Lightning kills the first process, which reports why, if one it started fails.

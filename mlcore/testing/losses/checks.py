@@ -13,7 +13,7 @@ from mlcore.factories import LossFactory
 from mlcore.testing.cases import CONDITIONS, loss_case_of, rows_of
 from mlcore.testing.check import Fault, expect
 from mlcore.testing.factory import CHECKS as FACTORY_CHECKS
-from mlcore.testing.losses import invariances, learning, memory, needs, repeats
+from mlcore.testing.losses import invariances, learning, memory, needs, repeats, together
 from mlcore.testing.losses.calls import backward, differentiate, output_of
 from mlcore.testing.subject import Subject
 
@@ -128,6 +128,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "inputs-unmodified": invariances.inputs_unmodified,
     "reproducible": repeats.reproducible,
     "rows-add-up": invariances.rows_add_up,
+    "shared-adds-up": together.adds_up,
     "memory": memory.memory,
     **{name: partial(condition, name=name) for name in CONDITIONS},
 }

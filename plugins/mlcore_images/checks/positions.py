@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.data import wrap_rad
-from mlcore.errors import DataError, did_you_mean
+from mlcore.errors import ConfigError, DataError, did_you_mean
 from mlcore.factories import Finding
 from mlcore_images.checks.plausibility import (
     check_degrees,
@@ -71,10 +71,16 @@ def read_headings(
     treat images without heading as looking north.
 
     Raises:
+        ConfigError: There are none, whose convention the option could say.
         DataError: Values are not numbers, or not in the unit of the column's name.
     """
     names = [name for name in ("heading_rad", "heading_deg") if name in listing]
     if not names:
+        if convention != "clockwise-from-north":
+            raise ConfigError(
+                f"dataset.heading_convention {convention} has no effect: {listing.source} has "
+                "no headings (heading_rad or heading_deg); leave it out"
+            )
         return None, ()
     if len(names) == 2:
         raise DataError(f"{listing.source} has heading_rad and heading_deg; keep one of them")

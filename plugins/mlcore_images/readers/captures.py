@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -58,17 +61,23 @@ def as_taken(listing: Listing, traversal: Codes) -> tuple[NDArray[np.int64], tup
     return np.lexsort((rank, traversal)), ()
 
 
-def times_of(listing: Listing) -> NDArray[np.float64]:
+def times_of(listing: Listing, name: str = "timestamp") -> NDArray[np.float64]:
     """Return when each image was taken, in seconds ``(N,)``; NaN where that is not known.
 
     Numbers are seconds, milliseconds, microseconds or nanoseconds since 1970 by their size;
     small ones are seconds if they have decimals, and numbers of frames otherwise. Texts are
     dates as in EXIF, ISO 8601 or ``20191003_101112``.
+
+    Args:
+        listing: The images.
+        name: A column of times; without it none is known.
     """
     unknown = np.full(len(listing), np.nan)
-    if "timestamp" not in listing:
+    if name not in listing:
         return unknown
-    column = listing.column("timestamp")
+    column = listing.column(name)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     if pa.types.is_timestamp(column.type):
         return _seconds(column)
     try:
@@ -78,7 +87,40 @@ def times_of(listing: Listing) -> NDArray[np.float64]:
     known = numbers[np.isfinite(numbers)]
     if len(known) and not _is_date(known):
         return np.asarray(numbers / _units_per_second(known), np.float64)
-    return _dates(column, unknown)
+    return _dates(column)
+
+
+_PERIOD = re.compile(
+    r"(\d{4})(?:[-:/](\d{2})(?:[-:/](\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2}))?)?)?)?"
+)
+
+
+def period_s(text: str) -> tuple[float, float] | None:
+    """Return start and end, in seconds since 1970, of a year, month, day, minute or second.
+
+    None if the text is not ``2024``, ``2024-05``, ``2024-05-31``, ``2024-05-31 10:20`` or
+    ``2024-05-31 10:20:30``.
+    """
+    found = _PERIOD.fullmatch(text)
+    if found is None:
+        return None
+    given = [int(part) for part in found.groups() if part is not None]
+    year, month, day, hour, minute, second = given + [1, 1, 1, 0, 0, 0][len(given) :]
+    try:
+        start = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+        if len(given) == 1:
+            end = start.replace(year=year + 1)
+        elif len(given) == 2:
+            end = (start + timedelta(days=31)).replace(day=1)
+        else:
+            end = start + _LASTS[len(given)]
+    except (ValueError, OverflowError):  # month 13, or the end of year 9999
+        return None
+    return start.timestamp(), end.timestamp()
+
+
+_LASTS = {3: timedelta(days=1), 5: timedelta(minutes=1), 6: timedelta(seconds=1)}
+"""How long a moment lasts, by the number of its parts: a day, a minute, a second."""
 
 
 def _is_date(numbers: NDArray[np.float64]) -> bool:
@@ -101,14 +143,22 @@ def _seconds(column: pa.ChunkedArray) -> NDArray[np.float64]:
     return seconds
 
 
-def _dates(column: pa.ChunkedArray, unknown: NDArray[np.float64]) -> NDArray[np.float64]:
+def _dates(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Return dates in seconds, NaN for a text that is not one."""
     texts = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
     for pattern, replacement in _DATE_FORMS:
         texts = pc.replace_substring_regex(texts, pattern, replacement)
     try:
         return _seconds(texts.cast(pa.timestamp("us")))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return unknown
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # one is not: look at each
+        return np.array([_seconds_of(text) for text in texts.to_pylist()], np.float64)
+
+
+def _seconds_of(text: str | None) -> float:
+    try:
+        return datetime.fromisoformat(text or "").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return np.nan
 
 
 _DATE_FORMS = (

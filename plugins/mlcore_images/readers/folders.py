@@ -47,7 +47,8 @@ def is_utf8(name: str) -> bool:
 def folder_labels(folder: PurePosixPath) -> dict[str, str]:
     """Return split, role and condition as far as the folder names say.
 
-    ``test/queries_night`` are queries of the split test in condition night.
+    ``test/queries_night`` are queries of the split test in condition night. Images of a split
+    in a folder without a role, such as all of ``train`` in SF-XL, are references.
     """
     labels: dict[str, str] = {}
     for part in folder.parts:
@@ -58,4 +59,6 @@ def folder_labels(folder: PurePosixPath) -> dict[str, str]:
             labels.setdefault("role", ROLES[word])
             if condition:
                 labels.setdefault("condition", condition)
+    if "split" in labels:
+        labels.setdefault("role", "database")
     return labels

@@ -107,6 +107,10 @@ class RawSource:
         progress: Progress = no_progress,
     ) -> None:
         self._config = config
+        if config.distortion_table is not None:
+            from mlcore_robotcar.prepare.decode import lookup_file
+
+            lookup_file(config.distortion_table, config.camera)
         found = find_traversals(root, config.camera, config.rtk_root)
         if not found:
             raise DataError(

@@ -135,6 +135,21 @@ def demosaic(raw: Pixels, camera: Camera) -> Pixels:
     return _pixels(colour[_BORDER_PX:-_BORDER_PX, _BORDER_PX:-_BORDER_PX])
 
 
+def lookup_file(path: Path, camera: Camera) -> Path:
+    """Return the distortion table of a camera: the file, or that in a folder.
+
+    Raises:
+        DataError: There is none.
+    """
+    file = path / TABLES[camera] if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(
+            f"distortion table {file} does not exist; it is {TABLES[camera]} in the folder "
+            "models of the data set's SDK"
+        )
+    return file
+
+
 @lru_cache(maxsize=2)
 def read_lookup(path: Path, camera: Camera, height: int, width: int) -> Lookup:
     """Read a ``*_distortion_lut.bin``: float64 ``(2, H * W)``, columns, then rows.

@@ -1,7 +1,8 @@
 // Elementwise work on one tile of similarities of the soft contrastive loss.
 //
 // Before this text stands `influence(float d, const double* parameters)`, made from the
-// influence function's C expression. The same bytes compile for the GPU (NVRTC) and, behind
+// influence function's C expression; with WEIGHS_HEADINGS defined, `influence(float d, float h,
+// const double* parameters)`, where h is the difference of headings. The same bytes compile for the GPU (NVRTC) and, behind
 // a small shim, as C++ for the host, where the tests run them.
 //
 // A block of 32 x 8 threads covers 32 columns and 32 rows of the tile. What a block finds
@@ -18,7 +19,7 @@ struct Side {
   const float* high;         // (3, size) metres, centred
   const float* low;          // (3, size), what is missing in `high`
   const double* exact;       // (3, size)
-  const double* heading;     // (size) in [0, 2 pi), or null without a heading limit
+  const double* heading;     // (size) in [0, 2 pi), or null if headings do not matter
   const float* below;        // (size) attracting pairs with p below this are kept
   const float* above;        // (size) repelling pairs with n above this are kept
   const float* attraction;   // (size) t in mining, the row's factor in backward
@@ -28,7 +29,7 @@ struct Side {
 };
 
 struct Rule {
-  double support_m, repulsion_start_m, heading_limit_rad;
+  double support_m, repulsion_start_m, heading_limit_rad, support_rad;
   float edge_m;  // within this of support or repulsion start, float64 decides
   float alpha, beta, base;
   bool plain;
@@ -65,7 +66,8 @@ static __device__ Rule read_rule(const double* numbers) {
   rule.beta = (float)numbers[5];
   rule.base = (float)numbers[6];
   rule.plain = numbers[7] != 0.0;
-  rule.influence = numbers + 8;
+  rule.support_rad = numbers[8];
+  rule.influence = numbers + 9;
   return rule;
 }
 
@@ -92,11 +94,11 @@ static __device__ double exact_distance_m(const Side& rows, const Side& columns,
   return sqrt(squared);
 }
 
-static __device__ bool headings_differ(const Side& rows, const Side& columns, long long i,
-                                       long long j, double limit_rad) {
+static __device__ double turn_rad(const Side& rows, const Side& columns, long long i,
+                                  long long j) {
   const double turn = fabs(rows.heading[i] - columns.heading[j]);
   const double other = 6.283185307179586 - turn;
-  return (turn < other ? turn : other) > limit_rad;
+  return turn < other ? turn : other;
 }
 
 // Return d, moved to the side of an edge on which float64 says that it is.
@@ -119,11 +121,18 @@ static __device__ Pair weigh(const Side& rows, const Side& columns, const Rule& 
     d = on_side((float)exact, (float)rule.support_m, !near);
     d = on_side(d, (float)rule.repulsion_start_m, exact > rule.repulsion_start_m);
   }
+#ifdef WEIGHS_HEADINGS
+  const double turn = turn_rad(rows, columns, i, j);
+  near = near && turn < rule.support_rad;
+  repels = repels || !near;
+  pair.plus = near ? influence(d, (float)turn, rule.influence) : 0.0f;
+#else
   pair.plus = near ? influence(d, rule.influence) : 0.0f;
+#endif
   pair.minus = 1.0f - pair.plus;
   pair.attracts = near && !pair.same;
   pair.repels = repels;
-  if (near && rows.heading && headings_differ(rows, columns, i, j, rule.heading_limit_rad)) {
+  if (near && rows.heading && turn_rad(rows, columns, i, j) > rule.heading_limit_rad) {
     pair.plus = pair.minus = 0.0f;
     pair.attracts = pair.repels = false;
   }

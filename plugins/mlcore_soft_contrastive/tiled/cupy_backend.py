@@ -118,7 +118,7 @@ class _Words:
         high = centred.float()
         low = (centred - high).float()
         headings = torch.zeros(0, dtype=torch.float64, device=device)
-        if geometry.heading_limit_rad is not None and side.places.headings_rad is not None:
+        if geometry.reads_headings and side.places.headings_rad is not None:
             headings = wrapped(side.places.headings_rad)
         # Kept, since a kernel is only given their addresses.
         self._fields = [high, low, exact, headings, side.below, side.above]
@@ -140,5 +140,6 @@ def _numbers(geometry: Geometry, config: SoftContrastiveConfig) -> list[float]:
         config.beta,
         config.base,
         float(config.aggregation == "plain"),
+        geometry.support_rad,
         *influence.device_code().parameters.values(),
     ]

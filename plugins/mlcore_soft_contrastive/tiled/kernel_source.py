@@ -9,8 +9,13 @@ from mlcore.errors import ConfigError
 from mlcore.protocols import DeviceCode
 
 
-def tiles_source(code: DeviceCode) -> str:
+def tiles_source(code: DeviceCode, *, turns: bool | None = None) -> str:
     """Return the source of the tile kernels for one influence function.
+
+    Args:
+        code: Of the influence function.
+        turns: For one of distance and headings, whether the images have headings; if not,
+            their difference counts as 0.
 
     Raises:
         ConfigError: A parameter's name is no C identifier.
@@ -24,9 +29,17 @@ def tiles_source(code: DeviceCode) -> str:
         f"  const float {name} = (float)parameters[{k}];"
         for k, name in enumerate(code.parameters)
     ]
+    start = ["static __device__ float influence(float d, const double* parameters) {"]
+    if turns:
+        start = [
+            "#define WEIGHS_HEADINGS",
+            "static __device__ float influence(float d, float h, const double* parameters) {",
+        ]
+    elif turns is False:
+        start += ["  const float h = 0.0f;"]
     return "\n".join(
         [
-            "static __device__ float influence(float d, const double* parameters) {",
+            *start,
             *lines,
             f"  return {code.expression};",
             "}",

@@ -128,6 +128,15 @@ def tile_pairs(rows: Blocks, columns: Blocks, *, symmetric: bool) -> list[TilePa
     ]
 
 
+def share_of(pairs: list[TilePair], rank: int, count: int) -> list[TilePair]:
+    """Return the tiles that process ``rank`` of ``count`` takes, in the order of ``pairs``.
+
+    Dealt out by gap: a tile costs the more, the nearer it is, so that all get as much work.
+    """
+    by_gap = sorted(range(len(pairs)), key=lambda k: pairs[k].gap_m)
+    return [pairs[k] for k in sorted(by_gap[rank::count])]
+
+
 def _in_rounds(rows: int, columns: int, symmetric: bool) -> list[tuple[int, int]]:
     numbers = [(i, j) for i in range(rows) for j in range(i if symmetric else 0, columns)]
     return sorted(numbers, key=lambda ij: (sum(ij) % max(rows, columns), ij))

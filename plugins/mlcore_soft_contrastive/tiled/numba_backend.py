@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mlcore_soft_contrastive.config import LARGEST_EXPONENT, SoftContrastiveConfig
 from mlcore_soft_contrastive.geometry import Geometry, edge_m, wrapped
-from mlcore_soft_contrastive.influence import Linear, Sigmoid, Step, Tanh
+from mlcore_soft_contrastive.influence import FieldOfView, Linear, Sigmoid, Step, Tanh
 from mlcore_soft_contrastive.tiled import numba_kernels, numba_pairs, state
 from mlcore_soft_contrastive.tiled.layout import TilePair
 from mlcore_soft_contrastive.tiled.numba_kernels import CHUNK
@@ -21,6 +21,7 @@ _KINDS = {
     Linear: numba_pairs.LINEAR,
     Tanh: numba_pairs.TANH,
     Step: numba_pairs.STEP,
+    FieldOfView: numba_pairs.SIGMOID,  # of the distance; see Rule.view_rad
 }
 
 
@@ -75,7 +76,7 @@ def _side(side: state.Side, geometry: Geometry) -> Side:
     centred[: len(origin_m)] = (side.places.positions_m - origin_m).T.numpy()
     high = centred.astype(np.float32)
     headings = np.zeros(0)
-    if geometry.heading_limit_rad is not None and side.places.headings_rad is not None:
+    if geometry.reads_headings and side.places.headings_rad is not None:
         headings = wrapped(side.places.headings_rad).numpy()
     return Side(
         high=high,
@@ -91,8 +92,12 @@ def _side(side: state.Side, geometry: Geometry) -> Side:
 
 def _rule(geometry: Geometry, config: SoftContrastiveConfig) -> Rule:
     influence = geometry.influence
-    assert isinstance(influence, Sigmoid | Linear | Tanh | Step)
-    steepness = influence.steepness_per_m if isinstance(influence, Sigmoid) else 0.0
+    assert isinstance(influence, Sigmoid | Linear | Tanh | Step | FieldOfView)
+    steepness, view_rad = 0.0, 0.0
+    if isinstance(influence, Sigmoid | FieldOfView):
+        steepness = influence.steepness_per_m
+    if isinstance(influence, FieldOfView) and geometry.influence_turns:
+        view_rad = influence.support_rad
     return Rule(
         kind=_KINDS[type(influence)],
         steepness=np.float32(steepness * _LOG2_E),
@@ -100,6 +105,8 @@ def _rule(geometry: Geometry, config: SoftContrastiveConfig) -> Rule:
         support_m=influence.support_m,
         repulsion_start_m=influence.repulsion_start_m,
         heading_limit_rad=geometry.heading_threshold_rad,
+        view_rad=view_rad,
+        support_rad=geometry.support_rad,
         edge_m=edge_m(influence),
         alpha=np.float32(config.alpha * _LOG2_E),
         beta=np.float32(config.beta * _LOG2_E),

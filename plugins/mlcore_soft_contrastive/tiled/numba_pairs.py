@@ -45,7 +45,7 @@ class Side(NamedTuple):
         high: ``(3, N)`` float32 coordinates in metres, centred.
         low: ``(3, N)`` float32, what is missing in ``high``.
         exact: ``(3, N)`` float64, as given: centring would round them.
-        headings: ``(N,)`` float64 in [0, 2 pi); empty without a heading limit.
+        headings: ``(N,)`` float64 in [0, 2 pi); empty if they do not matter.
         below: ``(N,)`` float32, as in :class:`mlcore_soft_contrastive.tiled.state.Side`;
             ``above``, ``attraction`` and ``repulsion`` likewise.
     """
@@ -70,6 +70,8 @@ class Rule(NamedTuple):
         support_m: A pair attracts if closer.
         repulsion_start_m: A pair repels if farther.
         heading_limit_rad: Largest heading difference inside the support.
+        view_rad: Field of view, whose shared part is a factor of the weight; 0 for none.
+        support_rad: A pair attracts only if its headings differ by less.
         edge_m: Within this of support or repulsion start, float64 decides.
         alpha: Times log2(e).
         beta: Times log2(e).
@@ -83,6 +85,8 @@ class Rule(NamedTuple):
     support_m: float
     repulsion_start_m: float
     heading_limit_rad: float
+    view_rad: float
+    support_rad: float
     edge_m: float
     alpha: np.float32
     beta: np.float32
@@ -210,6 +214,8 @@ def pair_weights(
         for j in range(size):
             if abs(d[j] - support) < edge or abs(d[j] - start) < edge:
                 _decide_exactly(i, first + j, j, rows, columns, rule, out)
+    if rule.view_rad > 0.0:
+        _share_view(i, first, rows, columns, rule, out)
     for j in range(size):
         w_minus[j] = ONE - w_plus[j]
     if len(rows.headings) > 0:
@@ -232,6 +238,19 @@ def _decide_exactly(
     out[0, j] = np.float32(_weigh_exactly(d, rule)) if near else ZERO
     out[2, j] = ONE if near else ZERO
     out[3, j] = ONE if d > rule.repulsion_start_m or not near else ZERO
+
+
+@compiled()
+def _share_view(i: int, first: int, rows: Side, columns: Side, rule: Rule, out: Floats) -> None:
+    """Multiply by the shared part of the field of view; without any, pairs repel wholly."""
+    heading = rows.headings[i]
+    for j in range(out.shape[1]):
+        turn = abs(heading - columns.headings[first + j])
+        turn = min(turn, 2.0 * np.pi - turn)
+        shared = turn < rule.support_rad
+        out[0, j] *= np.float32(1.0 - turn / rule.view_rad) if shared else ZERO
+        out[2, j] = out[2, j] if shared else ZERO
+        out[3, j] = out[3, j] if shared else ONE
 
 
 @compiled()

@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from mlcore.protocols import ProcessGroup
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry, Places
@@ -95,6 +96,7 @@ class TileState:
         columns: Blocks of the columns; the same object in the square form.
         make: Makes the back end.
         dtype: Of the similarities.
+        group: Processes that each take a share of the tiles of a square matrix.
     """
 
     def __init__(
@@ -105,8 +107,9 @@ class TileState:
         columns: Blocks,
         make: MakeBackend,
         dtype: torch.dtype,
+        group: ProcessGroup | None = None,
     ) -> None:
-        self._config = config
+        self._config, self._group = config, group
         own = self_columns(geometry, rows, columns)
         self._rows = Side(geometry.rows, rows, own, dtype)
         self._columns = self._rows
@@ -134,6 +137,28 @@ class TileState:
             _raise(side.below[span], largest)
             above = side.above[span]
             torch.minimum(above, -lacking.to(above.dtype), out=above)
+
+    def join_most_attracting(self) -> None:
+        """Take other processes' tiles into t."""
+        if self._group is not None:
+            self._rows.attraction.copy_(self._group.largest(self._rows.attraction))
+
+    def join_extrema(self) -> None:
+        """Take other processes' tiles into max n and ``least``, or both thresholds."""
+        if self._group is not None:
+            both = torch.stack([self._rows.below, -self._rows.above])
+            below, above = self._group.largest(both)
+            self._rows.below.copy_(below)
+            self._rows.above.copy_(-above)
+
+    def join_sums(self) -> None:
+        """Add the sums of other processes' tiles, at the largest of their shifts."""
+        if self._group is not None:
+            rows = self._rows
+            shifts = self._group.largest(rows.shifts)
+            rows.sums *= torch.exp(rows.shifts - shifts)
+            rows.shifts.copy_(shifts)
+            rows.sums.copy_(self._group.add_up(rows.sums))
 
     def settled_weights(self) -> Tensor:
         """Return, by sorted row, the largest w+ whose pairs cannot lower ``least``.

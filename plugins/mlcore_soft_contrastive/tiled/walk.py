@@ -19,6 +19,7 @@ from itertools import compress
 import torch
 from torch import Tensor
 
+from mlcore.protocols import ProcessGroup
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.tiled.layout import Blocks, TilePair
@@ -46,10 +47,13 @@ class Plan:
         config: The formula's options.
         rows: Blocks of the rows.
         columns: Blocks of the columns; the same object in the square form.
-        pairs: The tiles.
+        pairs: The tiles; of several processes, this one's.
         state: State of each image, and the back end; serves one evaluation.
         products: The matrix products.
         threads: How many threads take tiles.
+        group: The processes that share the tiles. What decides about a tile (extrema,
+            thresholds, lengths of gradients) is joined before it is used, so that each
+            decides as one process would that has all tiles.
     """
 
     geometry: Geometry
@@ -60,6 +64,7 @@ class Plan:
     state: TileState
     products: Products
     threads: int = 1
+    group: ProcessGroup | None = None
 
     @property
     def square(self) -> bool:
@@ -84,7 +89,7 @@ class Walk:
         self._memory = TileMemory(
             x,
             sizes=sizes,
-            largest=max(sizes),
+            largest=max(sizes, default=0),
             threads=plan.threads,
             most=None
             if plan.config.save_similarity
@@ -128,10 +133,12 @@ class Walk:
             lambda k, tile: state.most_attracting(tile, plan.pairs[k]),
             wanted=lambda k: weights[k] > state.least_most_attracting(plan.pairs[k]),
         )
+        state.join_most_attracting()
         candidates = [k for k in nearest_first if weights[k] < plan.config.epsilon]
         self._near = [k for k in nearest_first if weights[k] >= plan.config.epsilon]
         extrema = partial(self._on, state.mining_extrema)
         self._visit(self._near, extrema)
+        state.join_extrema()
         settled = _least(state.settled_weights(), plan.rows) if candidates else {}
         strong: list[int] = []
         for k in candidates:
@@ -140,6 +147,7 @@ class Walk:
             weak = all(weights[k] <= settled[span.start] for span in spans)
             (self._weak if weak else strong).append(k)
         self._visit(strong, extrema)
+        state.join_extrema()
         self._near += strong
 
     def sum(self) -> None:
@@ -153,7 +161,10 @@ class Walk:
         self._visit(self._weak, self._sum_weak)
         # Most are left out of the gradient; memory for kept tiles serves near ones better.
         self._visit(self._far, self._sum_far, keep=self.plan.config.save_similarity)
+        if self.plan.config.mining:
+            state.join_extrema()
         self._visit(self._near, partial(self._on, state.sums))
+        state.join_sums()
 
     def _on(self, step: Callable[[Tensor, TilePair], None], k: int, tile: Tensor) -> None:
         step(tile, self.plan.pairs[k])
@@ -251,9 +262,11 @@ class Walk:
         if largest_of and self._kept_any:
             kept = torch.stack([self._kept_any[k] for k in largest_of]).tolist()
             largest_of = dict(compress(largest_of.items(), kept))
+        config, plan = self.plan.config, self.plan
+        if plan.group is not None and config.aggregation == "log-sum-exp":
+            by_x = by_y = plan.group.add_up(by_x)
         if not largest_of:
             return []
-        config, plan = self.plan.config, self.plan
         largest = torch.stack(list(largest_of.values())).double().cpu()
         count = max(len(self.x), len(self.y))
         most = 2 * count * float(steepest) * torch.exp(config.beta * (largest - config.base))

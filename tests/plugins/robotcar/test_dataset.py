@@ -145,7 +145,7 @@ def test_a_pickled_data_set_is_small_and_the_same(tmp_path, raw):
 def test_the_conformance_kit_runs_whole(tmp_path, raw):
     prepare(raw, tmp_path / "out")
     for root in (raw, tmp_path / "out"):
-        assert_kit_runs_whole("robotcar", config_of(root))
+        assert_kit_runs_whole("robotcar", RobotCarConfig(root=root))
 
 
 def test_listing_the_plugin_imports_nothing_heavy():
@@ -156,7 +156,7 @@ def test_listing_the_plugin_imports_nothing_heavy():
 def test_the_factory_builds_with_the_cache_of_the_run(tmp_path):
     root = write_tree(tmp_path / "raw", "tars", PAPER[:2], 20)
     factory = mlcore_datasets()[0]
-    factory.build(config_of(root), BuildContext(cache_dir=tmp_path / "cache"))
+    factory.build(RobotCarConfig(root=root), BuildContext(cache_dir=tmp_path / "cache"))
     assert len(list((tmp_path / "cache/robotcar-tars").iterdir())) == 4
 
 

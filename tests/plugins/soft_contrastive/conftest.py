@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mlcore_soft_contrastive import soft_contrastive_loss
 
+CLUMP = 8
 UTM_ORIGIN_M = torch.tensor([619_873.4, 5_735_211.8], dtype=torch.float64)
 
 
@@ -118,3 +119,32 @@ def agree(
         return errors
 
     return run
+
+
+@pytest.fixture(scope="session")
+def clumps() -> Callable[[int], tuple[Tensor, Tensor]]:
+    """Make embeddings and positions whose attraction is weak, strong, between."""
+
+    def make(seed: int) -> tuple[Tensor, Tensor]:
+        """Return looks and positions of 5 clumps of 8 images, each of one or of many looks.
+
+        With an odd seed the last one lies beyond the support.
+        """
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(*shape: int) -> Tensor:
+            return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+        prototypes = torch.eye(6, dtype=torch.float64)
+        looks, positions = [], []
+        for _ in range(5):
+            own = prototypes[int(6 * draw(1))]
+            varied = prototypes[(6 * draw(CLUMP)).long()]
+            alike = draw(CLUMP, 1) < draw(1)
+            looks.append(torch.where(alike, own, varied) + 0.3 * draw(1) * draw(CLUMP, 6))
+            positions.append(draw(1, 2) * 40.0 + draw(CLUMP, 2) * 30.0 * draw(1))
+        if seed % 2:
+            positions[-1] += 300.0
+        return torch.cat(looks), torch.cat(positions)
+
+    return make

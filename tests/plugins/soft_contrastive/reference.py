@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,11 +17,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Influence:
-    """Attraction weight of a distance, its support, and what repels."""
+    """Attraction weight of a distance, its support, and what repels; a field of view."""
 
     attraction: Callable[[float], float]
     support_m: float
     repels: Callable[[float], bool]
+    view_rad: float = math.inf
 
 
 def sigmoid(steepness: float = 0.8, cutoff: float = 15.0) -> Influence:
@@ -30,6 +31,10 @@ def sigmoid(steepness: float = 0.8, cutoff: float = 15.0) -> Influence:
         return 1.0 / (1.0 + math.exp(z)) if z < 700.0 else 0.0
 
     return Influence(attraction, cutoff + 88.7228391 / steepness, lambda _: True)
+
+
+def field_of_view(view_deg: float = 90.0) -> Influence:
+    return replace(sigmoid(), view_rad=math.radians(view_deg))
 
 
 def linear(cutoff: float = 15.0) -> Influence:
@@ -68,14 +73,18 @@ def loss(
         pairs = []  # of row i: (j, s, p, n, w+, attracts, repels)
         for j in range(size):
             d = math.dist(where[i], where[j])
-            near = d < influence.support_m
+            turn = 0.0
+            if headings_rad is not None:
+                turn = abs(headings_rad[i].item() - headings_rad[j].item()) % (2 * math.pi)
+                turn = min(turn, 2 * math.pi - turn)
+            near = d < influence.support_m and turn < influence.view_rad
             w_plus = influence.attraction(d) if near else 0.0
+            if influence.view_rad < math.inf:
+                w_plus *= max(0.0, 1.0 - turn / influence.view_rad)
             w_minus = 1.0 - w_plus
             attracts, repels = near and j != i, influence.repels(d) or not near
-            if heading_limit_rad is not None and headings_rad is not None and near:
-                turn = abs(headings_rad[i].item() - headings_rad[j].item()) % (2 * math.pi)
-                if min(turn, 2 * math.pi - turn) > heading_limit_rad:
-                    continue
+            if heading_limit_rad is not None and near and turn > heading_limit_rad:
+                continue
             dot = x[i] @ x[j]
             s = dot if dot.item() > 0.0 else dot.detach() * 0.0
             if i == j:

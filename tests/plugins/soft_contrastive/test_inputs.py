@@ -88,7 +88,7 @@ def test_values_that_are_not_finite_name_their_rows(
     [
         ({"alpha": 0.0}, "loss: alpha must be greater than 0, got 0"),
         ({"beta": float("inf")}, "loss: beta must be finite, got inf"),
-        ({"base": NAN}, "loss: base must be between -1 and 2, got nan"),
+        ({"base": NAN}, "loss: base must be between -2 and 2, got nan"),
         ({"epsilon": NAN}, "loss: epsilon must be between -2 and 2, got nan"),
         ({"aggregation": "mean"}, "aggregation must be one of log-sum-exp, plain, got 'mean'"),
         ({"implementation": "sparse"}, "implementation must be one of auto, dense"),

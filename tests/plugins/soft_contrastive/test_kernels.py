@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mlcore import ConfigError, DeviceCode
 from mlcore_soft_contrastive import (
+    FieldOfView,
     Linear,
     Sigmoid,
     SoftContrastiveConfig,
@@ -41,6 +42,7 @@ INFLUENCES: dict[str, Any] = {
     "linear": Linear(),
     "tanh": Tanh(),
     "step": Step(),
+    "field-of-view": FieldOfView(),
 }
 
 
@@ -81,6 +83,11 @@ def evaluate(
     return loss.detach(), grad
 
 
+def source_of(influence: Any) -> str:
+    turns = True if isinstance(influence, FieldOfView) else None
+    return tiles_source(influence.device_code(), turns=turns)
+
+
 def errors(
     batch: tuple[Tensor, Tensor, Tensor], launch: Launch, influence: Any, **options: Any
 ) -> tuple[float, float]:
@@ -113,7 +120,7 @@ def test_tiles_equal_float64(
     name: str, mining: bool, aggregation: Any, kernels: Any, route: Route
 ) -> None:
     influence = INFLUENCES[name]
-    launch = kernels(tiles_source(influence.device_code()))
+    launch = kernels(source_of(influence))
     for length_m in (60.0, 1500.0):
         options: dict[str, Any] = {"mining": mining, "aggregation": aggregation}
         of_loss, of_grad = errors(route(70, length_m, 3), launch, influence, **options)
@@ -199,7 +206,7 @@ def test_order_of_threads_does_not_matter(kernels: Any, route: Route) -> None:
 @pytest.mark.parametrize("name", INFLUENCES)
 def test_support_is_decided_in_float64(name: str, kernels: Any) -> None:
     influence = INFLUENCES[name]
-    launch = kernels(tiles_source(influence.device_code()))
+    launch = kernels(source_of(influence))
     origin = 5_735_211.8
     for offset in (-1e-4, 1e-4):
         xs = [origin, origin + influence.support_m + offset]
@@ -239,7 +246,7 @@ MUTATIONS = {
         "(columns.low[b] - rows.low[a])",
     ),
     "image attracts itself": ("near && !pair.same", "near"),
-    "headings not wrapped": ("(turn < other ? turn : other)", "turn"),
+    "headings not wrapped": ("return turn < other ? turn : other", "return turn"),
     "no mirrored gradient": ("if (symmetric && n", "if (false && n"),
     "wrong threshold": ("p < columns.below[j] ? e", "p < rows.below[i] ? e"),
     "edge decided in float32": ("near = exact < rule.support_m", "near = d < rule.support_m"),
@@ -355,7 +362,7 @@ def test_nvrtc_compiles(architecture: int) -> None:
     nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="no cuda-bindings here")
     # One architecture shows that every expression compiles; all, that every kernel does.
     names = INFLUENCES if architecture == 90 else ["sigmoid"]
-    sources = [tiles_source(INFLUENCES[name].device_code()) for name in names]
+    sources = [source_of(INFLUENCES[name]) for name in names]
     for source in [*sources, pairwise_source()]:
         _, program = nvrtc.nvrtcCreateProgram(source.encode(), b"kernels.cu", 0, [], [])
         flags = [b"--std=c++17", f"--gpu-architecture=sm_{architecture}".encode()]

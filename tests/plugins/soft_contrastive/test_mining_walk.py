@@ -1,4 +1,4 @@
-"""Which tiles mining may pass over: clumps of images whose attraction is weak, strong, between."""
+"""Which tiles mining may pass over, in clumps that are a tile each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor
 
 from mlcore_soft_contrastive import dispatch
@@ -14,6 +13,8 @@ from mlcore_soft_contrastive.tiled.products import Products
 from mlcore_soft_contrastive.tiled.torch_backend import TorchBackend
 
 TILE = 8
+"""Images of a clump."""
+Clumps = Callable[[int], tuple[Tensor, Tensor]]
 
 
 @pytest.fixture(autouse=True)
@@ -21,33 +22,13 @@ def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "choose", lambda *_: ("torch", TILE, TorchBackend))
 
 
-def clumps(seed: int) -> tuple[Tensor, Tensor]:
-    """Return looks and positions of 5 clumps of a block, each of one or of many looks.
-
-    With an odd seed the last one lies beyond the support.
-    """
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator, dtype=torch.float64)
-
-    prototypes = torch.eye(6, dtype=torch.float64)
-    looks, positions = [], []
-    for _ in range(5):
-        own = prototypes[int(6 * draw(1))]
-        varied = prototypes[(6 * draw(TILE)).long()]
-        alike = draw(TILE, 1) < draw(1)
-        looks.append(torch.where(alike, own, varied) + 0.3 * draw(1) * draw(TILE, 6))
-        positions.append(draw(1, 2) * 40.0 + draw(TILE, 2) * 30.0 * draw(1))
-    if seed % 2:
-        positions[-1] += 300.0
-    return torch.cat(looks), torch.cat(positions)
-
-
 @pytest.mark.parametrize("aggregation", ["log-sum-exp", "plain"])
 @pytest.mark.parametrize("epsilon", [0.02, 0.1, 0.4])
 def test_no_tile_that_decides_what_is_kept_is_passed_over(
-    epsilon: float, aggregation: str, evaluate: Callable[..., tuple[Tensor, Tensor, str]]
+    epsilon: float,
+    aggregation: str,
+    clumps: Clumps,
+    evaluate: Callable[..., tuple[Tensor, Tensor, str]],
 ) -> None:
     for seed in range(40):
         looks, positions = clumps(seed)
@@ -59,7 +40,9 @@ def test_no_tile_that_decides_what_is_kept_is_passed_over(
 
 
 def test_kept_tiles_are_computed_once(
-    evaluate: Callable[..., tuple[Tensor, Tensor, str]], monkeypatch: pytest.MonkeyPatch
+    clumps: Clumps,
+    evaluate: Callable[..., tuple[Tensor, Tensor, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     computed: list[int] = []
     product = Products.similarities

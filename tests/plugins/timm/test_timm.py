@@ -15,6 +15,7 @@ from mlcore.models.weights import load_weights, locate
 from mlcore.networks import build_model
 from mlcore.options import parse_run
 from mlcore.registry.discovery import Registry
+from mlcore_networks.backbones import resnet
 from mlcore_timm.backbones import timm_backbone
 from mlcore_timm.lite0 import NAME, lite0_backbone, timm_name
 from mlcore_timm.plugin import mlcore_backbones
@@ -137,11 +138,56 @@ def test_convolutional_models_have_blocks_and_maps(name):
     assert len(backbone.blocks) >= 4
 
 
-def test_names_and_strides_that_do_not_exist():
-    with pytest.raises(
-        UnknownNameError, match=r"'vit_smal_patch14_dinov2'; did you mean 'vit_sm"
-    ):
-        timm_backbone("vit_smal_patch14_dinov2")
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_resnets_of_torchvision_and_timm_are_one_network(name):
+    """So a file of weights for either fits both; docs/decisions/0017 relies on it."""
+    ours, theirs = resnet(name).eval(), timm_backbone(f"{name}.tv_in1k").eval()
+    theirs.published.load_state_dict(ours.published.state_dict())
+    assert len(ours.blocks) == len(theirs.blocks)
+    images = torch.rand(2, 3, 64, 96)
+    with torch.inference_mode():
+        assert torch.equal(ours(images).maps, theirs(images).maps)
+
+
+def test_a_model_that_only_looks_like_a_transformer_gives_maps():
+    """XCiT has patches and a class token, but no forward that returns them."""
+    backbone = timm_backbone("xcit_nano_12_p16_224", size_px=(48, 64)).eval()
+    with torch.inference_mode():
+        maps, token = backbone(torch.rand(1, 3, 48, 64))
+    assert maps.shape == (1, 128, 3, 4)
+    assert token is None
+    assert not backbone.has_token
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hiera_tiny_224", "cannot embed images of 48 x 64 px .* it was made for 224 x 224"),
+        ("twins_svt_small", "cannot be built for images of 48 x 64 px"),
+    ],
+)
+def test_models_of_one_input_size_are_refused_for_another(name, message):
+    with pytest.raises(ConfigError, match=f"--backbone.model {name} {message}"):
+        timm_backbone(name, size_px=(48, 64))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("vit_smal_patch14_dinov2", "timm model .* did you mean 'vit_small_patch14_dinov2'"),
+        ("VGG16", "timm model .* did you mean 'vgg16'"),
+        ("hf-hub:timm/resnet18", "timm model .* did you mean 'resnet18'"),
+        ("???", r"timm model .* '\?\?\?' \(timm.list_models\('\*vit\*'\) lists"),
+        ("vgg16.tv_in1k_x", "timm weights .* did you mean 'vgg16.tv_in1k'"),
+        ("test_vit.none", "timm weights .* did you mean 'test_vit.r160_in1k'"),
+    ],
+)
+def test_names_that_do_not_exist(name, message):
+    with pytest.raises(UnknownNameError, match=message):
+        timm_backbone(name)
+
+
+def test_strides_that_do_not_exist():
     with pytest.raises(
         ConfigError, match=r"--backbone.stride 5: resnet10t has .* of 2, 4, 8, 16, 32"
     ):

@@ -1,4 +1,4 @@
-"""Plans the tuples with hard images while the network trains."""
+"""Plans batches by embeddings while the network trains."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from numpy.typing import NDArray
 
 from mlcore.protocols import Progress
 from mlcore.retrieval.embedder import Embedder
-from mlcore.sampling.hard_tuples import HardTuples
+from mlcore.sampling.ahead import PlannedAhead
 from mlcore.sampling.training_images import Rows
 
 if TYPE_CHECKING:
     from mlcore.experiment import Experiment
 
 
-class HardImages(pl.Callback):
-    """Plans a window of tuples when the previous window begins.
+class PlanAhead(pl.Callback):
+    """Plans a window of steps when the previous window begins.
 
-    The network of one window ago decides what is hard; the first two windows use the untrained
-    network. Planned tuples are saved in the checkpoint.
+    The network of one window ago decides what is hard, or alike; the first two windows use the
+    untrained network. What is planned is saved in the checkpoint.
 
     Args:
-        experiment: Its planner needs hard images.
-        hard: The planner's hard tuples.
+        experiment: The run.
+        ahead: What its planner plans by embeddings.
         progress: Progress callback of embedding the images.
     """
 
-    def __init__(self, experiment: Experiment, hard: HardTuples, progress: Progress) -> None:
+    def __init__(self, experiment: Experiment, ahead: PlannedAhead, progress: Progress) -> None:
         self._experiment = experiment
-        self._hard = hard
+        self._ahead = ahead
         self._progress = progress
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Plan the first two windows, or those missing in a run that was extended."""
-        now = trainer.global_step // self._hard.steps_per_window
+        now = trainer.global_step // self._ahead.steps_per_window
         for window in (now, now + 1):
-            if not self._hard.has_planned(window):
+            if not self._ahead.has_planned(window):
                 self._plan(window, pl_module)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Plan the next window when one begins."""
-        window, step = divmod(trainer.global_step, self._hard.steps_per_window)
+        window, step = divmod(trainer.global_step, self._ahead.steps_per_window)
         if step == 0 and window > 0:
             self._plan(window + 1, pl_module)
 
     def _plan(self, window: int, pl_module: pl.LightningModule) -> None:
-        first = window * self._hard.steps_per_window
+        first = window * self._ahead.steps_per_window
         if first < self._experiment.config.training.max_steps:
-            self._hard.plan(window, self._embedder(pl_module))
+            self._ahead.plan(window, self._embedder(pl_module))
 
     def _embedder(self, pl_module: pl.LightningModule) -> Any:
         config, dataset = self._experiment.config, self._experiment.dataset
@@ -69,15 +69,15 @@ class HardImages(pl.Callback):
         )
 
         def embed(rows: Rows) -> tuple[Rows, NDArray[np.float32]]:
-            found = embedder(dataset, index[rows], "looking for hard images")
+            found = embedder(dataset, index[rows], "embedding images to plan by")
             return rows[found.rows], found.embeddings
 
         return embed
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the planned tuples."""
-        return self._hard.state_dict()
+        """Return what is planned."""
+        return self._ahead.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the planned tuples."""
-        self._hard.load_state_dict(state_dict)
+        """Restore what was planned."""
+        self._ahead.load_state_dict(state_dict)
