@@ -14,6 +14,7 @@ import torch
 
 from mlcore.errors import MlcoreError
 from mlcore.factories import InfluenceFactory, LossFactory, MinerFactory
+from mlcore.geometry import takes_headings
 from mlcore.option_types import members, options_of
 from mlcore.registry.discovery import Registry
 from mlcore.testing.cases import CONTEXT, standard, tuples_for
@@ -79,7 +80,11 @@ def outcome(factory, config):
         component = factory.build(config, CONTEXT)
         if isinstance(factory, InfluenceFactory):
             at = torch.linspace(0, 60, 241, dtype=torch.float64)
-            return (component.support_m, component.repulsion_start_m, component(at).tolist())
+            found = [component.support_m, component.repulsion_start_m, component(at).tolist()]
+            if takes_headings(component):
+                turned = component(at, torch.linspace(0, 3, 241, dtype=torch.float64)).tolist()
+                found += [component.support_rad, component.without_headings, turned]
+            return found
         return [of_batch(factory, component, rows) for rows in batches()]
     except (ValueError, MlcoreError) as error:
         return str(error)

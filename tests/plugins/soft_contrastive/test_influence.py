@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from mlcore.protocols import DeviceInfluenceFunction
-from mlcore_soft_contrastive import Linear, Sigmoid, Step, Tanh
+from mlcore_soft_contrastive import FieldOfView, Linear, Sigmoid, Step, Tanh
 
 AT_M = torch.tensor([0.0, 5.0, 10.0, 15.0, 20.0, 25.0], dtype=torch.float64)
-ALL = [Sigmoid(), Linear(), Tanh(), Step()]
+ALL = [Sigmoid(), Linear(), Tanh(), Step(), FieldOfView()]
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,6 @@ def test_device_code_says_the_same(influence: Any) -> None:
         true, false = values.split(":")
         expression = f"({true}) if ({condition}) else ({false})"
     for distance in (0.0, 3.7, 14.99, 15.0, 15.01, 60.0, 500.0):
-        value = eval(expression, names | {"d": distance})
+        value = eval(expression, names | {"d": distance, "h": 0.0})
         expected = influence(torch.tensor([distance], dtype=torch.float64)).item()
         assert value == pytest.approx(expected, abs=1e-12)
