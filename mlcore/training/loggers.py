@@ -36,7 +36,7 @@ def finish_loggers(loggers: Sequence[Logger]) -> None:
     """Close what Lightning leaves open, so that the next run of this process starts anew."""
     for logger in loggers:
         if type(logger).__name__ == "WandbLogger":
-            logger.experiment.finish()
+            logger.experiment.finish()  # type: ignore[attr-defined]
 
 
 def logger_notes(options: TrainingOptions) -> list[str]:
