@@ -138,7 +138,7 @@ def test_data_sets_share_batches_of_every_scheme_and_stay_apart(scheme):
         ),
         (
             "--sampling.scheme places --sampling.hard_features live",
-            r"has no effect with --sampling.hard_per_tuple 0; choose at least 1, or --sam",
+            r"has no effect with --sampling.scheme places; choose tuples or cliques",
         ),
         (
             "--sampling.far_per_tuple 0",
