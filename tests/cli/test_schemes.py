@@ -21,6 +21,7 @@ SCHEMES = {
     "places": ("--sampling.scheme", "places", *PLACES),
     "cliques": (
         *("--sampling.scheme", "cliques", *PLACES, "--sampling.hard_refresh", "9"),
+        *("--sampling.clique_radius_m", "10"),
         *("--sampling.hard_pool", "40", "--sampling.clique_centers", "4"),
     ),
 }
