@@ -8,9 +8,11 @@ the frozen backbone, with the features of the 16 images from the cache and witho
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from benchmarks import _common as common
 from mlcore.models import EmbeddingModel
@@ -48,12 +50,27 @@ def main(argv: Sequence[str]) -> int:
     names = list(BACKBONES)
     if options.quick:
         names, options.height, options.width, options.repeats = names[:2], 64, 64, 1
-    registry, device = Registry.discover(), torch.device(options.device)
     size = options.height, options.width
-    synchronize = torch.cuda.synchronize if device.type == "cuda" else None
+    tables = [_embedding_table(names, size, options), _cache_table(names, size, options)]
+    common.report(
+        __file__,
+        __doc__ or "",
+        f"Images of {size[0]} x {size[1]} px (height x width), float32.\n\n"
+        + "\n\n".join(tables),
+        options=options,
+        argv=argv,
+        method=f"in turns, median [least, most] of {options.repeats} rounds after warm-up; "
+        f"{torch.get_num_threads()} threads",
+    )
+    return 0
+
+
+def _embedding_table(names: Sequence[str], size: tuple[int, int], options: Namespace) -> str:
+    """Return the table of all backbones, with the time that embedding takes."""
+    registry, device = Registry.discover(), torch.device(options.device)
     configs = {name: _config(BACKBONES[name], size, registry) for name in names}
     models = {name: build_model(c).to(device).eval() for name, c in configs.items()}
-    images = torch.randint(256, (BATCH, 3, *size), dtype=torch.uint8, device=device)
+    images = _images(size, device)
 
     @torch.inference_mode()
     def embed(model: EmbeddingModel, number: int) -> None:
@@ -64,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
             {name: lambda m=model, n=number: embed(m, n) for name, model in models.items()},
             repeats=options.repeats,
             settle=True,
-            synchronize=synchronize,
+            synchronize=_synchronize(device),
         )
         for number in (1, BATCH)
     }
@@ -87,42 +104,36 @@ def main(argv: Sequence[str]) -> int:
         "one image",
         f"per image of {BATCH}",
     )
-    title = f"Images of {size[0]} x {size[1]} px (height x width), float32.\n\n"
-    heads = {}
-    for name in (name for name in names if name in FROZEN):
+    return common.markdown_table(columns, rows)
+
+
+def _cache_table(names: Sequence[str], size: tuple[int, int], options: Namespace) -> str:
+    """Return images per second of a step that trains the projection alone."""
+    registry, device = Registry.discover(), torch.device(options.device)
+    frozen = [name for name in names if name in FROZEN]
+    images = _images(size, device)
+    steps = {}
+    for name in frozen:
         for mib in ("1024", "0"):
             words = [*BACKBONES[name], *HEAD, "--model.feature_cache_mib", mib]
-            heads[name, mib] = build_model(_config(words, size, registry)).to(device).train()
-
-    def step(model: EmbeddingModel) -> None:
-        model(images).sum().backward()
-
-    steps = common.measure(
-        {str(key): lambda m=model: step(m) for key, model in heads.items()},
-        repeats=options.repeats,
-        synchronize=synchronize,
-    )
-    common.report(
-        __file__,
-        __doc__ or "",
-        title + common.markdown_table(columns, rows) + _cache_table(steps, names),
-        options=options,
-        argv=argv,
-        method=f"in turns, median [least, most] of {options.repeats} rounds after warm-up; "
-        f"{torch.get_num_threads()} threads",
-    )
-    return 0
-
-
-def _cache_table(steps: Mapping[str, common.Timing], names: Sequence[str]) -> str:
-    """Return images per second of a step that trains the projection alone."""
+            model = build_model(_config(words, size, registry)).to(device).train()
+            steps[f"{name} {mib}"] = lambda m=model: m(images).sum().backward()
+    timings = common.measure(steps, repeats=options.repeats, synchronize=_synchronize(device))
 
     def rate(name: str, mib: str) -> str:
-        return f"{BATCH / steps[str((name, mib))].median:,.0f} images/s"
+        return f"{BATCH / timings[f'{name} {mib}'].median:,.0f} images/s"
 
-    rows = [(name, rate(name, "1024"), rate(name, "0")) for name in names if name in FROZEN]
+    rows = [(name, rate(name, "1024"), rate(name, "0")) for name in frozen]
     columns = ("frozen backbone, trained projection", "from the cache", "without it")
-    return "\n\n" + common.markdown_table(columns, rows)
+    return common.markdown_table(columns, rows)
+
+
+def _images(size: tuple[int, int], device: torch.device) -> Tensor:
+    return torch.randint(256, (BATCH, 3, *size), dtype=torch.uint8, device=device)
+
+
+def _synchronize(device: torch.device) -> Callable[[], object] | None:
+    return torch.cuda.synchronize if device.type == "cuda" else None
 
 
 def _config(words: Sequence[str], size: tuple[int, int], registry: Registry) -> RunConfig:

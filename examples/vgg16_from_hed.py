@@ -25,7 +25,10 @@ BGR_MEAN = torch.tensor([104.00699, 116.66877, 122.67892])
 
 
 def main(argv: Sequence[str]) -> None:
-    """Convert the file of the first argument to that of the second."""
+    """Convert the file of the first argument to that of the second; else say how."""
+    if len(argv) != 2:
+        sys.stdout.write(__doc__ or "")
+        return
     source, target = argv
     torch.save(dict(converted(source)), target)
 

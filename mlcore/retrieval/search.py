@@ -17,6 +17,8 @@ from mlcore.retrieval.shards import ShardedEmbeddings
 
 _SPARE_CANDIDATES = 8
 _QUERIES_AT_ONCE = 4096
+_RANKED_BYTES = 8 * 2**20
+"""Of candidates ranked at once: freed memory of this size is used again, not mapped anew."""
 
 
 class Neighbours(NamedTuple):
@@ -112,13 +114,17 @@ class _Source:
             self._block = max(1, self._size)
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield the first row and the rows of each block."""
+        """Yield the first row and the rows of each block, which the next one overwrites."""
+        buffer = None
+        if self._on_disk is not None:
+            rows = min(self._block, self._size)
+            buffer = np.empty((rows, self._on_disk.shape[1]), dtype=np.float32)
         for start in range(0, self._size, self._block):
             stop = min(start + self._block, self._size)
             if self._on_disk is None:
                 block = self._in_memory
             else:
-                block = self._on_disk.read(start, stop)
+                block = self._on_disk.read(start, stop, buffer)
             _require_finite("reference", block)
             yield start, block
 
@@ -161,7 +167,7 @@ def _ranked(
 ) -> Neighbours:
     """Rank candidates ``(Q, k')``, as many queries at once as ``memory_bytes`` allow."""
     bytes_per_query = 2 * candidates.shape[1] * (queries.shape[1] + 4) * 8
-    chunk = max(1, memory_bytes // bytes_per_query)
+    chunk = max(1, min(memory_bytes, _RANKED_BYTES) // bytes_per_query)
     distance = np.empty((len(queries), num_kept), dtype=np.float64)
     row = np.empty((len(queries), num_kept), dtype=np.int64)
     for start in range(0, len(queries), chunk):
@@ -204,5 +210,7 @@ def _check(
 
 
 def _require_finite(name: str, embeddings: NDArray[np.float32]) -> None:
-    if not np.isfinite(embeddings.sum(dtype=np.float64)):
+    with np.errstate(over="ignore", invalid="ignore"):
+        quick = embeddings.sum()  # in float32, three times as fast; too large numbers overflow
+    if not np.isfinite(quick) and not np.isfinite(embeddings.sum(dtype=np.float64)):
         raise DataError(f"a {name} embedding contains NaN or infinity")

@@ -131,9 +131,20 @@ class ShardedEmbeddings:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Return rows ``[start, stop)`` as a copy; the mapped pages are given back."""
-        block = np.empty((stop - start, self.shape[1]), dtype=np.float32)
+    def read(
+        self, start: int, stop: int, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Return rows ``[start, stop)`` as a copy; the mapped pages are given back.
+
+        Args:
+            start: First row.
+            stop: Row after the last.
+            out: Where to copy them, ``(at least stop - start, D)``: new memory for each block
+                of a long search costs as much time as reading it.
+        """
+        if out is None:
+            out = np.empty((stop - start, self.shape[1]), dtype=np.float32)
+        block = out[: stop - start]
         for part, first in zip(self._parts, self._starts, strict=False):
             low, high = max(start, int(first)), min(stop, int(first) + len(part))
             if low < high:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
@@ -36,7 +36,8 @@ def finish_loggers(loggers: Sequence[Logger]) -> None:
     """Close what Lightning leaves open, so that the next run of this process starts anew."""
     for logger in loggers:
         if type(logger).__name__ == "WandbLogger":
-            logger.experiment.finish()
+            wandb: Any = logger  # of a class that may not be installed
+            wandb.experiment.finish()
 
 
 def logger_notes(options: TrainingOptions) -> list[str]:

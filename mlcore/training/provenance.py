@@ -41,7 +41,7 @@ _ROUNDING_ONLY = frozenset(
     f"training.{name}"
     for name in (
         *("accelerator", "devices", "num_nodes", "num_workers", "chunk_size", "compile"),
-        *("check_memory", "skip_unreadable", "checkpoint_every", "log_every"),
+        *("check_memory", "skip_unreadable", "checkpoint_every", "log_every", "loggers"),
     )
 ) | {"evaluation.batch_size"}
 """Options that do not change the results of a run beyond rounding."""

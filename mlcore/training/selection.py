@@ -90,7 +90,8 @@ class Selection(pl.Callback):
                 self._warn(
                     f"no step is taken: {self._without_better} validations in a row were not "
                     f"better than that of step {self._best_step}, and --training.patience is "
-                    f"{self._options.patience}; resume with a larger patience, or 0, to go on"
+                    f"{self._options.patience}; resume with a larger patience, or "
+                    "0, and --accept-changes config to go on"
                 )
 
     def on_train_batch_end(

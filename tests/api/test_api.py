@@ -94,6 +94,7 @@ def test_a_notebook_shows_tables_and_curves(trained):
 
 def test_a_run_that_is_not_evaluated_has_an_empty_table(tmp_path):
     options = {**TINY, "training": {"max_steps": 1, "evaluate": False}}
+    options["evaluation"] = {"dimensions": 8}
     run = mlcore.train(**options, out=tmp_path / "run")
     assert run.table() == []
     assert "not evaluated" in str(run)

@@ -18,7 +18,7 @@ def test_the_package_conforms_as_written(tmp_path, monkeypatch, capsys):
     assert told.out.splitlines() == [str(folder / name) for name in FILES]
     assert "mlcore train --loss hinge-by-metres" in told.err
     passed, skipped = run_checks(folder, "hinge_by_metres", monkeypatch)
-    assert skipped == ["it has no forward_rows"]
+    assert skipped == ["it has no forward_rows", "it has no forward_shared"]
     assert {"plugin/loads", "loss/hinge-by-metres/gradcheck"} <= passed
 
 

@@ -135,17 +135,14 @@ def test_losses_with_miners_and_parameters(loss, tmp_path):
     ids=["lite0-gem", "vit-salad", "vit-boq"],
 )
 def test_networks_of_timm(network, tmp_path):
-    """Live statistics of batch norm are each process's own, so they are frozen."""
+    """Batch norm is frozen: live statistics are each process's own.
+
+    By SGD, since AdamW makes rounding as large as a gradient where that is 0.
+    """
     pytest.importorskip("timm")
-    words = [
-        *NETWORK_FREE,
-        *TUPLES,
-        *network.split(),
-        "--model.weights",
-        "none",
-        "--training.max_steps",
-        "3",
-    ]
+    words = [*NETWORK_FREE, *TUPLES, *network.split(), "--training.max_steps", "3"]
+    words += ["--model.weights", "none"]
+    words += ["--training.optimizer", "sgd", "--training.learning_rate", "0.01"]
     one, two = tmp_path / "one", tmp_path / "two"
     train(*words, "--out", one)
     train(*words, "--training.devices", "2", "--training.chunk_size", "5", "--out", two)

@@ -109,10 +109,19 @@ EVALUATION = {
     "baselines": "true",
 }
 VALUES = {"sampling": SAMPLING, "training": TRAINING, "evaluation": EVALUATION}
-NOT_RUN = {"balance", "devices", "num_nodes", "compile", "num_workers", "check_memory"}
+NOT_RUN = {
+    "balance",
+    "devices",
+    "num_nodes",
+    "compile",
+    "num_workers",
+    "check_memory",
+    "loggers",
+}
 """These change how a machine is used, and no number: what is asked of it is looked at.
 
-``balance`` needs several data sets: tests/unit/test_several.py.
+``balance`` needs several data sets: tests/unit/test_several.py; ``loggers``:
+tests/cli/test_loggers.py.
 """
 
 

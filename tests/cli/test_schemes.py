@@ -21,6 +21,7 @@ SCHEMES = {
     "places": ("--sampling.scheme", "places", *PLACES),
     "cliques": (
         *("--sampling.scheme", "cliques", *PLACES, "--sampling.hard_refresh", "9"),
+        *("--sampling.clique_radius_m", "10"),
         *("--sampling.hard_pool", "40", "--sampling.clique_centers", "4"),
     ),
 }
@@ -138,7 +139,7 @@ def test_data_sets_share_batches_of_every_scheme_and_stay_apart(scheme):
         ),
         (
             "--sampling.scheme places --sampling.hard_features live",
-            r"has no effect with --sampling.hard_per_tuple 0; choose at least 1, or --sam",
+            r"has no effect with --sampling.scheme places; choose tuples or cliques",
         ),
         (
             "--sampling.far_per_tuple 0",

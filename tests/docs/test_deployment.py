@@ -47,7 +47,7 @@ def home(tmp_path, monkeypatch):
 
 
 def test_the_recipes_run_and_agree(home, capsys):
-    assert sum(kind == "py" for kind, _ in BLOCKS) == 3
+    assert sum(kind == "py" for kind, _ in BLOCKS) == 4
     namespace: dict[str, object] = {}
     for kind, text in BLOCKS:
         if kind == "py":
@@ -60,6 +60,9 @@ def test_the_recipes_run_and_agree(home, capsys):
     capsys.readouterr()
     assert main(["localize", "map", "photo.jpg", "--top", "1", "--json"]) == 0
     ((match,),) = [one["matches"] for one in json.loads(capsys.readouterr().out)]
+    in_parquet = ((namespace["vectors"] - namespace["embedding"]) ** 2).sum(axis=1)
+    assert namespace["photos"]["image"][in_parquet.argmin()].as_py().endswith(match["image"])
+    assert in_parquet.min() ** 0.5 == pytest.approx(match["embedding_distance"], abs=1e-3)
     by_onnx, by_faiss = namespace["distance"], namespace["squared"][0, 0] ** 0.5
     first = by_onnx.argmin()
     assert match["image"] == namespace["names"][first]

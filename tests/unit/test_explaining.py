@@ -27,6 +27,10 @@ def build(name, **options):
     return network(name, **options).eval()
 
 
+def pooled(pooling):
+    return {"pooling": pooling} | ({"num_clusters": 3} if pooling == "netvlad" else {})
+
+
 def slow_maps(model, query, reference):
     """The definition in float64: both maps of one pair, by numeric differences of features."""
     layers = model.backbone.layers
@@ -59,7 +63,7 @@ def slow_maps(model, query, reference):
 @pytest.mark.parametrize("pooling", ["average", "gem", "netvlad"])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_against_the_definition(pooling, normalize):
-    model = build("small-cnn", width=8, pooling=pooling, num_clusters=3, embedding_dim=None)
+    model = build("small-cnn", width=8, **pooled(pooling), embedding_dim=None)
     model = model.double().to(memory_format=torch.contiguous_format)
     model.normalize = normalize
     generator = torch.Generator().manual_seed(1)
@@ -133,7 +137,7 @@ def test_pairs_do_not_depend_on_each_other():
     ],
 )
 def test_every_backbone_and_pooling(name, pooling):
-    model = build(name, pooling=pooling, num_clusters=4, embedding_dim=None)
+    model = build(name, **pooled(pooling), embedding_dim=None)
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     before = [parameter.requires_grad for parameter in model.parameters()]
     found = explain_matches(model, images[:1], images[1:])

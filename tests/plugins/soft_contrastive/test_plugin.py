@@ -22,7 +22,7 @@ def test_found_by_name_and_alias() -> None:
     assert factory.name == "soft-contrastive"
     assert (factory.uses_influence, factory.mining) == (True, "internal")
     names = [factory.name for _, factory in registry.factories(InfluenceFactory)]
-    assert names == ["linear", "sigmoid", "step", "tanh"]
+    assert names == ["field-of-view", "linear", "sigmoid", "step", "tanh"]
 
 
 def test_builds_what_it_describes() -> None:
