@@ -41,8 +41,7 @@ def _turned(first_rad: float, second_rad: float) -> Any:
     turn = first_rad - second_rad
     if not -_TURN <= turn <= _TURN:
         turn %= _TURN
-    if turn < 0:
-        turn += _TURN
+    turn += _TURN * (turn < 0)  # no branch: signs alternate
     return min(turn, _TURN - turn)
 
 
@@ -70,9 +69,9 @@ def within(
             for k in range(slices[c, edge], slices[c, edge + 1]):
                 found[count] = order[k]
                 count += _square(sorted_m, k, point_m) <= largest_square
-        for k in range(slices[c, 1], slices[c, 2]):
-            found[count] = order[k]
-            count += 1
+        inside = order[slices[c, 1] : slices[c, 2]]
+        found[count : count + len(inside)] = inside
+        count += len(inside)
     return found[:count]
 
 
