@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import numba
@@ -20,8 +21,15 @@ _TURN = 2 * math.pi
 
 
 def _compiled(function: F) -> F:
-    """Return numba's decorator with a type that keeps the function's own."""
-    return cast("F", numba.njit(cache=True, error_model="numpy", nogil=True)(function))
+    """Return numba's decorator with a type that keeps the function's own.
+
+    Without a folder that numba can write to, each process compiles anew.
+    """
+    decorate = partial(numba.njit, error_model="numpy", nogil=True)
+    try:
+        return cast("F", decorate(cache=True)(function))
+    except RuntimeError:  # no folder for the cache
+        return cast("F", decorate()(function))
 
 
 @_compiled

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import pickle
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlcore.data import positions
+from mlcore.data import grid_search, positions
 from mlcore.data.grid import largest_square
 from mlcore.data.positions import (
     PositionIndex,
@@ -155,3 +156,11 @@ def test_whole_cells_lie_within_a_radius(radius_m):
     for point in points[[0, 77, 7_260, 14_399]]:
         expected = np.flatnonzero(np.sqrt(((points - point) ** 2).sum(axis=1)) <= radius_m)
         assert np.array_equal(index.within(point, radius_m), expected)
+
+
+def test_without_a_folder_for_compiled_code_the_search_is_compiled_anew(monkeypatch):
+    """As in a container whose file system and home are read-only."""
+    monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
+    compiled = grid_search._compiled(grid_search._turned.py_func)
+    assert type(compiled._cache) is numba.core.caching.NullCache
+    assert compiled(0.5, -0.25) == 0.75
