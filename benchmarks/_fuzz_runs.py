@@ -136,12 +136,12 @@ def metrics() -> bytes:
 
 def read_metrics(path: Path) -> object:
     """Drop the rows that a resumed run makes again, and read those left for a report."""
-    from mlcore.cli.commands.report import _metrics
+    from mlcore.cli.commands.report import _rows
 
     run = _run_with(path, "metrics.jsonl")
-    rows = _metrics(run)
+    rows = _rows(run.metrics)
     run.cut_metrics(6)
-    return rows, _metrics(run)
+    return rows, _rows(run.metrics)
 
 
 def plan() -> bytes:

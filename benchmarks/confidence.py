@@ -36,10 +36,13 @@ class Counts(NamedTuple):
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark."""
     parser = common.parser(__file__, __doc__ or "")
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="trained runs")
+    parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help="trained runs")
     parser.add_argument("--reranker", default="sift", help="default: sift")
     parser.add_argument("--rerank", type=int, default=10, help="references compared")
     options = parser.parse_args(argv)
+    if not options.runs:
+        print("give RUN...: trained runs, whose answers are counted")
+        return 0 if options.quick else 2
     rows = [_row(path, options.reranker, options.rerank) for path in options.runs]
     columns = (
         "run",
