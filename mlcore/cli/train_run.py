@@ -71,28 +71,32 @@ def train_and_evaluate(
     Raises:
         MlcoreError: The configuration, the data or the loss is invalid.
     """
-    from mlcore.data.presence import require_images
-    from mlcore.experiment import check_dataset, open_dataset, require_validation
-
     _require_references(config)
     folder = RunFolder(out)
     with ExitStack() as held:
         if is_first() and not new:
             held.enter_context(folder.locked())
-        with _progress() as progress:
-            dataset = open_dataset(config, progress)
-        require_validation(config, dataset)
-        require_images(
-            dataset,
-            split if config.training.evaluate else None,
-            name=config.dataset.name,
-            skip_unreadable=config.training.skip_unreadable,
-        )
-        checked = _Checked(dataset, check_dataset(config, dataset))
-        # All before torch, whose import takes seconds.
-        return _train_and_evaluate(
-            config, registry, folder, checked, held, new, split, may_launch, accepted, given
-        )
+        checked = _checked_dataset(config, split)
+        # Before this, nothing imports torch, which takes seconds.
+        processes = _possible_processes(config, may_launch=may_launch)
+        experiment = _assembled(config, checked, given)
+        if is_first():
+            _announce(experiment, folder)
+            toml = run_to_toml(experiment.config)
+            if new:
+                RunFolder.create(folder.path, toml)
+                held.enter_context(folder.locked())
+            _describe(experiment, registry, folder, accepted)
+            if not new:
+                folder.write_config(toml)
+            console.say(f"Run folder: {folder.path}")
+        ending, warnings = _train(experiment, folder, processes)
+        if ending != "finished":
+            return Outcome(ending, [], warnings)
+        if not config.training.evaluate:
+            _keep_model(experiment, folder)
+            return Outcome(ending, [], warnings)
+        return Outcome(ending, _evaluate(experiment, folder, split), warnings)
 
 
 def _require_references(config: RunConfig) -> None:
@@ -113,23 +117,25 @@ class _Checked(NamedTuple):
     notes: tuple[str, ...]
 
 
-def _train_and_evaluate(
-    config: RunConfig,
-    registry: Registry,
-    folder: RunFolder,
-    checked: _Checked,
-    held: ExitStack,
-    new: bool,
-    split: Literal["test", "validation"],
-    may_launch: bool,
-    accepted: Sequence[Kind],
-    given: Sequence[RawOption],
-) -> Outcome:
-    """Train and evaluate once the data set is open; imports torch."""
-    from mlcore.experiment import assemble
-    from mlcore.training import fit, logger_notes
-    from mlcore.training.effects import unused_options
-    from mlcore.training.memory_estimate import check_budget
+def _checked_dataset(config: RunConfig, split: Literal["test", "validation"]) -> _Checked:
+    """Open the data set, and refuse one that a run would stumble over later."""
+    from mlcore.data.presence import require_images
+    from mlcore.experiment import check_dataset, open_dataset, require_validation
+
+    with _progress() as progress:
+        dataset = open_dataset(config, progress)
+    require_validation(config, dataset)
+    require_images(
+        dataset,
+        split if config.training.evaluate else None,
+        name=config.dataset.name,
+        skip_unreadable=config.training.skip_unreadable,
+    )
+    return _Checked(dataset, check_dataset(config, dataset))
+
+
+def _possible_processes(config: RunConfig, *, may_launch: bool) -> Processes:
+    """Return the processes of the run, or refuse those that cannot be had here."""
     from mlcore.training.strategy import Processes
 
     processes = Processes.of(config.training)
@@ -137,23 +143,38 @@ def _train_and_evaluate(
         _require_one_process(processes)
     processes.require_possible(config.training.accelerator)
     require_open_files(config.training.num_workers)
-    first = is_first()
+    return processes
+
+
+def _assembled(config: RunConfig, checked: _Checked, given: Sequence[RawOption]) -> Experiment:
+    """Assemble the run, and refuse options that turn out to do nothing in it."""
+    from mlcore.experiment import assemble
+    from mlcore.training.effects import unused_options
+
     with _progress() as progress:
         experiment = assemble(
             config, dataset=checked.dataset, data_notes=checked.notes, progress=progress
         )
     refuse_unused([unused_options(experiment)], given)
-    if first:
-        budget = check_budget(experiment, folder.path)
-        console.notes([*experiment.notes, *budget, *logger_notes(config.training)])
-        toml = run_to_toml(experiment.config)
-        if new:
-            RunFolder.create(folder.path, toml)
-            held.enter_context(folder.locked())
-        _describe(experiment, registry, folder, accepted)
-        if not new:
-            folder.write_config(toml)
-        console.say(f"Run folder: {folder.path}")
+    return experiment
+
+
+def _announce(experiment: Experiment, folder: RunFolder) -> None:
+    """Print the notes on the run, or refuse one that does not fit into memory."""
+    from mlcore.training import logger_notes
+    from mlcore.training.memory_estimate import check_budget
+
+    budget = check_budget(experiment, folder.path)
+    loggers = logger_notes(experiment.config.training)
+    console.notes([*experiment.notes, *budget, *loggers])
+
+
+def _train(
+    experiment: Experiment, folder: RunFolder, processes: Processes
+) -> tuple[Literal["finished", "interrupted", "terminated"], tuple[str, ...]]:
+    """Train; return how that ended, and the warnings."""
+    from mlcore.training import fit
+
     warnings: list[str] = []
 
     def warn(message: str) -> None:
@@ -164,14 +185,7 @@ def _train_and_evaluate(
         console.say(f"Waiting for the processes of {processes.num_nodes} machines")
     with _progress() as progress:
         ending = fit(experiment, folder, progress=progress, warn=warn)
-    if ending != "finished":
-        return Outcome(ending, [], tuple(warnings))
-    if config.training.evaluate:
-        results = _evaluate(experiment, folder, split)
-    else:
-        results = []
-        _keep_model(experiment, folder)
-    return Outcome(ending, results, tuple(warnings))
+    return ending, tuple(warnings)
 
 
 def _evaluate(

@@ -94,15 +94,16 @@ class Grid:
             return None
         from mlcore.data import grid_search
 
-        columns = slices, self._order, self._sorted_m
-        square = largest_square(radius_m)
-        found: NDArray[np.integer]
-        if heading_rad is None or self._sorted_rad is None:
-            found = grid_search.within(*columns, point_m, square)
-        else:
-            found = grid_search.looking_alike(
-                *columns, self._sorted_rad, point_m, square, heading_rad, limit_rad
-            )
+        found: NDArray[np.integer] = grid_search.within(
+            slices,
+            self._order,
+            self._sorted_m,
+            None if heading_rad is None else self._sorted_rad,
+            point_m,
+            largest_square(radius_m),
+            0.0 if heading_rad is None else heading_rad,
+            limit_rad,
+        )
         return found
 
     def _slices(

@@ -58,17 +58,24 @@ def within(
     slices: NDArray[np.int64],
     order: NDArray[np.integer],
     sorted_m: NDArray[np.float64],
+    sorted_rad: NDArray[np.float64] | None,
     point_m: NDArray[np.float64],
     largest_square: float,
+    heading_rad: float,
+    limit_rad: float,
 ) -> NDArray[np.integer]:
-    """Return ``order`` where squared distances are at most ``largest_square``.
+    """Return ``order`` where images are near a point and, given headings, look its way.
 
     Args:
         slices: ``(C, 4)`` bounds, all within the radius between the second and the third.
         order: ``(N,)`` rows.
         sorted_m: ``(2 or more, N)`` coordinates of those rows.
+        sorted_rad: ``(N,)`` headings of those rows; None for images of any heading, for which
+            numba compiles a version without the comparison.
         point_m: As many coordinates.
-        largest_square: In square metres.
+        largest_square: Near up to this squared distance, in square metres.
+        heading_rad: Heading to look for.
+        limit_rad: Largest difference from it.
     """
     found = np.empty((slices[:, 3] - slices[:, 0]).sum(), order.dtype)
     count = 0
@@ -76,37 +83,17 @@ def within(
         for edge in (0, 2):
             for k in range(slices[c, edge], slices[c, edge + 1]):
                 found[count] = order[k]
-                count += _square(sorted_m, k, point_m) <= largest_square
-        inside = order[slices[c, 1] : slices[c, 2]]
-        found[count : count + len(inside)] = inside
-        count += len(inside)
-    return found[:count]
-
-
-@_compiled
-def looking_alike(
-    slices: NDArray[np.int64],
-    order: NDArray[np.integer],
-    sorted_m: NDArray[np.float64],
-    sorted_rad: NDArray[np.float64],
-    point_m: NDArray[np.float64],
-    largest_square: float,
-    heading_rad: float,
-    limit_rad: float,
-) -> NDArray[np.integer]:
-    """Do as :func:`within` where headings ``sorted_rad`` differ by at most ``limit_rad``."""
-    found = np.empty((slices[:, 3] - slices[:, 0]).sum(), order.dtype)
-    count = 0
-    for c in range(len(slices)):
-        for edge in (0, 2):
-            for k in range(slices[c, edge], slices[c, edge + 1]):
-                found[count] = order[k]
-                # Both tests of every row: no branch that the processor may guess wrong.
+                # All tests of every row: no branch that the processor may guess wrong.
                 near = _square(sorted_m, k, point_m) <= largest_square
-                count += near & (_turned(sorted_rad[k], heading_rad) <= limit_rad)
+                if sorted_rad is not None:
+                    near &= _turned(sorted_rad[k], heading_rad) <= limit_rad
+                count += near
         for k in range(slices[c, 1], slices[c, 2]):
             found[count] = order[k]
-            count += _turned(sorted_rad[k], heading_rad) <= limit_rad
+            if sorted_rad is not None:
+                count += _turned(sorted_rad[k], heading_rad) <= limit_rad
+            else:
+                count += 1
     return found[:count]
 
 

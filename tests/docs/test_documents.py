@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from sybil import Sybil
-from sybil.example import Example
+from sybil.example import Example, SybilFailure
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 ROOT = Path(__file__).parents[2]
@@ -47,12 +47,20 @@ SYBIL = Sybil(
 )
 
 
+def failures(document):
+    """Run the blocks of a page; yield what differs from what it shows. Code that fails raises."""
+    for example in document.examples():
+        try:
+            example.evaluate()
+        except SybilFailure as failure:
+            yield str(failure)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     document = SYBIL.parse(page)
-    for example in document.examples():
-        example.evaluate()
+    assert list(failures(document)) == []
 
 
 def test_blocks_are_found():

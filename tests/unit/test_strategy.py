@@ -80,7 +80,9 @@ def test_machines_that_would_never_meet(monkeypatch):
 
 @pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
 def test_what_a_launcher_has_started_is_there(launcher):
-    Processes(300, 2, launcher).require_possible("cpu")
+    with pytest.raises(ConfigError, match="devices 300"):
+        Processes(300, 1, "lightning").require_possible("cpu")
+    Processes(300, 2, launcher).require_possible("cpu")  # torchrun has counted them
 
 
 def test_more_devices_than_there_are(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 
 import pytest
@@ -82,7 +83,7 @@ def test_what_does_nothing_is_refused(shipped, words, reason):
     "words",
     [
         f"{PLACES} --sampling.places_per_batch 9 --sampling.place_cell_m 9",
-        "--sampling.place_cell_m 9 --loss pml-proxy-anchor",
+        "--loss pml-proxy-anchor --sampling.place_cell_m 9",
         "--dataset synthetic,streets --sampling.balance datasets",
         f"{UNEVALUATED} --evaluation.whitening train --evaluation.dimensions 3",
         f"{UNEVALUATED} --evaluation.batch_size 3",
@@ -94,7 +95,10 @@ def test_what_does_nothing_is_refused(shipped, words, reason):
     ],
 )
 def test_what_does_something_is_accepted(shipped, words):
-    accept(words, shipped)
+    flag, value = words.split()[-2:]
+    written = run_to_toml(accept(words, shipped))
+    name = flag.rpartition(".")[2]
+    assert re.search(rf"^{name} = [\[\s\"]*{value}\b", written, re.MULTILINE)
 
 
 @pytest.mark.parametrize("words", ["", PLACES, UNEVALUATED, "--model.trainable_blocks none"])
