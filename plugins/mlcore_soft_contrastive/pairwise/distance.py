@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mlcore_soft_contrastive.tiled import cupy_launch
-from mlcore_soft_contrastive.tiled.cupy_backend import Launch
+from mlcore_soft_contrastive.tiled.cupy_launch import Launch
 from mlcore_soft_contrastive.tiled.kernel_source import pairwise_source
 
 TILE, GROUP = 64, 8
