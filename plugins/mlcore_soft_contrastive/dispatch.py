@@ -111,9 +111,7 @@ def _row_terms(
 
     def start(embeddings: Tensor, geometry: Geometry) -> Evaluation:
         square = references is None
-        name, evaluation = start_tiles(
-            geometry, config, embeddings, square=square, group=group
-        )
+        name, evaluation = start_tiles(geometry, config, embeddings, square=square, group=group)
         names.append(name)
         return evaluation
 
@@ -213,12 +211,12 @@ def choose(
     wants_kernels = config.implementation == "cupy" or (
         config.implementation == "auto" and embeddings.device.type == "cuda"
     )
-    if wants_kernels and CudaKernels.covers(geometry, config, embeddings):
-        if cupy_launch.works(embeddings.device):
-            cupy_launch.require_precision(embeddings.device, config.tile_precision)
-            size = max(len(geometry.rows), len(geometry.columns))
-            tile = tile_width(size, DEVICE_TILE)
-            return "cupy", tile, CudaKernels(cupy_launch.cupy_kernels)
+    covered = wants_kernels and CudaKernels.covers(geometry, config, embeddings)
+    if covered and cupy_launch.works(embeddings.device):
+        cupy_launch.require_precision(embeddings.device, config.tile_precision)
+        size = max(len(geometry.rows), len(geometry.columns))
+        tile = tile_width(size, DEVICE_TILE)
+        return "cupy", tile, CudaKernels(cupy_launch.cupy_kernels)
     by_pair = geometry.num_regions > MOST_REGIONS
     if on_cpu and not by_pair and numba_backend.covers(geometry, config, embeddings):
         return "tiled-numba", CPU_TILE, numba_backend.NumbaBackend

@@ -19,7 +19,7 @@ from mlcore_soft_contrastive.geometry import Geometry, edge_m
 
 LOG2_E = math.log2(math.e)
 FAR_MARGIN = 1e-5
-"""Of the square of the support: some 80 units of the float32 that gaps of boxes are rounded to."""
+"""Of the square of the support: some 80 units of float32, to which gaps are rounded."""
 
 
 class Structure(ctypes.Structure):

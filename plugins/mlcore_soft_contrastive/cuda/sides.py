@@ -80,7 +80,9 @@ class Side:
         self._box = floats(4, 2 * blocks)
         weighs, three = variant.headings != "none", variant.coordinates == 3
         headings = places.headings_rad.contiguous() if weighs else None  # type: ignore[union-attr]
-        exact = torch.empty(self.padded, variant.coordinates, dtype=torch.float64, device=device)
+        exact = torch.empty(
+            self.padded, variant.coordinates, dtype=torch.float64, device=device
+        )
         self._fields: dict[str, Tensor | None] = {
             "place": floats(4),
             "height": floats(2) if three else None,

@@ -13,7 +13,7 @@ again with bfloat16 factors, and some 200 bytes per image. See :func:`tile_width
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,11 +33,11 @@ from mlcore_soft_contrastive.cuda.sides import (
     tile_boxes,
     variant_of,
 )
+from mlcore_soft_contrastive.cuda.unit_rows import UnitRows
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.tiled.cupy_launch import Launch
 from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
 from mlcore_soft_contrastive.tiled.products import Products
-from mlcore_soft_contrastive.tiled.walk import SHORTEST_SHARE
 
 _TILE_THREADS = (32, 8)
 _DIAGONAL, _MIRRORED = 1, 2
@@ -78,9 +78,7 @@ class CudaKernels:
     compiled: Callable[[str], Launch]
 
     @staticmethod
-    def covers(
-        geometry: Geometry, config: SoftContrastiveConfig, embeddings: Tensor
-    ) -> bool:
+    def covers(geometry: Geometry, config: SoftContrastiveConfig, embeddings: Tensor) -> bool:
         """Return whether the kernels support this configuration, on any device."""
         return (
             embeddings.dtype != torch.float64
@@ -139,10 +137,10 @@ class CudaEvaluation:
         """Return the terms of each row, in the order of the batch."""
         with self._on(embeddings):
             self._sort()
-            self._x = _Units(embeddings, self._rows, self._tile, self._launch, self._products)
+            self._x = UnitRows(embeddings, self._rows, self._tile, self._launch, self._products)
             self._y = self._x
             if references is not None:
-                self._y = _Units(
+                self._y = UnitRows(
                     references, self._columns, self._tile, self._launch, self._products
                 )
             self._cut()
@@ -292,8 +290,7 @@ class CudaEvaluation:
         _, _, first_row, first_column, num_rows, num_columns, _ = self._tiles[k]
         tile = self._scratch[: num_rows * num_columns].view(num_rows, num_columns)
         place: tuple[Tensor | int, ...] = first_row, first_column, num_columns
-        halves = (None,) if "gradient" in kernel else ()
-        last = () if "gradient" in kernel else (0,)
+        halves, last = ((None,), ()) if "gradient" in kernel else ((), (0,))
         grid = (num_columns // BLOCK, num_rows // BLOCK)
         self._launch(kernel, grid, _TILE_THREADS, self._work, tile, *halves, *place, *last)
 
@@ -306,7 +303,10 @@ class CudaEvaluation:
         size = tile.num_rows * tile.num_columns
         if self._config.save_similarity:
             out = self._saved[k] = torch.empty(
-                tile.num_rows, tile.num_columns, dtype=torch.float32, device=self._scratch.device
+                tile.num_rows,
+                tile.num_columns,
+                dtype=torch.float32,
+                device=self._scratch.device,
             )
         else:
             out = self._scratch[:size].view(tile.num_rows, tile.num_columns)
@@ -337,14 +337,12 @@ class CudaEvaluation:
             of_columns = None if self._square or by_y is None else self._y.chain(by_y)
             return self._x.chain(by_x), of_columns
 
-    def _differentiate(
-        self, numbers: Sequence[int], by_x: Tensor, by_y: Tensor | None
-    ) -> None:
+    def _differentiate(self, numbers: Sequence[int], by_x: Tensor, by_y: Tensor | None) -> None:
         """Add the gradient by the similarities of some tiles, times the other side's rows."""
         kernel = "mined_gradient" if self._mined else "gradient"
-        rows_of, columns_of = by_x.split(self._tile), None
+        rows_of, columns_of = torch.split(by_x, self._tile), None
         if by_y is not None:
-            columns_of = rows_of if self._square else by_y.split(self._tile)
+            columns_of = rows_of if self._square else torch.split(by_y, self._tile)
         add = self._products.add
         for k in numbers:
             i, j, first_row, first_column, num_rows, num_columns, flags = self._tiles[k]
@@ -393,74 +391,11 @@ class CudaEvaluation:
         grid = (self._rows.padded // BLOCK, 1)
         self._launch(name, grid, (BLOCK, 1), *kernel_arguments)
 
-    def _on(self, tensor: Tensor) -> AbstractContextManager[object]:
-        return _Entered(
-            torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext(),
-            torch.autocast(tensor.device.type, enabled=False),
-            self._products.rounding(),
-        )
-
-
-class _Entered:
-    """Several contexts as one, without the cost of an ExitStack."""
-
-    def __init__(self, *contexts: AbstractContextManager[object]) -> None:
-        self._contexts = contexts
-
-    def __enter__(self) -> None:
-        for context in self._contexts:
-            context.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        for context in reversed(self._contexts):
-            context.__exit__(*error)  # type: ignore[arg-type]
-
-
-class _Units:
-    """Embeddings divided by their norms, along the curve, and the way back.
-
-    Attributes:
-        values: ``(padded, D)`` float32; zero rows stay zero.
-        factors: The same for products, by tile.
-    """
-
-    def __init__(
-        self, embeddings: Tensor, side: Side, tile: int, launch: Launch, products: Products
-    ) -> None:
-        self._side, self._tile, self._launch = side, tile, launch
-        self._dtype, dim = embeddings.dtype, embeddings.shape[1]
-        given = embeddings.detach().float().contiguous()
-        self.values = given.new_empty(side.padded, dim)
-        self._scale = given.new_empty(side.padded, 2)
-        self._launch_rows(
-            "unit_rows", side.padded, given, side.order, self.values, self._scale
-        )
-        self.factors = products.factor(self.values).split(tile)
-
-    def chain(self, by_unit: Tensor) -> Tensor:
-        """Return the gradient by the embeddings, in the order of the batch."""
-        side = self._side
-        out = by_unit.new_empty(side.size, by_unit.shape[1])
-        self._launch_rows(
-            "chain", side.size, by_unit, self.values, self._scale, side.order, out
-        )
-        return out.to(self._dtype)
-
-    def shortest(self, by_unit: Tensor) -> Tensor:
-        """Return, by tile, the least length across the unit rows of their gradients.
-
-        Never less than ``SHORTEST_SHARE`` of the root mean square over all rows.
-        """
-        size, tile = self._side.size, self._tile
-        tiles = -(-size // tile)
-        lengths = by_unit.new_full((tiles * tile,), torch.inf)
-        self._launch_rows("tangent_lengths", size, by_unit, self.values, lengths)
-        usual = lengths[:size].double().square().mean().sqrt().float()
-        return torch.maximum(lengths.view(tiles, tile).amin(dim=1), SHORTEST_SHARE * usual)
-
-    def _launch_rows(self, name: str, rows: int, *tensors: Tensor) -> None:
-        """Run a kernel that takes a warp for each row."""
-        sizes = self._side.size, self.values.shape[1]
-        self._launch(name, (-(-rows // 8), 1), (32, 8), *tensors, *sizes)
-
-
+    def _on(self, tensor: Tensor) -> ExitStack:
+        """Enter the device and leave autocast: also in backward, products are as configured."""
+        with ExitStack() as entered:
+            if tensor.is_cuda:
+                entered.enter_context(torch.cuda.device(tensor.device))
+            entered.enter_context(torch.autocast(tensor.device.type, enabled=False))
+            entered.enter_context(self._products.rounding())
+            return entered.pop_all()

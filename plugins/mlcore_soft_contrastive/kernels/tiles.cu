@@ -355,13 +355,13 @@ extern "C" __global__ void __launch_bounds__(256, 4)
 }
 
 // Of a tile without near pairs: the sum over repelling pairs (x) and the largest n (y).
-extern "C" __global__ void __launch_bounds__(256, 5)
+extern "C" __global__ void __launch_bounds__(256, 4)
     far_sums(const Work work, const float* tile, int first_row, int first_column, int width,
              int diagonal) {
   walk_tile<kFar, false>(work, tile, first_row, first_column, width, diagonal);
 }
 
-extern "C" __global__ void __launch_bounds__(256, 5)
+extern "C" __global__ void __launch_bounds__(256, 4)
     mined_far_sums(const Work work, const float* tile, int first_row, int first_column,
                    int width, int diagonal) {
   walk_tile<kFar, true>(work, tile, first_row, first_column, width, diagonal);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.util
 import warnings
@@ -111,9 +112,9 @@ def failure(index: int) -> str | None:
     try:
         with torch.cuda.device(index):
             number = torch.zeros(1, dtype=torch.int32, device="cuda")
-            CupyKernels(
-                'extern "C" __global__ void add(int* to, int what) { *to += what; }'
-            )("add", (1, 1), (1, 1), number, 7)
+            CupyKernels('extern "C" __global__ void add(int* to, int what) { *to += what; }')(
+                "add", (1, 1), (1, 1), number, 7
+            )
             found = int(number)
     except Exception as error:  # noqa: BLE001 - CuPy raises errors of many libraries
         return f"{type(error).__name__}: {error}".splitlines()[0]
@@ -186,11 +187,11 @@ _NULL = np.uint64(0)
 
 def as_scalar(argument: Tensor | Structure | float | None) -> Any:
     """Return what CuPy passes on byte for byte."""
-    if isinstance(argument, int):
-        return np.int32(argument)
     if isinstance(argument, Tensor):
         assert argument.is_contiguous()
         return np.uint64(argument.data_ptr())
-    if isinstance(argument, float):
-        return np.float64(argument)
-    return _NULL if argument is None else argument.scalar
+    if argument is None:
+        return _NULL
+    if isinstance(argument, ctypes.Structure):
+        return argument.scalar
+    return np.int32(argument) if isinstance(argument, int) else np.float64(argument)

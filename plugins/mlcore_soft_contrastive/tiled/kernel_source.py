@@ -74,8 +74,8 @@ def tiles_source(
             # One instruction for a power of 2; wherever the exponent is so large that rounding
             # it matters, what it is the exponent of is negligible beside 1, or the weight is.
             "#define expf(x) exp2f(1.4426950408889634f * (x))",
-            f"static __device__ __forceinline__ float influence(float d{heading}, "
-            "const Rule& rule) {",
+            f"static __device__ __forceinline__ float influence(float d{heading},",
+            "                                                   const Rule& rule) {",
             *parameters,
             *(["  const float h = 0.0f;"] if turns is False else []),
             f"  return {code.expression};",

@@ -58,7 +58,7 @@ def test_auto_on_a_gpu_without_cupy_warns_once(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_auto_on_a_gpu_with_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cupy_launch, "works", lambda device: True)
+    monkeypatch.setattr(cupy_launch, "works", lambda _: True)
     assert _choose(_gpu_tensor(torch.float32)) == "cupy"
     assert _choose(_gpu_tensor(torch.bfloat16)) == "cupy"
     # What the kernels do not cover is named by what takes its place.
@@ -135,7 +135,7 @@ def test_a_kernel_that_computes_something_else(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(cupy_launch, "CupyKernels", lambda _: lambda *_: None)
     monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
     plain = torch.zeros
-    monkeypatch.setattr(torch, "zeros", lambda *size, dtype, device: plain(*size, dtype=dtype))
+    monkeypatch.setattr(torch, "zeros", lambda *size, dtype, **_: plain(*size, dtype=dtype))
     assert cupy_launch.failure.__wrapped__(0) == "a kernel that adds 7 to 0 returned 0"
 
 
@@ -145,7 +145,7 @@ def test_rounded_factors_need_a_gpu_that_has_them(
     precision: Any, implementation: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cupy_launch, "is_installed", lambda: True)
-    monkeypatch.setattr(cupy_launch, "failure", lambda index: None)
+    monkeypatch.setattr(cupy_launch, "failure", lambda _: None)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Quadro RTX 4000")
     options = {"tile_precision": precision, "implementation": implementation}
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))

@@ -11,8 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlcore_soft_contrastive import Sigmoid, SoftContrastiveConfig, soft_contrastive_loss
-from mlcore_soft_contrastive import dispatch
+from mlcore_soft_contrastive import (
+    Sigmoid,
+    SoftContrastiveConfig,
+    dispatch,
+    soft_contrastive_loss,
+)
 from mlcore_soft_contrastive.cuda.walk import CudaKernels
 from mlcore_soft_contrastive.dispatch import MOST_REGIONS, choose, plan_tiles
 from mlcore_soft_contrastive.geometry import Geometry, pair_weights

@@ -14,8 +14,8 @@ from torch import Tensor
 from mlcore.protocols import ProcessGroup
 from mlcore.testing.losses.together import in_group
 from mlcore_soft_contrastive import Sigmoid, SoftContrastiveConfig, dispatch
-from mlcore_soft_contrastive.inputs import checked_geometry
 from mlcore_soft_contrastive.cuda.walk import CudaKernels
+from mlcore_soft_contrastive.inputs import checked_geometry
 from mlcore_soft_contrastive.tiled.layout import blocks, share_of, tile_pairs
 from mlcore_soft_contrastive.tiled.numba_backend import NumbaBackend
 from mlcore_soft_contrastive.tiled.state import TileState
