@@ -189,8 +189,7 @@ class CudaEvaluation:
             for i in range(len(row_boxes))
             for j in range(i if self._square else 0, len(column_boxes))
         ]
-        if self._group is not None:
-            # Dealt out by gap, so that all get as much work; as tiled.layout.share_of.
+        if self._group is not None:  # dealt out by gap, as in tiled.layout.share_of
             by_gap = sorted(range(len(numbers)), key=lambda k: float(gap_m[numbers[k]]))
             mine = sorted(by_gap[self._group.rank :: self._group.count])
             numbers = [numbers[k] for k in mine]
@@ -288,7 +287,7 @@ class CudaEvaluation:
     def run(self, kernel: str, k: int) -> None:
         """Run one kernel of tiles on what lies in the scratch tile, for benchmarks."""
         _, _, first_row, first_column, num_rows, num_columns, _ = self._tiles[k]
-        tile = self._scratch[: num_rows * num_columns].view(num_rows, num_columns)
+        tile = self._scratch[: num_rows * num_columns]
         place: tuple[Tensor | int, ...] = first_row, first_column, num_columns
         halves, last = ((None,), ()) if "gradient" in kernel else ((), (0,))
         grid = (num_columns // BLOCK, num_rows // BLOCK)

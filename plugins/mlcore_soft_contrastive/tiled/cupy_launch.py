@@ -185,13 +185,13 @@ class CupyKernels:
 _NULL = np.uint64(0)
 
 
-def as_scalar(argument: Tensor | Structure | float | None) -> Any:
-    """Return what CuPy passes on byte for byte."""
+def as_scalar(argument: Any) -> Any:
+    """Return what CuPy passes on byte for byte; of integers first, as most are."""
+    if isinstance(argument, int):
+        return np.int32(argument)
     if isinstance(argument, Tensor):
         assert argument.is_contiguous()
         return np.uint64(argument.data_ptr())
     if argument is None:
         return _NULL
-    if isinstance(argument, ctypes.Structure):
-        return argument.scalar
-    return np.int32(argument) if isinstance(argument, int) else np.float64(argument)
+    return argument.scalar if isinstance(argument, ctypes.Structure) else np.float64(argument)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from importlib import resources
@@ -62,14 +63,22 @@ def tiles_source(
             raise ConfigError(
                 f"influence: parameter name {name!r} is not a valid C identifier; rename it"
             )
+    return _tiles_source(code.expression, tuple(code.parameters), variant or Variant(), turns)
+
+
+@functools.cache
+def _tiles_source(
+    expression: str, names: tuple[str, ...], variant: Variant, turns: bool | None
+) -> str:
+    """Return the source: once, as putting it together takes as long as a dozen launches."""
     parameters = [
-        f"  const float {name} = rule.influence[{k}];" for k, name in enumerate(code.parameters)
+        f"  const float {name} = rule.influence[{k}];" for k, name in enumerate(names)
     ]
     heading = ", float h" if turns else ""
     return "\n".join(
         [
-            *(variant or Variant()).lines(),
-            f"#define PARAMETERS {max(1, len(code.parameters))}",
+            *variant.lines(),
+            f"#define PARAMETERS {max(1, len(names))}",
             _read("rows.cu"),
             # One instruction for a power of 2; wherever the exponent is so large that rounding
             # it matters, what it is the exponent of is negligible beside 1, or the weight is.
@@ -78,7 +87,7 @@ def tiles_source(
             "                                                   const Rule& rule) {",
             *parameters,
             *(["  const float h = 0.0f;"] if turns is False else []),
-            f"  return {code.expression};",
+            f"  return {expression};",
             "}",
             "#undef expf",
             _read("tiles.cu"),
@@ -86,6 +95,7 @@ def tiles_source(
     )
 
 
+@functools.cache
 def pairwise_source() -> str:
     """Return the source of the pairwise distance kernels."""
     return _read("pairwise.cu")
