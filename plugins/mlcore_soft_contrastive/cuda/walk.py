@@ -35,7 +35,7 @@ from mlcore_soft_contrastive.cuda.sides import (
 )
 from mlcore_soft_contrastive.cuda.unit_rows import UnitRows
 from mlcore_soft_contrastive.geometry import Geometry
-from mlcore_soft_contrastive.tiled.cupy_launch import Launch
+from mlcore_soft_contrastive.tiled.cupy_launch import Launch, on_device
 from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
 from mlcore_soft_contrastive.tiled.products import Products
 
@@ -393,8 +393,7 @@ class CudaEvaluation:
     def _on(self, tensor: Tensor) -> ExitStack:
         """Enter the device and leave autocast: also in backward, products are as configured."""
         with ExitStack() as entered:
-            if tensor.is_cuda:
-                entered.enter_context(torch.cuda.device(tensor.device))
+            entered.enter_context(on_device(tensor))
             entered.enter_context(torch.autocast(tensor.device.type, enabled=False))
             entered.enter_context(self._products.rounding())
             return entered.pop_all()

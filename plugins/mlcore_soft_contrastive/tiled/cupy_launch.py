@@ -6,6 +6,7 @@ import ctypes
 import functools
 import importlib.util
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -100,6 +101,11 @@ def works(device: torch.device) -> bool:
     if reason is not None:
         _warn_of(reason)
     return reason is None
+
+
+def on_device(tensor: Tensor) -> AbstractContextManager[object]:
+    """Return the context in which kernels on ``tensor`` are launched."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
 @functools.cache

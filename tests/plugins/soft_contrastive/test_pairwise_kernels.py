@@ -12,7 +12,10 @@ from mlcore_soft_contrastive.pairwise import distance
 from mlcore_soft_contrastive.tiled.kernel_source import pairwise_source
 
 
-@pytest.mark.parametrize(("rows", "columns", "dim"), [(1, 1, 2), (70, 65, 2), (5, 130, 37)])
+@pytest.mark.parametrize(
+    ("rows", "columns", "dim"),
+    [(1, 1, 2), (70, 65, 2), (5, 130, 1), (9, 260, 3), (65, 129, 4), (70, 65, 5), (5, 130, 37)],
+)
 @pytest.mark.parametrize("squared", [True, False])
 def test_pairwise_kernels(
     rows: int, columns: int, dim: int, squared: bool, kernels: Any
@@ -43,6 +46,8 @@ PAIRWISE_MUTATIONS = {
         "  if (lane < GROUP",
     ),
     "edge off by one": ("if (i < rows && j < columns)", "if (i < rows - 1 && j < columns)"),
+    "edge of few coordinates": ("if (j < columns) out[i", "if (j < columns - 1) out[i"),
+    "rows of few coordinates": ("r < TILE; r += 8", "r < TILE - 60; r += 8"),
     "coordinate left out": ("coordinate < dim;", "coordinate < dim - 1;"),
 }
 
@@ -60,6 +65,7 @@ def test_a_mutated_pairwise_kernel_fails(mutation: str, kernels: Any) -> None:
     def run(launch: Any) -> list[Tensor]:
         return [
             distance._distances_on_gpu(x, y, launch, squared=False),
+            distance._distances_on_gpu(x[:, :3], y[:, :3], launch, squared=False),
             distance._weighted_differences_on_gpu(x, y, weight, launch),
         ]
 
