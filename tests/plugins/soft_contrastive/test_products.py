@@ -43,7 +43,7 @@ def test_tf32_only_on_request(
     assert SETTINGS.fp32_precision == before
 
 
-def test_dense_products_are_full_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dense_products_are_full_float32(before: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forward and backward, also where torch is set to TF32."""
     seen = []
     product = torch.Tensor.__matmul__
@@ -53,11 +53,10 @@ def test_dense_products_are_full_float32(monkeypatch: pytest.MonkeyPatch) -> Non
         return product(self, other)
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", spy)
-    monkeypatch.setattr(SETTINGS, "fp32_precision", "tf32")
     x = torch.randn(3, 4, requires_grad=True)
     exact_product(x, x.T).sum().backward()
     assert seen == ["ieee"] * 3
-    assert SETTINGS.fp32_precision == "tf32"
+    assert SETTINGS.fp32_precision == before
 
 
 def test_bfloat16_sums_are_float32() -> None:
