@@ -129,7 +129,7 @@ class CudaEvaluation:
         self._tile, self._products, self._group = tile, products, group
         self._square = geometry.columns is geometry.rows
         self._mined = int(config.mining)
-        # The tile whose similarities lie in the scratch tile.
+        # The tile visited last, whose similarities still lie in the scratch tile.
         self._held: int | None = None
         self._saved: dict[int, Tensor] = {}
 
@@ -295,6 +295,7 @@ class CudaEvaluation:
 
     def _similarities(self, k: int) -> Tensor:
         """Return ``x_I x_J^T`` of tile ``k``."""
+        held, self._held = self._held, k
         saved = self._saved.get(k)
         if saved is not None:
             return saved
@@ -309,9 +310,8 @@ class CudaEvaluation:
             )
         else:
             out = self._scratch[:size].view(tile.num_rows, tile.num_columns)
-            if self._held == k:
+            if held == k:
                 return out
-            self._held = k
         x, y = self._x.factors[tile.row_block], self._y.factors[tile.column_block]
         return self._products.similarities(x, y, out)
 
