@@ -93,27 +93,41 @@ def read_position(path: Path) -> Mapping[str, float | str] | str:
             with open_image(path) as image:
                 exif = image.getexif()
                 gps, taken = exif.get_ifd(_GPS), exif.get_ifd(_EXIF).get(_TAKEN)
-        if _LATITUDE not in gps or _LONGITUDE not in gps:
-            return NO_GPS
-        if _text(gps.get(_STATUS)).strip().upper() == "V":
-            return "images have an EXIF position marked void (GPSStatus V) and are left out"
-        latitude = signed_degrees(gps[_LATITUDE], gps.get(_LATITUDE_REF), "NS")
-        longitude = signed_degrees(gps[_LONGITUDE], gps.get(_LONGITUDE_REF), "EW")
-        heading = _heading(gps.get(_DIRECTION))
+        latitude, longitude = _coordinates(gps)
     except _NoPositionError as reason:
         return str(reason)
     except DAMAGED_EXIF:
         return "images are damaged, or their EXIF block is, and are left out"
-    if latitude == longitude == 0.0:
-        return "images are at latitude 0, longitude 0: no GPS fix, left out"
-    if abs(latitude) > 90.0 or abs(longitude) > 180.0:
-        return "images have an EXIF latitude or longitude out of range and are left out"
+    heading = _heading(gps.get(_DIRECTION))
     found: dict[str, float | str] = {"latitude": latitude, "longitude": longitude}
     if heading is not None:
         found["heading_deg"] = heading
     if isinstance(taken, str) and _HAS_DATE.search(taken):
         found["timestamp"] = taken.strip("\0 ")
     return found
+
+
+def _coordinates(gps: Mapping[int, Any]) -> tuple[float, float]:
+    """Return latitude and longitude in degrees.
+
+    Raises:
+        _NoPositionError: There are none, or they are no position.
+    """
+    if _LATITUDE not in gps or _LONGITUDE not in gps:
+        raise _NoPositionError(NO_GPS)
+    if _text(gps.get(_STATUS)).strip().upper() == "V":
+        raise _NoPositionError(
+            "images have an EXIF position marked void (GPSStatus V) and are left out"
+        )
+    latitude = signed_degrees(gps[_LATITUDE], gps.get(_LATITUDE_REF), "NS")
+    longitude = signed_degrees(gps[_LONGITUDE], gps.get(_LONGITUDE_REF), "EW")
+    if latitude == longitude == 0.0:
+        raise _NoPositionError("images are at latitude 0, longitude 0: no GPS fix, left out")
+    if abs(latitude) > 90.0 or abs(longitude) > 180.0:
+        raise _NoPositionError(
+            "images have an EXIF latitude or longitude out of range and are left out"
+        )
+    return latitude, longitude
 
 
 def signed_degrees(parts: object, reference: object, letters: str) -> float:

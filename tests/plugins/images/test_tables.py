@@ -14,7 +14,7 @@ from mlcore.options import parse_run
 from mlcore.registry.discovery import Registry
 from mlcore_images.checks.positions import read_headings, read_positions
 from mlcore_images.config import ImagesConfig
-from mlcore_images.readers.captures import times_of
+from mlcore_images.readers.captures import check_times, times_of
 from mlcore_images.readers.layouts import find_listing
 
 
@@ -120,6 +120,39 @@ def test_degrees_in_columns_of_metres_are_refused(tmp_path):
     assert "latitude and longitude" in message
 
 
+def test_degrees_along_a_parallel_are_refused(tmp_path):
+    rows = [f"{i}.jpg,{14.42 + i * 1.37e-5},50.1" for i in range(50)]
+    assert "'easting_m' is 14.42 to 14.42067, which looks like degrees" in fault_of(
+        tmp_path, table(METRES, *rows)
+    )
+    # A local route of 60 m along a wall 5 m away has a constant column too.
+    local = [f"{i}.jpg,{100.1234 + i},5" for i in range(60)]
+    positions_m, _ = positions_of(tmp_path, table(METRES, *local))
+    assert len(positions_m) == 60
+
+
+@pytest.mark.parametrize("num_right", [1, 6, 11])
+def test_axes_that_some_rows_have_swapped_are_refused(tmp_path, num_right):
+    rows = [f"{i}.jpg,{620000 + i},5735000" for i in range(num_right)]
+    rows += [f"{i}.jpg,5735010,{620000 + i}" for i in range(num_right, 12)]
+    message = fault_of(tmp_path, table(METRES, *rows))
+    assert "are swapped" in message
+    if num_right > 1:
+        assert f"line {num_right + 2}: easting_m 5735010" in message
+
+
+@pytest.mark.parametrize("num_south", [1, 6, 11])
+def test_two_conventions_of_the_southern_hemisphere_are_refused(tmp_path, num_south):
+    rows = [f"{i}.jpg,{334000 + i},-3749990" for i in range(num_south)]
+    rows += [f"{i}.jpg,{334000 + i},6250000" for i in range(num_south, 12)]
+    message = fault_of(tmp_path, table(METRES, *rows))
+    assert "line 2: northing_m -3749990" in message
+    assert "add 10000000" in message
+    one_convention = [row.replace("-3749990", "6250010") for row in rows]
+    positions_m, _ = positions_of(tmp_path, table(METRES, *one_convention))
+    np.testing.assert_array_equal(np.unique(positions_m[:, 1]), [6250000, 6250010])
+
+
 def test_one_column_in_degrees_beside_utm_is_refused(tmp_path):
     rows = [f"{i}.jpg,{-1.26 - i * 1.37e-5},{5735000 + i}" for i in range(50)]
     assert "'easting_m' is -1.260671 to -1.26, which looks like degrees" in fault_of(
@@ -165,6 +198,8 @@ def test_data_across_an_edge_of_zones_stay_in_one_frame(tmp_path, middle_deg):
         (["a.jpg,-122.4,37.7", "b.jpg,-122.5,37.8"], "latitude and longitude are swapped"),
         (["a.jpg,5735000,620000"], "name the columns easting_m and northing_m"),
         (["a.jpg,89,14"], "outside UTM"),
+        (["a.jpg,0.872665,0.244346", "b.jpg,0.872666,0.244346"], "looks like radians"),
+        (["a.jpg,-0.59,2.639", "b.jpg,-0.59,2.638"], "looks like radians"),
     ],
 )
 def test_impossible_degrees_are_refused(tmp_path, rows, said):
@@ -336,6 +371,35 @@ def test_timestamps_are_seconds_whatever_their_form(tmp_path, stamps, seconds):
     rows = [f"{row}.jpg,{row},0,{stamp}" for row, stamp in enumerate(stamps)]
     times_s = times_of(listing_of(tmp_path, table(f"{METRES},timestamp", *rows)))
     np.testing.assert_allclose(np.diff(times_s), [seconds], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("stamps", "warned"),
+    [
+        (("31.12.2023 10:00", "01.02.2024 10:00"), 2),
+        (("12/31/2023", "2024-02-01"), 1),
+        (("nan", "2"), 1),
+        (("17", "18"), 0),
+        (("2023-12-31 10:00", "2024-02-01 10:00"), 0),
+        (("20141202_153008", "20141202_153010"), 0),
+        (("", "2024-02-01 10:00"), 0),
+    ],
+)
+def test_timestamps_that_are_not_understood_are_named(tmp_path, stamps, warned):
+    rows = [f"{row}.jpg,{row},0,{stamp}" for row, stamp in enumerate(stamps)]
+    listing = listing_of(tmp_path, table(f"{METRES},timestamp", *rows))
+    found = check_times(listing, times_of(listing))
+    assert [(one.severity, one.count) for one in found] == [("warning", warned)] * bool(warned)
+    if warned:
+        assert "begin with the year" in found[0].message
+        assert repr(stamps[0]) in found[0].message
+
+
+@pytest.mark.parametrize("ends", [",", ",,", ",,,"])
+def test_empty_columns_of_a_spreadsheet_are_not_read(tmp_path, ends):
+    text = table(METRES + ends, f"a.jpg,1,2{ends}", f"b.jpg,3,4{ends}")
+    positions_m, _ = positions_of(tmp_path, text)
+    np.testing.assert_array_equal(positions_m, [[1, 2], [3, 4]])
 
 
 def test_the_table_is_looked_for_in_the_root(tmp_path, monkeypatch):
