@@ -42,6 +42,13 @@ def test_what_is_not_a_file_is_not_read(tmp_path, make):
         read_image(tmp_path / "a.jpg")
 
 
+def test_a_name_that_is_not_utf8_is_refused_before_the_work(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").rename(tmp_path / os.fsdecode(b"b\xe4d.jpg"))
+    with pytest.raises(UnicodeEncodeError):
+        find_images(tmp_path)
+
+
 @pytest.mark.parametrize(
     "odd",
     [

@@ -14,6 +14,7 @@ from pathlib import Path
 from mlcore.cli import console
 from mlcore.cli.data_report import show_report
 from mlcore.cli.parser import Parser
+from mlcore.cli.run_arguments import require_output_file
 from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext, DatasetFactory, Finding, Report
 from mlcore.options import (
@@ -71,6 +72,7 @@ def run(argv: Sequence[str]) -> int:
         return data_draft.run(argv[1:])
     parser = make_parser()
     own, options = parser.parse_with_run_options(argv)
+    require_output_file(own.map, "--map", ".png")
     registry = Registry.discover(block=own.block)
     if own.name is not None:
         chosen = command_line_option("--dataset", own.name)
