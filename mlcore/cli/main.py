@@ -173,8 +173,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
             before, after = error.object[: error.start], error.object[error.start :]
             line = before.rpartition("\n")[2] + after.partition("\n")[0]
             return (
-                f"{line!r} cannot be written as {error.encoding}; set PYTHONUTF8=1, or a locale "
-                "in UTF-8 such as LC_ALL=C.UTF-8; if it is one already, rename the file"
+                f"{line!r} cannot be written as {error.encoding}; set PYTHONUTF8=1, or a "
+                "locale in UTF-8 such as LC_ALL=C.UTF-8; if it is one already, rename the file"
             ), 2
         case OSError():
             return _os_message(error), 2
