@@ -19,7 +19,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 
-from mlcore.cli.console import printable
+from mlcore.cli.console import json_alone, printable
 from mlcore.errors import ConfigError, MlcoreError, Terminated, UnknownNameError
 
 COMMANDS = {
@@ -74,10 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--traceback"]
     try:
         _prepare_streams()
-        with _sigterm_raises():
+        with _sigterm_raises(), json_alone(as_json="--json" in words):
             code = dispatch(words)
-            sys.stdout.flush()
-            return code
+        sys.stdout.flush()
+        return code
     except HelpShown:
         return 0
     except BrokenPipeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -104,3 +105,14 @@ def test_the_exit_code_survives_a_thread(tmp_path):
     start = "threading.Thread(target=lambda: time.sleep(300), name='forever').start()"
     done = run(tmp_path, "list", "nonsense", at_import=start)
     assert done.returncode == 2
+
+
+def test_what_a_plugin_prints_is_not_in_the_json(tmp_path):
+    hello = 'print("hello")'
+    shown = run(tmp_path / "a", "list", "datasets", "--json", at_import=hello)
+    assert "rude" in [each["name"] for each in json.loads(shown.stdout)]
+    assert "hello" in shown.stderr
+    checked = run(tmp_path / "b", "data", "check", "rude", "--json", in_build=hello)
+    assert not json.loads(checked.stdout)["ok"]
+    assert "hello" in checked.stderr
+    assert "hello" in run(tmp_path / "c", "list", "datasets", at_import=hello).stdout
