@@ -41,6 +41,11 @@ def write(text: str) -> None:
     (_RESULTS.get() or sys.stdout).write(printable(text.rstrip("\n")) + "\n")
 
 
+def flush_results() -> None:
+    """Send on what was written, so that an error in doing so is not lost at exit."""
+    (_RESULTS.get() or sys.stdout).flush()
+
+
 @contextmanager
 def json_alone(*, as_json: bool) -> Iterator[None]:
     """With ``--json``, send what plugins and libraries print to stderr while the block runs.

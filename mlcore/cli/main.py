@@ -19,7 +19,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 
-from mlcore.cli.console import json_alone, printable
+from mlcore.cli.console import flush_results, json_alone, printable
 from mlcore.errors import ConfigError, MlcoreError, Terminated, UnknownNameError
 
 COMMANDS = {
@@ -76,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _prepare_streams()
         with _sigterm_raises(), json_alone(as_json="--json" in words):
             code = dispatch(words)
-        sys.stdout.flush()
-        return code
+            flush_results()
+            return code
     except HelpShown:
         return 0
     except BrokenPipeError:
