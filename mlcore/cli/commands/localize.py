@@ -100,14 +100,14 @@ def run(argv: Sequence[str]) -> int:
         raise ConfigError(f"--top must be at least 1, got {options.top}")
     require_output_file(options.picture, "--picture", ".png")
     require_output_file(options.predictions, "--predictions")
-    if options.predictions is not None:
-        require_keys(options.images)
 
     from mlcore.deployment.map_folder import is_map
 
     reranking, changes = _reranking(options, changes)
     if is_map(options.run):
         return localize_in_maps(options, changes, parser.command, reranking)
+    if options.predictions is not None:
+        require_keys(options.images)
     trained = _open(options, changes, parser.command)
 
     from mlcore.retrieval.localization import resolve_images

@@ -52,6 +52,8 @@ def localize_in_maps(
     for path in images:
         if not path.exists():
             raise DataError(f"no image file at {path}; a map is searched with image files")
+    if options.predictions is not None:
+        require_keys(map(str, images))
     maps = [MapFolder.open(path) for path in (options.run, *more)]
     require_one_model(maps)
     model = open_model(options.run, changes, options.block, command)
