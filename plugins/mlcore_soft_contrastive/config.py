@@ -9,7 +9,7 @@ from mlcore.errors import ConfigError
 from mlcore.option_types import FRACTION, POSITIVE, Range, check_ranges
 
 Aggregation = Literal["log-sum-exp", "plain"]
-Implementation = Literal["auto", "dense", "tiled", "cupy"]
+Implementation = Literal["auto", "dense", "tiled", "cupy", "fused"]
 TilePrecision = Literal["float32", "tf32", "bfloat16"]
 
 LARGEST_EXPONENT = 60.0
@@ -85,8 +85,8 @@ class SoftContrastiveConfig:
         """Raise ConfigError for an option that the chosen implementation does not have."""
         for name, idle, users in (
             ("save_similarity", False, ("tiled", "cupy")),
-            ("gradient_filter", 0.0, ("tiled", "cupy")),
-            ("tile_precision", "float32", ("cupy",)),
+            ("gradient_filter", 0.0, ("tiled", "cupy", "fused")),
+            ("tile_precision", "float32", ("cupy", "fused")),
         ):
             value = getattr(self, name)
             if value != idle and self.implementation not in ("auto", *users):

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from mlcore.geometry import takes_headings
 from mlcore.protocols import DeviceInfluenceFunction, LossOutput, ProcessGroup
-from mlcore_soft_contrastive.autograd import tiled_row_terms
+from mlcore_soft_contrastive.autograd import Evaluation, TileEvaluation, tiled_row_terms
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.dense import RowTerms, dense_row_terms
+from mlcore_soft_contrastive.fused import choice as fused
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.inputs import require_finite_embeddings
 from mlcore_soft_contrastive.tiled import cupy_backend, cupy_launch, numba_backend
@@ -111,13 +112,15 @@ def _row_terms(
         return "dense", dense_row_terms(embeddings, references, geometry, config)
     names: list[str] = []
 
-    def make_plan(embeddings: Tensor, geometry: Geometry) -> Plan:
+    def start(embeddings: Tensor, geometry: Geometry) -> Evaluation:
         square = references is None
-        name, plan = plan_tiles(geometry, config, embeddings, square=square, group=group)
+        name, evaluation = start_tiles(
+            geometry, config, embeddings, square=square, group=group
+        )
         names.append(name)
-        return plan
+        return evaluation
 
-    terms = tiled_row_terms(embeddings, references, geometry, make_plan)
+    terms = tiled_row_terms(embeddings, references, geometry, start)
     return names[0], terms
 
 
@@ -132,6 +135,27 @@ MOST_REGIONS = 64
 regions of each pair, are faster."""
 TORCH_TILE = 1024
 """On a GPU without kernels: a chain of operations holds a dozen tiles at once."""
+
+
+def start_tiles(
+    geometry: Geometry,
+    config: SoftContrastiveConfig,
+    embeddings: Tensor,
+    *,
+    square: bool,
+    group: ProcessGroup | None = None,
+) -> tuple[str, Evaluation]:
+    """Return the implementation's name for the stats, and the evaluation.
+
+    Raises:
+        ConfigError: "fused" or "cupy" is asked for and cannot run here.
+    """
+    if config.implementation == "fused":
+        fused.require(embeddings.device)
+        if group is None and fused.covers(geometry, config, embeddings):
+            return "fused", fused.start(geometry, config, square=square)
+    name, plan = plan_tiles(geometry, config, embeddings, square=square, group=group)
+    return name, TileEvaluation(plan)
 
 
 def plan_tiles(
@@ -197,7 +221,7 @@ def choose(
     if config.implementation == "cupy":
         cupy_launch.require(embeddings.device)
     wants_kernels = config.implementation == "cupy" or (
-        config.implementation == "auto" and embeddings.device.type == "cuda"
+        config.implementation in ("auto", "fused") and embeddings.device.type == "cuda"
     )
     by_pair = geometry.num_regions > MOST_REGIONS
     if wants_kernels and not cupy_launch.is_installed():
