@@ -114,9 +114,7 @@ def _row_terms(
 
     def start(embeddings: Tensor, geometry: Geometry) -> Evaluation:
         square = references is None
-        name, evaluation = start_tiles(
-            geometry, config, embeddings, square=square, group=group
-        )
+        name, evaluation = start_tiles(geometry, config, embeddings, square=square, group=group)
         names.append(name)
         return evaluation
 

@@ -6,16 +6,16 @@ from typing import Any, NamedTuple
 
 
 class SideArguments(NamedTuple):
-    """The rows, or the columns, of the matrix along the curve; in the kernels ``rows.box``.
+    """The rows, or the columns, along the curve; ``rows.box`` and so on in the kernels.
 
     Of an ahead-of-time compilation the fields are Triton's names of their types.
 
     Attributes:
         unit: ``(size, D)`` float32 or bfloat16, factors of the products.
-        places: ``(2 axes, size)`` float32, metres from the origin, then what is missing in them.
+        places: ``(2 axes, size)`` float32, metres from the origin, then the remainders.
         exact: ``(axes, size)`` float64, metres as given.
         turn: ``(size,)`` int64, headings in units of 2^-64 of a turn.
-        own: ``(size,)`` int32, of the rows: the column that is the row itself, negative for none.
+        own: ``(size,)`` int32, of the rows: the column that is the row itself, or negative.
         below: ``(size,)`` float32, attracting pairs with p below this are kept.
         above: ``(size,)`` float32, repelling pairs with n above this are kept.
         attraction: ``(size,)`` float32, t in mining, the factor in backward.

@@ -9,6 +9,7 @@ blocks those are; nothing here waits for the GPU.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -156,7 +157,7 @@ class FusedEvaluation:
         by_row = self._largest.new_empty(chunks, 2, num_rows)
         mirrored = strip.blocks if self._square else 0
         by_column = self._largest.new_zeros(mirrored, 2, columns.size)
-        with torch.cuda.device_of(by_row):
+        with _device_of(by_row):
             kernels.reduce_strip[strip.blocks, chunks](
                 rows,
                 columns,
@@ -171,7 +172,7 @@ class FusedEvaluation:
                 STEP=step,
                 FORM="square" if self._square else "rows",
                 **self._constants,
-                **tuning.reduce_options(step),
+                **tuning.reduce_options(self._constants["TURNS"], self._config.tile_precision),
             )
         return by_row, by_column
 
@@ -205,10 +206,8 @@ class FusedEvaluation:
         for strip in self._side_of(form)[1].strips:
             num_rows = strip.rows.stop - strip.rows.start
             parts = gradient.new_empty(SPLITS, num_rows, gradient.shape[1])
-            options = tuning.gradient_options(
-                self._config.tile_precision, gradient.shape[1], far=far
-            )
-            with torch.cuda.device_of(gradient):
+            options = tuning.gradient_options(gradient.shape[1], self._constants["TURNS"])
+            with _device_of(gradient):
                 kernels.gradient_strip[strip.blocks * (BLOCK // options["BM"]), SPLITS](
                     rows,
                     columns,
@@ -277,7 +276,15 @@ def _turns(geometry: Geometry) -> str:
 
 
 def _no_single_tile(step: Step, tile: Tensor, pair: TilePair) -> tuple[Tensor, Tensor]:
+    del step, tile, pair
     raise AssertionError("fused kernels visit strips, never a tile alone")
+
+
+def _device_of(tensor: Tensor) -> AbstractContextManager[object]:
+    """Launches go to the current device, whatever their tensors'."""
+    if tensor.device.type != "cuda":
+        return nullcontext()
+    return torch.cuda.device(tensor.device)
 
 
 def _raise(values: Tensor, found: Tensor) -> None:

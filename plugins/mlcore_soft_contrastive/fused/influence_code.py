@@ -1,7 +1,7 @@
 """Influence functions in Triton, translated from the C expression that the CUDA kernels use.
 
 Only a small grammar is translated: numbers, the names ``d``, ``h`` and the parameters,
-``+ - * /``, comparisons, ``? :``, parentheses and the functions of :data:`FUNCTIONS`. A function
+``+ - * /``, comparisons, ``? :``, parentheses and the functions of :data:`FUNCTIONS`. One
 beyond it has no Triton form, and the loss uses its CUDA kernels instead.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -92,13 +93,11 @@ def rule_arguments(
     if start_m < support_m < math.inf:
         # A float32 lies between the edges for pairs between them.
         start = min(start, _before(_before(support)))
-    numbers = {"dtype": torch.float64, "device": device}
+    numbers = partial(torch.tensor, dtype=torch.float64, device=device)
     units = [_as_turn(geometry.support_rad), _as_turn(geometry.heading_threshold_rad)]
     return RuleArguments(
-        influence=torch.tensor(
-            [*influence.device_code().parameters.values(), 0.0], **numbers
-        ).float(),
-        edges=torch.tensor([support_m, start_m], **numbers),
+        influence=numbers([*influence.device_code().parameters.values(), 0.0]).float(),
+        edges=numbers([support_m, start_m]),
         turns=torch.tensor(units, dtype=torch.int64, device=device),
         near_squared=_float32(support_m * (1.0 + _ROUNDING)) ** 2,
         support=float(support),
@@ -121,7 +120,7 @@ def _float32(value: float) -> float:
 
 
 def _before(value: np.float32) -> np.float32:
-    return np.nextafter(value, np.float32(-np.inf))
+    return np.float32(np.nextafter(value, np.float32(-np.inf)))
 
 
 def _as_turn(angle_rad: float) -> int:

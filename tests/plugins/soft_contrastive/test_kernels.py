@@ -26,7 +26,7 @@ from mlcore_soft_contrastive import (
     dispatch,
     soft_contrastive_loss,
 )
-from mlcore_soft_contrastive.autograd import tiled_row_terms
+from mlcore_soft_contrastive.autograd import TileEvaluation, tiled_row_terms
 from mlcore_soft_contrastive.inputs import checked_geometry
 from mlcore_soft_contrastive.pairwise import distance
 from mlcore_soft_contrastive.tiled.cupy_backend import KernelBackend, Launch
@@ -77,7 +77,7 @@ def evaluate(
         ),
         products=Products(config.tile_precision),
     )
-    terms = tiled_row_terms(leaf, None, geometry, lambda *_: plan)
+    terms = tiled_row_terms(leaf, None, geometry, lambda *_: TileEvaluation(plan))
     loss = terms.attraction.mean() + terms.repulsion.mean()
     (grad,) = torch.autograd.grad(loss, leaf)
     return loss.detach(), grad

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mlcore_soft_contrastive import Sigmoid, SoftContrastiveConfig, soft_contrastive_loss
-from mlcore_soft_contrastive.autograd import tiled_row_terms
+from mlcore_soft_contrastive.autograd import TileEvaluation, tiled_row_terms
 from mlcore_soft_contrastive.dispatch import MOST_REGIONS, choose, plan_tiles
 from mlcore_soft_contrastive.geometry import Geometry, pair_weights
 from mlcore_soft_contrastive.inputs import checked_geometry
@@ -139,7 +139,7 @@ def test_the_kernels_text_equals_dense(route: Route, kernels: Any) -> None:
         state=TileState(geometry, config, order, order, make, torch.float32),
         products=Products(config.tile_precision),
     )
-    terms = tiled_row_terms(leaf, None, plan.geometry, lambda *_: plan)
+    terms = tiled_row_terms(leaf, None, plan.geometry, lambda *_: TileEvaluation(plan))
     loss = terms.attraction.mean() + terms.repulsion.mean()
     (gradient,) = torch.autograd.grad(loss, leaf)
     assert abs(loss.item() - dense[0]) <= 1e-5 * dense[0].abs()
