@@ -279,7 +279,7 @@ MUTANTS = {
         "if MINING:\n            column",
         "if False:\n            column",
     ),
-    "no cut at 0 in backward": (
+    "half of the rows' factors": (
         "row = tl.load(of_rows + at_row)\n",
         "row = 0.5 * tl.load(of_rows + at_row)\n",
     ),
