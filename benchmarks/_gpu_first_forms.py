@@ -128,6 +128,7 @@ def others(run: Run) -> None:
     for setting in ("high", "highest"):
         torch.set_float32_matmul_precision(setting)
         hold(f"float32_matmul_precision {setting}", batch.step("cupy", mining=False))
+    hold("fused", batch.step("fused", mining=False))
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

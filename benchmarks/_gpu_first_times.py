@@ -13,6 +13,7 @@ from torch import Tensor
 
 from benchmarks import _loss_steps as work
 from benchmarks._gpu_first_forms import Batch
+from benchmarks.loss_step import FUSED
 from mlcore_soft_contrastive import Sigmoid, SoftContrastiveConfig, pairwise_distance
 from mlcore_soft_contrastive.cuda.walk import CudaEvaluation, CudaKernels
 from mlcore_soft_contrastive.inputs import checked_geometry
@@ -102,6 +103,8 @@ def steps(run: Run) -> None:
             names = ["tiled", "tiled, mining"]
             if precision == "tf32":
                 names = ["tiled, tf32", "tiled, mining, tf32", "tiled, bfloat16"]
+            if not run.dry:  # on the CPU, Triton only interprets
+                names += FUSED["tf32" if precision == "tf32" else "fp32"]
             if size <= DENSE_UP_TO:
                 names.append("dense autograd")
             made = work.steps(names, size, 256, data, run.device)

@@ -89,6 +89,15 @@ def steps(names: list[str], size: int, dim: int, data: str, device: str) -> dict
         "tiled, mining": {"implementation": "tiled"},
         "tiled, mining, tf32": {"implementation": "tiled", "tile_precision": "tf32"},
         "tiled, mining, saved": {"implementation": "tiled", "save_similarity": True},
+        "fused": {"implementation": "fused", "mining": False},
+        "fused, mining": {"implementation": "fused"},
+        "fused, tf32": {"implementation": "fused", "mining": False, "tile_precision": "tf32"},
+        "fused, mining, tf32": {"implementation": "fused", "tile_precision": "tf32"},
+        "fused, bfloat16": {
+            "implementation": "fused",
+            "mining": False,
+            "tile_precision": "bfloat16",
+        },
         "dense": {"implementation": "dense", "mining": False},
         "dense, mining": {"implementation": "dense"},
     }

@@ -41,6 +41,10 @@ SETTINGS: dict[str, dict[str, str]] = {
 CUDA_SETTINGS: dict[str, dict[str, str]] = {"fp32": {}, "tf32": {}}
 OURS = ["tiled", "tiled, saved", "tiled, filter 0.5", "tiled, mining", "tiled, mining, saved"]
 TF32 = ["tiled, tf32", "tiled, mining, tf32", "tiled, bfloat16"]
+FUSED = {
+    "fp32": ["fused", "fused, mining"],
+    "tf32": ["fused, tf32", "fused, mining, tf32", "fused, bfloat16"],
+}
 DENSE = ["dense", "dense, mining", "dense autograd"]
 PML = ["PML MultiSimilarity", "PML SupCon", "PML Contrastive", "PML Circle"]
 # Where a step takes seconds, what the others are compared with stands for them.
@@ -154,6 +158,8 @@ def _names(size: int, device: str, setting: str, *, with_pml: bool) -> list[str]
         names = OURS + (DENSE + PML if fits else [])
     else:
         names = LARGE + (LARGE_RIVALS if fits else [])
+    if device == "cuda":
+        names = names + FUSED[setting]
     return [name for name in names if with_pml or name not in PML]
 
 

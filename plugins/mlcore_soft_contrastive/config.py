@@ -9,7 +9,7 @@ from mlcore.errors import ConfigError
 from mlcore.option_types import FRACTION, POSITIVE, Range, check_ranges
 
 Aggregation = Literal["log-sum-exp", "plain"]
-Implementation = Literal["auto", "dense", "tiled", "cupy"]
+Implementation = Literal["auto", "dense", "tiled", "cupy", "fused"]
 TilePrecision = Literal["float32", "tf32", "bfloat16"]
 
 LARGEST_EXPONENT = 60.0
@@ -34,16 +34,17 @@ class SoftContrastiveConfig:
             otherwise none.
         implementation: How to compute the loss. dense stores all pair matrices; tiled
             needs memory for a few copies of the embeddings; cupy is tiled with CUDA
-            kernels. auto uses dense for small batches, cupy on a GPU with CuPy installed,
-            and tiled otherwise.
+            kernels; fused computes similarities and the work on them in one Triton kernel
+            (at most 256 dimensions, compute capability 8.0 or later). auto uses dense for
+            small batches, cupy on a GPU with CuPy installed, and tiled otherwise.
         save_similarity: With tiled, store all similarities between passes. Faster, but
             memory grows with the square of the batch size.
         gradient_filter: With tiled, skip the gradient of tiles beyond the support in which
             no similarity reaches this value; 0 skips none. The error of the gradient with
             respect to a unit embedding is below 2 exp(beta (gradient_filter - base)).
-        tile_precision: With cupy, precision of the factors of matrix products; sums are
-            float32. tf32 changes a similarity by about 1e-4, bfloat16 by about 1e-3, and an
-            exponent by beta times that. Does nothing where auto chooses another.
+        tile_precision: With cupy and fused, precision of the factors of matrix products; sums
+            are float32. tf32 changes a similarity by about 1e-4, bfloat16 by about 1e-3, and
+            an exponent by beta times that. Does nothing where auto chooses another.
     """
 
     alpha: Annotated[float, POSITIVE] = 2.0
@@ -85,8 +86,8 @@ class SoftContrastiveConfig:
         """Raise ConfigError for an option that the chosen implementation does not have."""
         for name, idle, users in (
             ("save_similarity", False, ("tiled", "cupy")),
-            ("gradient_filter", 0.0, ("tiled", "cupy")),
-            ("tile_precision", "float32", ("cupy",)),
+            ("gradient_filter", 0.0, ("tiled", "cupy", "fused")),
+            ("tile_precision", "float32", ("cupy", "fused")),
         ):
             value = getattr(self, name)
             if value != idle and self.implementation not in ("auto", *users):

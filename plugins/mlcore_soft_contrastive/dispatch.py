@@ -15,6 +15,7 @@ from mlcore_soft_contrastive.autograd import Evaluation, TileEvaluation, tiled_r
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.cuda.walk import CudaKernels, tile_width
 from mlcore_soft_contrastive.dense import RowTerms, dense_row_terms
+from mlcore_soft_contrastive.fused import choice as fused
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.inputs import require_finite_embeddings
 from mlcore_soft_contrastive.tiled import cupy_launch, numba_backend
@@ -151,8 +152,12 @@ def start_tiles(
         group: Processes that share the tiles.
 
     Raises:
-        ConfigError: "cupy" is asked for and cannot run here.
+        ConfigError: "fused" or "cupy" is asked for and cannot run here.
     """
+    if config.implementation == "fused":
+        fused.require(embeddings.device)
+        if group is None and fused.covers(geometry, config, embeddings):
+            return "fused", fused.start(geometry, config, square=square)
     name, tile, make = choose(geometry, config, embeddings)
     if isinstance(make, CudaKernels):
         return name, make.start(geometry, config, tile, group)
@@ -211,7 +216,7 @@ def choose(
     if config.implementation == "cupy":
         cupy_launch.require(embeddings.device, config.tile_precision)
     wants_kernels = config.implementation == "cupy" or (
-        config.implementation == "auto" and embeddings.device.type == "cuda"
+        config.implementation in ("auto", "fused") and embeddings.device.type == "cuda"
     )
     covered = wants_kernels and CudaKernels.covers(geometry, config, embeddings)
     if covered and cupy_launch.works(embeddings.device):

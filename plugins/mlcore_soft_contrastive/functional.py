@@ -145,10 +145,13 @@ def soft_contrastive_loss(
         reference_region: ``(R,)``, the same codes; given if and only if ``region`` is.
         implementation: "dense" writes all pair matrices out; "tiled" needs memory for a
             few copies of the embeddings only, and gives no second derivatives; "cupy" is
-            "tiled" with CUDA kernels. "auto" is "dense" below some 256 images, then
-            "cupy" on a GPU where CuPy is installed, and else "tiled". A configuration
-            that compiled code does not cover (float64, an influence function without C
-            code, exponents beyond float32) runs as torch operations: see the stats.
+            "tiled" with CUDA kernels; "fused" computes similarities and the work on them in
+            one Triton kernel. "auto" is "dense" below some 256 images, then "cupy" on a GPU
+            where CuPy is installed, and else "tiled"; never "fused", which no GPU has been
+            measured with. A configuration that compiled code does not cover (float64, an
+            influence function without C code, exponents beyond float32) runs as torch
+            operations: see the stats. What "fused" does not cover (more than 256 dimensions
+            or 64 regions, or C code without a Triton form) runs as "auto" would.
         save_similarity: "tiled" keeps every similarity from pass to pass.
         gradient_filter: "tiled" leaves tiles beyond the support without any similarity of
             this size out of the gradient. With the log-sum-exp of B images and as many
@@ -165,7 +168,7 @@ def soft_contrastive_loss(
 
     Raises:
         ConfigError: An option is out of its range, ``influence`` is no influence function,
-            or "cupy" cannot run here.
+            or "cupy" or "fused" cannot run here.
         DataError: Embeddings, positions or headings are not finite; names the rows. It is a
             ``ValueError`` as well.
         TypeError: Embeddings are no tensor.

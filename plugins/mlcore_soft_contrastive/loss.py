@@ -76,10 +76,10 @@ class BatchLoss(nn.Module):
         """Return the loss of the joint batch; each process takes a share of the tiles.
 
         The gradients of all processes add up to that of :meth:`forward`. None for a dense
-        matrix, which has no tiles.
+        matrix and for "fused", which have no tiles to share.
         """
         geometry = self._geometry(embeddings, batch)
-        if is_dense(geometry, self.config):
+        if is_dense(geometry, self.config) or self.config.implementation == "fused":
             return None
         return evaluate(embeddings, None, geometry, self.config, group)
 

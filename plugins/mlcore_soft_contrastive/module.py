@@ -42,10 +42,10 @@ class SoftContrastiveLoss(nn.Module):
         aggregation: "log-sum-exp" or "plain".
         heading_limit_rad: Pairs inside the support whose headings differ by more neither
             attract nor repel; None for no limit, in which case headings have no effect.
-        implementation: "auto", "dense", "tiled" or "cupy".
+        implementation: "auto", "dense", "tiled", "cupy" or "fused".
         save_similarity: Whether "tiled" keeps every similarity from pass to pass.
         gradient_filter: Similarity below which "tiled" leaves far tiles out of the gradient.
-        tile_precision: Of the factors of products in "cupy".
+        tile_precision: Of the factors of products in "cupy" and "fused".
 
     Raises:
         ConfigError: An option is out of its range, or ``influence`` is no influence function

@@ -8,6 +8,7 @@ so that a tile is far as a whole where its regions differ.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +16,14 @@ from torch import Tensor
 from mlcore_soft_contrastive.geometry import Places
 
 _CURVE_BITS = 16
+
+
+class Ordered(Protocol):
+    """Images along the curve; :class:`Blocks`, and the fused kernels' own blocks."""
+
+    @property
+    def order(self) -> Tensor:
+        """``(N,)`` int64, the batch row of each sorted row."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from mlcore.protocols import ProcessGroup
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry, Places
-from mlcore_soft_contrastive.tiled.layout import Blocks, TilePair
+from mlcore_soft_contrastive.tiled.layout import Ordered, TilePair
 
 Step = Literal["most_attracting", "mining_extrema", "most_repelling", "sums", "gradient"]
 
@@ -74,7 +74,7 @@ class Side:
         by_terms: ``(2, N)`` float64, the gradient by the terms.
     """
 
-    def __init__(self, places: Places, order: Blocks, own: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, places: Places, order: Ordered, own: Tensor, dtype: torch.dtype) -> None:
         self.places = places.take(order.order)
         self.own = own
         size, device = len(places), own.device
@@ -92,8 +92,8 @@ class TileState:
     Args:
         geometry: Where the images are.
         config: The formula's options.
-        rows: Blocks of the rows.
-        columns: Blocks of the columns; the same object in the square form.
+        rows: Ordered of the rows.
+        columns: Ordered of the columns; the same object in the square form.
         make: Makes the back end.
         dtype: Of the similarities.
         group: Processes that each take a share of the tiles of a square matrix.
@@ -103,8 +103,8 @@ class TileState:
         self,
         geometry: Geometry,
         config: SoftContrastiveConfig,
-        rows: Blocks,
-        columns: Blocks,
+        rows: Ordered,
+        columns: Ordered,
         make: MakeBackend,
         dtype: torch.dtype,
         group: ProcessGroup | None = None,
@@ -249,7 +249,7 @@ class TileState:
             yield side, span, numbers
 
 
-def self_columns(geometry: Geometry, rows: Blocks, columns: Blocks) -> Tensor:
+def self_columns(geometry: Geometry, rows: Ordered, columns: Ordered) -> Tensor:
     """Return ``(B,)`` int64, the sorted column that is each sorted row itself.
 
     Far below 0 for none, so that no tile's offset brings it into the tile.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mlcore_soft_contrastive.tiled.layout import Blocks
+from mlcore_soft_contrastive.tiled.layout import Ordered
 
 _SAFE_NORMS = (1e-15, 1e15)
 """Between these, a float32 norm's squares neither overflow nor lose precision."""
@@ -30,7 +30,7 @@ class UnitRows:
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, embeddings: Tensor, order: Blocks) -> UnitRows:
+    def of(cls, embeddings: Tensor, order: Ordered) -> UnitRows:
         """Sort and normalise ``embeddings`` ``(N, D)``."""
         values = embeddings.detach()[order.order]
         if values.dtype in (torch.float16, torch.bfloat16):

@@ -22,7 +22,7 @@ from torch import Tensor
 from mlcore.protocols import ProcessGroup
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.geometry import Geometry
-from mlcore_soft_contrastive.tiled.layout import Blocks, TilePair
+from mlcore_soft_contrastive.tiled.layout import Blocks, Ordered, TilePair
 from mlcore_soft_contrastive.tiled.memory import TileMemory, most_kept
 from mlcore_soft_contrastive.tiled.products import Products
 from mlcore_soft_contrastive.tiled.state import TileState
@@ -320,6 +320,6 @@ def _least(values: Tensor, order: Blocks) -> dict[int, float]:
     return dict(zip((span.start for span in order.spans), least, strict=True))
 
 
-def unsorted(values: Tensor, order: Blocks) -> Tensor:
+def unsorted(values: Tensor, order: Ordered) -> Tensor:
     """Return rows along the curve in the order of the batch."""
     return torch.empty_like(values).index_copy_(0, order.order, values)
