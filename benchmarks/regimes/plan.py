@@ -34,6 +34,8 @@ from mlcore.registry.discovery import Registry
 
 AREA_LIMIT_M = 25.0
 OFF_THE_SHELF = "off-the-shelf"
+VALIDATION = ("validation", PLAIN)
+"""The evaluation that decides settings."""
 
 
 class OutOfTimeError(Exception):
@@ -128,19 +130,25 @@ def _opened(
 def search(comparison: Comparison) -> dict[str, Setting]:
     """Return the best setting of each row: by validation of one town, frozen backbone.
 
-    A try that diverges is never the best; the first of equals is.
+    A try that diverges is never the best.
 
     Raises:
         OutOfTimeError: It is not finished.
     """
-    areas = search_areas(comparison)
-    return {
-        name: max(tried, key=lambda setting: tried[setting]) for name, tried in areas.items()
-    }
+    return {name: best(areas) for name, areas in search_areas(comparison).items()}
+
+
+def best(areas: Mapping[Setting, float]) -> Setting:
+    """Return the setting with the largest area, the first of equals."""
+    return max(areas, key=areas.__getitem__)
 
 
 def search_areas(comparison: Comparison) -> dict[str, dict[Setting, float]]:
-    """Return the area to 25 m on validation of each try of each row."""
+    """Return the area to 25 m on validation of each try of each row; -1 where it diverged.
+
+    Raises:
+        OutOfTimeError: It is not finished.
+    """
     frozen = REGIMES["frozen"]
     areas: dict[str, dict[Setting, float]] = {}
     for row in comparison.rows:
@@ -159,7 +167,7 @@ def search_areas(comparison: Comparison) -> dict[str, dict[Setting, float]]:
             for setting in row.settings
         ]
         areas[row.name] = {
-            setting: _area(result.evaluations.get(("validation", PLAIN)))
+            setting: _area(result.evaluations.get(VALIDATION))
             for setting, result in zip(row.settings, comparison.do(jobs, frozen), strict=True)
         }
     return areas
@@ -198,24 +206,23 @@ def results_of(jobs: Sequence[Job]) -> Runs:
     return found
 
 
-def best_rows(comparison: Comparison, number: int) -> list[Row]:
-    """Return the rows with the largest mean area on validation in the frozen regime.
+def best_rows(comparison: Comparison, frozen: Regime, number: int) -> list[Row]:
+    """Return the rows with the largest mean area on validation, frozen.
+
+    Args:
+        comparison: With all rows.
+        frozen: The regime with the towns and seeds that decide.
+        number: Of rows.
 
     Raises:
-        OutOfTimeError: The frozen regime is not finished.
+        OutOfTimeError: The runs are not finished.
     """
-    jobs = jobs_of(comparison, REGIMES["frozen"], comparison.rows, search(comparison))
-    runs = results_of(jobs)
-    if sum(map(len, runs.values())) < len(jobs):
-        raise OutOfTimeError
-
-    def area(row: Row) -> float:
-        results = runs[row.name].values()
-        return float(
-            np.mean([_area(r.evaluations.get(("validation", PLAIN))) for r in results])
-        )
-
-    return sorted(comparison.rows, key=area, reverse=True)[:number]
+    jobs = jobs_of(comparison, frozen, comparison.rows, search(comparison))
+    found: dict[str, list[float]] = {}
+    for job, result in zip(jobs, comparison.do(jobs, frozen), strict=True):
+        found.setdefault(job.row, []).append(_area(result.evaluations.get(VALIDATION)))
+    ranked = sorted(comparison.rows, key=lambda row: -float(np.mean(found[row.name])))
+    return ranked[:number]
 
 
 def off_the_shelf(comparison: Comparison, regime: Regime) -> dict[int, Result]:

@@ -7,8 +7,9 @@ optimizer and schedule, without reading images again. A test holds the two to ea
 from __future__ import annotations
 
 import json
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -247,6 +248,18 @@ def kept(job: Job) -> Result | None:
     found = from_document(document["result"]) if document["result"] else []
     evaluations = {(one.protocol.split, one.model): one for one in found}
     return Result(evaluations, document["failure"], document["seconds"])
+
+
+def budget(jobs: Sequence[Job]) -> str:
+    """Return in words what kept runs took, and the code that did them."""
+    documents = [json.loads(job.path.read_text(encoding="utf-8")) for job in jobs]
+    seconds = [document["seconds"] for document in documents]
+    commits = sorted({document["commit"] for document in documents})
+    return (
+        f"Budget: {len(jobs)} runs, {sum(seconds) / 60:.0f} minutes of one core in all, "
+        f"{statistics.median(seconds):.1f} s per run (median), {max(seconds):.1f} s the "
+        f"longest; done by commit {', '.join(commits)}."
+    )
 
 
 def differences(result: Result, other: Result) -> list[str]:
