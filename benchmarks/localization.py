@@ -23,7 +23,10 @@ from typing import Any
 from benchmarks import _common as common
 from benchmarks.regimes import main as regimes
 
-DURATION = "about an hour for 5 seeds on 2 cores; 100 minutes beside other work"
+DURATION = (
+    "about an hour for 5 seeds on 2 cores, 100 minutes beside other work; in a regime, on one "
+    "core, frozen an hour, tuned half an hour, scratch three hours"
+)
 
 PAPER = [
     "proposed",

@@ -23,7 +23,7 @@ from benchmarks.regimes.plan import (
     results_of,
     search,
 )
-from benchmarks.regimes.rows import REGIMES, ROWS, SEARCH_TOWN, Regime, rows_named
+from benchmarks.regimes.rows import PROPOSED, REGIMES, ROWS, SEARCH_TOWN, Regime, rows_named
 from benchmarks.regimes.runs import Job, budget
 from benchmarks.regimes.statistics import RESAMPLES
 from benchmarks.regimes.tables import Table, draw, markdown, search_markdown
@@ -46,6 +46,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Add the options of the regimes to the parser of the benchmark."""
     group = parser.add_argument_group("comparison in a regime, with graded rivals")
     group.add_argument("--regime", choices=list(REGIMES), help="what is trained, and from what")
+    group.add_argument("--towns", help="seeds of towns (default: the regime's)")
     group.add_argument(
         "--search-ours",
         action="store_true",
@@ -143,8 +144,9 @@ def main(options: Namespace, more: Sequence[str], argv: Sequence[str]) -> int:
             output.report("regime_ours", "within the family of the proposed one", jobs, body)
             return 0
         regime = REGIMES[options.regime]
-        if options.seeds:
-            regime = replace(regime, seeds=tuple(map(int, options.seeds.split(","))))
+        for name in ("towns", "seeds"):
+            if given := getattr(options, name):
+                regime = replace(regime, **{name: tuple(map(int, given.split(",")))})
         if options.repeat:
             return _repeat(comparison, regime, options.repeat)
         if options.position_noise:
@@ -192,6 +194,8 @@ def _compare(comparison: Comparison, regime: Regime, output: Output) -> None:
     if regime.num_rows is not None:
         frozen = replace(REGIMES["frozen"], towns=regime.towns, seeds=regime.seeds)
         rows = tuple(best_rows(comparison, frozen, regime.num_rows))
+        if PROPOSED in comparison.rows and PROPOSED not in rows:
+            rows = (*rows, PROPOSED)  # the others are compared with it
     jobs = jobs_of(comparison, regime, rows, settings)
     comparison.do(jobs, regime)
     table = Table.of(regime, results_of(jobs), off_the_shelf(comparison, regime), settings)

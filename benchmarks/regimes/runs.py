@@ -142,7 +142,7 @@ def train(experiment: Experiment, network: TopOfNetwork, town: Town) -> None:
         tuples = mined(experiment, embeddings.detach(), batch, step)
         loss = joint_loss(experiment.loss, embeddings, batch, tuples).mine
         if not torch.isfinite(loss):
-            raise NonFiniteLossError(f"the loss is {float(loss)} at step {step}")
+            raise NonFiniteLossError(f"the loss is {float(loss.detach())} at step {step}")
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
