@@ -123,8 +123,6 @@ def _row_terms(
 
 CPU_TILE = 512
 """512 x 512 floats stay in a core's caches and fill its matrix units."""
-BLOCKS_OF_FULL_WIDTH = 8
-"""With fewer blocks of :data:`CPU_TILE`, so few tiles are disjoint that threads would wait."""
 DEVICE_TILE = 2048
 """A GPU wants more work in a launch; 16 MiB of floats still stay in its second-level cache."""
 MOST_REGIONS = 64
@@ -157,8 +155,6 @@ def plan_tiles(
     name, tile, make = choose(geometry, config, embeddings)
     dtype = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
     threads = torch.get_num_threads()
-    if name == "tiled-numba":
-        tile = _narrowed(tile, max(len(geometry.rows), len(geometry.columns)))
     places = geometry.rows, geometry.columns
     if geometry.num_regions > MOST_REGIONS:
         places = replace(places[0], region=None), replace(places[1], region=None)
@@ -177,16 +173,6 @@ def plan_tiles(
         threads=threads if name == "tiled-numba" else 1,
         group=group,
     )
-
-
-def _narrowed(tile: int, size: int) -> int:
-    """Return the width of tiles for a batch: half of ``tile`` for a few times ``tile`` images.
-
-    Whatever the number of threads, since sums are rounded differently in other tiles. Of n
-    blocks at most n / 2 tiles off the diagonal have none in common. Tiles of half the width
-    cost one thread up to a quarter more time; a quarter of the width, half as much again.
-    """
-    return tile // 2 if tile < size < BLOCKS_OF_FULL_WIDTH * tile else tile
 
 
 def choose(

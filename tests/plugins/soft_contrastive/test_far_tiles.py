@@ -37,7 +37,6 @@ def test_far_tiles_that_mining_drops_whole_are_not_worked_on(
     embeddings[:32, 0], embeddings[32:, 1] = 1.0, 1.0
     embeddings[:, 2] = 0.1 + 0.01 * torch.arange(64)
     monkeypatch.setattr(dispatch, "CPU_TILE", 32)
-    monkeypatch.setattr(dispatch, "BLOCKS_OF_FULL_WIDTH", 2)
     worked = {"sums": 0, "gradient": 0}
 
     def count_far(name: str) -> None:

@@ -154,18 +154,11 @@ def test_no_bit_depends_on_the_number_of_threads(
         assert torch.equal(distances, pairwise_distance(positions))
 
 
-def test_the_width_of_tiles_depends_on_the_batch_alone() -> None:
-    assert dispatch._narrowed(512, 512) == 512
-    assert dispatch._narrowed(512, 513) == 256
-    assert dispatch._narrowed(512, 4095) == 256
-    assert dispatch._narrowed(512, 4096) == 512
-
-
 @pytest.mark.parametrize("size", [300, 700])
 def test_default_tiles_give_the_same_bits_for_any_number_of_threads(
     size: int, route: Route, evaluate: Evaluate
 ) -> None:
-    """300 images are one tile, 700 are six: where the width used to follow the threads."""
+    """300 images are one tile, 700 are three."""
     embeddings, positions, _ = route(size, 2000.0, 4)
     expected = evaluate(embeddings.float(), positions, implementation="tiled")
     assert expected[2] == "tiled-numba"
