@@ -210,7 +210,17 @@ def _compare(comparison: Comparison, regime: Regime, output: Output) -> None:
         body += f"\n\n![differences from the proposed loss]({result}.png)"
     towns, seeds = (", ".join(map(str, numbers)) for numbers in (regime.towns, regime.seeds))
     what = f"in the regime {regime.name}: {regime.summary}; towns {towns}; seeds {seeds}"
-    output.report(result, what, jobs, body)
+    output.report(result, what, jobs, f"{_missing(regime)}{body}")
+
+
+def _missing(regime: Regime) -> str:
+    """Return a paragraph on what of the planned regime a table does not have."""
+    planned, parts = REGIMES[regime.name], []
+    for name in ("towns", "seeds"):
+        left_out = sorted({*getattr(planned, name)} - {*getattr(regime, name)})
+        if left_out:
+            parts.append(f"{name} {', '.join(map(str, left_out))}")
+    return f"**Not done yet**: {'; '.join(parts)}.\n\n" if parts else ""
 
 
 def _repeat(comparison: Comparison, regime: Regime, name: str) -> int:

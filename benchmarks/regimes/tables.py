@@ -191,7 +191,7 @@ def search_markdown(comparison: Comparison) -> str:
                 bold = "**" if setting == best(areas) else ""
                 cells.append(f"{value}: {bold}{100 * areas[setting]:.1f}{bold}")
             lines.append([_shown(row.name), row.constant, rate, *cells])
-    heading = ["loss", "constant", "learning rate", "default", "second value", "third value"]
+    heading = ["loss", "constant", "learning rate", "default", "other value"]
     return common.markdown_table(heading, lines)
 
 
