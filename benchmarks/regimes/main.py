@@ -101,12 +101,14 @@ class Output:
     options: Namespace
     argv: Sequence[str]
 
-    def report(self, result: str, what: str, jobs: Sequence[Job], body: str) -> None:
+    def report(
+        self, result: str, what: str, regime: Regime, jobs: Sequence[Job], body: str
+    ) -> None:
         """Print a result and, with ``--save``, write it."""
         common.report(
             "localization.py",
             f"Losses compared {what}.",
-            f"{budget(jobs)}\n\n{body}",
+            f"{budget(jobs, regime)}\n\n{body}",
             options=self.options,
             argv=_reproducible(self.argv),
             method=_METHOD,
@@ -141,7 +143,8 @@ def main(options: Namespace, more: Sequence[str], argv: Sequence[str]) -> int:
     try:
         if options.search_ours:
             body, jobs = variants.report(comparison, variants.VARIANTS)
-            output.report("regime_ours", "within the family of the proposed one", jobs, body)
+            what = "within the family of the proposed one"
+            output.report("regime_ours", what, REGIMES["frozen"], jobs, body)
             return 0
         regime = REGIMES[options.regime]
         for name in ("towns", "seeds"):
@@ -210,7 +213,7 @@ def _compare(comparison: Comparison, regime: Regime, output: Output) -> None:
         body += f"\n\n![differences from the proposed loss]({result}.png)"
     towns, seeds = (", ".join(map(str, numbers)) for numbers in (regime.towns, regime.seeds))
     what = f"in the regime {regime.name}: {regime.summary}; towns {towns}; seeds {seeds}"
-    output.report(result, what, jobs, f"{_missing(regime)}{body}")
+    output.report(result, what, regime, jobs, f"{_missing(regime)}{body}")
 
 
 def _missing(regime: Regime) -> str:
@@ -246,4 +249,4 @@ def _measure_noise(
     """
     found, jobs = noise.measured(comparison, regime, search(comparison), levels_m)
     what = "with noise on training positions, frozen backbone"
-    output.report("regime_frozen_noise", what, jobs, noise.markdown(found, levels_m))
+    output.report("regime_frozen_noise", what, regime, jobs, noise.markdown(found, levels_m))

@@ -250,7 +250,7 @@ def kept(job: Job) -> Result | None:
     return Result(evaluations, document["failure"], document["seconds"])
 
 
-def budget(jobs: Sequence[Job]) -> str:
+def budget(jobs: Sequence[Job], regime: Regime) -> str:
     """Return in words what kept runs took, and the code that did them."""
     documents = [json.loads(job.path.read_text(encoding="utf-8")) for job in jobs]
     seconds = [document["seconds"] for document in documents]
@@ -258,7 +258,7 @@ def budget(jobs: Sequence[Job]) -> str:
     return (
         f"Budget: {len(jobs)} runs, {sum(seconds) / 60:.0f} minutes of one core in all, "
         f"{statistics.median(seconds):.1f} s per run (median), {max(seconds):.1f} s the "
-        f"longest; done by commit {', '.join(commits)}."
+        f"longest, where {regime.limit_s:g} s are allowed; done by commit {', '.join(commits)}."
     )
 
 

@@ -161,8 +161,8 @@ def _setting(name: str, settings: Mapping[str, Setting]) -> tuple[str, str]:
     if name not in settings:
         return "", ""
     setting, row = settings[name], BY_NAME.get(name)
-    if row is None:
-        return setting.learning_rate, setting.value
+    if row is None or not setting.value:
+        return setting.learning_rate, ""
     option = row.constant.removeprefix("loss.")
     return setting.learning_rate, f"{option} {setting.value}"
 
