@@ -14,6 +14,8 @@ import torch
 from benchmarks import _common as common
 from benchmarks.regimes import noise, variants
 from benchmarks.regimes.plan import (
+    AREA_LIMIT_M,
+    VALIDATION,
     Comparison,
     OutOfTimeError,
     best_rows,
@@ -22,6 +24,7 @@ from benchmarks.regimes.plan import (
     repeat,
     results_of,
     search,
+    search_jobs,
 )
 from benchmarks.regimes.rows import PROPOSED, REGIMES, ROWS, SEARCH_TOWN, Regime, rows_named
 from benchmarks.regimes.runs import Job, budget
@@ -46,6 +49,9 @@ def add_options(parser: ArgumentParser) -> None:
     """Add the options of the regimes to the parser of the benchmark."""
     group = parser.add_argument_group("comparison in a regime, with graded rivals")
     group.add_argument("--regime", choices=list(REGIMES), help="what is trained, and from what")
+    group.add_argument(
+        "--tries", action="store_true", help="with --regime frozen: show the search alone"
+    )
     group.add_argument("--towns", help="seeds of towns (default: the regime's)")
     group.add_argument(
         "--search-ours",
@@ -82,6 +88,8 @@ def check(parser: ArgumentParser, options: Namespace) -> None:
     """Refuse options that do not go together."""
     if options.position_noise and options.regime != "frozen":
         parser.error("--position-noise needs --regime frozen")
+    if options.tries and options.regime != "frozen":
+        parser.error("--tries needs --regime frozen")
     if options.repeat and not options.regime:
         parser.error("--repeat needs --regime")
     if options.regime and options.search_ours:
@@ -152,7 +160,9 @@ def main(options: Namespace, more: Sequence[str], argv: Sequence[str]) -> int:
                 regime = replace(regime, **{name: tuple(map(int, given.split(",")))})
         if options.repeat:
             return _repeat(comparison, regime, options.repeat)
-        if options.position_noise:
+        if options.tries:
+            _show_tries(comparison, output)
+        elif options.position_noise:
             levels_m = tuple(map(float, options.position_noise.split(",")))
             _measure_noise(comparison, regime, levels_m, output)
         else:
@@ -214,6 +224,24 @@ def _compare(comparison: Comparison, regime: Regime, output: Output) -> None:
     towns, seeds = (", ".join(map(str, numbers)) for numbers in (regime.towns, regime.seeds))
     what = f"in the regime {regime.name}: {regime.summary}; towns {towns}; seeds {seeds}"
     output.report(result, what, regime, jobs, f"{_missing(regime)}{body}")
+
+
+def _show_tries(comparison: Comparison, output: Output) -> None:
+    """Do and show the search of each loss's settings.
+
+    Raises:
+        OutOfTimeError: It is not finished.
+    """
+    frozen = REGIMES["frozen"]
+    shelf = off_the_shelf(comparison, replace(frozen, towns=(SEARCH_TOWN,)))[SEARCH_TOWN]
+    area = 100 * shelf.evaluations[VALIDATION].area(AREA_LIMIT_M)
+    body = (
+        f"{search_markdown(comparison)}\n\nOff the shelf: {area:.1f}. One seed, one town: "
+        "these tries choose settings, they do not rank losses."
+    )
+    jobs = [job for row in comparison.rows for job in search_jobs(comparison, row)]
+    what = "by the tries that choose their settings, in the regime frozen"
+    output.report("regime_search", what, frozen, jobs, body)
 
 
 def _missing(regime: Regime) -> str:

@@ -143,6 +143,23 @@ def best(areas: Mapping[Setting, float]) -> Setting:
     return max(areas, key=areas.__getitem__)
 
 
+def search_jobs(comparison: Comparison, row: Row) -> list[Job]:
+    """Return the tries of a row, in the order of its settings."""
+    frozen = REGIMES["frozen"]
+    folder = comparison.folder / "search" / row.name
+    return [
+        Job(
+            row=row.name,
+            path=folder / f"{setting.learning_rate} {setting.value}.json",
+            options=comparison.options(frozen, *row.options(setting)),
+            town=SEARCH_TOWN,
+            seed=0,
+            splits=("validation",),
+        )
+        for setting in row.settings
+    ]
+
+
 def search_areas(comparison: Comparison) -> dict[str, dict[Setting, float]]:
     """Return the area to 25 m on validation of each try of each row; -1 where it diverged.
 
@@ -152,20 +169,7 @@ def search_areas(comparison: Comparison) -> dict[str, dict[Setting, float]]:
     frozen = REGIMES["frozen"]
     areas: dict[str, dict[Setting, float]] = {}
     for row in comparison.rows:
-        jobs = [
-            Job(
-                row=row.name,
-                path=comparison.folder
-                / "search"
-                / row.name
-                / f"{setting.learning_rate} {setting.value}.json",
-                options=comparison.options(frozen, *row.options(setting)),
-                town=SEARCH_TOWN,
-                seed=0,
-                splits=("validation",),
-            )
-            for setting in row.settings
-        ]
+        jobs = search_jobs(comparison, row)
         areas[row.name] = {
             setting: _area(result.evaluations.get(VALIDATION))
             for setting, result in zip(row.settings, comparison.do(jobs, frozen), strict=True)

@@ -9,8 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import _common as common
-from benchmarks.regimes.plan import OFF_THE_SHELF, Comparison, Runs, best, search_areas
-from benchmarks.regimes.rows import BY_NAME, LEARNING_RATES, PROPOSED, Regime, Setting
+from benchmarks.regimes.plan import (
+    AREA_LIMIT_M,
+    OFF_THE_SHELF,
+    Comparison,
+    Runs,
+    best,
+    search_areas,
+)
+from benchmarks.regimes.rows import (
+    BY_NAME,
+    LEARNING_RATES,
+    PROPOSED,
+    SEARCH_TOWN,
+    Regime,
+    Setting,
+)
 from benchmarks.regimes.runs import PLAIN, WHITENED, Result
 from benchmarks.regimes.statistics import AREA, ORDER, Difference, Quantity, against
 from mlcore.evaluation.measures import Column, columns
@@ -192,7 +206,8 @@ def search_markdown(comparison: Comparison) -> str:
                 cells.append(f"{value}: {bold}{100 * areas[setting]:.1f}{bold}")
             lines.append([_shown(row.name), row.constant, rate, *cells])
     heading = ["loss", "constant", "learning rate", "default", "other value"]
-    return common.markdown_table(heading, lines)
+    title = f"## Search: area to {AREA_LIMIT_M:g} m on validation of town {SEARCH_TOWN} (%)"
+    return f"{title}\n\n{common.markdown_table(heading, lines)}"
 
 
 def draw(table: Table, path: Path) -> None:
