@@ -110,7 +110,13 @@ class Output:
     argv: Sequence[str]
 
     def report(
-        self, result: str, what: str, regime: Regime, jobs: Sequence[Job], body: str
+        self,
+        result: str,
+        what: str,
+        regime: Regime,
+        jobs: Sequence[Job],
+        body: str,
+        method: str = _METHOD,
     ) -> None:
         """Print a result and, with ``--save``, write it."""
         common.report(
@@ -119,7 +125,7 @@ class Output:
             f"{budget(jobs, regime)}\n\n{body}",
             options=self.options,
             argv=_reproducible(self.argv),
-            method=_METHOD,
+            method=method,
             result=result,
         )
 
@@ -241,7 +247,8 @@ def _show_tries(comparison: Comparison, output: Output) -> None:
     )
     jobs = [job for row in comparison.rows for job in search_jobs(comparison, row)]
     what = "by the tries that choose their settings, in the regime frozen"
-    output.report("regime_search", what, frozen, jobs, body)
+    method = "one thread; one run per try; embeddings are not whitened"
+    output.report("regime_search", what, frozen, jobs, body, method)
 
 
 def _missing(regime: Regime) -> str:
@@ -277,4 +284,10 @@ def _measure_noise(
     """
     found, jobs = noise.measured(comparison, regime, search(comparison), levels_m)
     what = "with noise on training positions, frozen backbone"
-    output.report("regime_frozen_noise", what, regime, jobs, noise.markdown(found, levels_m))
+    method = (
+        "one thread; means over towns and seeds; embeddings are not whitened; settings as in the "
+        "regime frozen, chosen without noise; one draw of noise per town and seed, the same for "
+        "all losses"
+    )
+    body = noise.markdown(found, levels_m)
+    output.report("regime_frozen_noise", what, regime, jobs, body, method)
