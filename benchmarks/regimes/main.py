@@ -285,9 +285,9 @@ def _measure_noise(
     found, jobs = noise.measured(comparison, regime, search(comparison), levels_m)
     what = "with noise on training positions, frozen backbone"
     method = (
-        "one thread; means over towns and seeds; embeddings are not whitened; settings as in the "
-        "regime frozen, chosen without noise; one draw of noise per town and seed, the same for "
-        "all losses"
+        "one thread; means over towns and seeds; embeddings are not whitened; settings as in "
+        "the regime frozen, chosen without noise; one draw of noise per seed, the same for all "
+        "losses"
     )
     body = noise.markdown(found, levels_m)
     output.report("regime_frozen_noise", what, regime, jobs, body, method)
