@@ -258,7 +258,10 @@ def _missing(regime: Regime) -> str:
         left_out = sorted({*getattr(planned, name)} - {*getattr(regime, name)})
         if left_out:
             parts.append(f"{name} {', '.join(map(str, left_out))}")
-    return f"**Not done yet**: {'; '.join(parts)}.\n\n" if parts else ""
+    if not parts:
+        return ""
+    one = " Intervals and p-values are those of this town alone." * (len(regime.towns) == 1)
+    return f"**Not done yet**: {'; '.join(parts)}.{one}\n\n"
 
 
 def _repeat(comparison: Comparison, regime: Regime, name: str) -> int:

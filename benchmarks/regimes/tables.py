@@ -233,10 +233,12 @@ def draw(table: Table, path: Path) -> None:
         panel.set_title(quantity.name, fontsize="medium")
         panel.set_xlabel("points above the proposed loss", fontsize="small")
     panels[0].set_yticks(range(len(names)), [_shown(name) for name in names], fontsize="small")
+    panels[1].tick_params(left=False)
+    towns, seeds = (
+        ", ".join(map(str, numbers)) for numbers in (table.regime.towns, table.regime.seeds)
+    )
     figure.suptitle(
-        f"{table.regime.name}: {len(table.regime.towns)} towns, "
-        f"{len(table.regime.seeds)} seeds, 95 % intervals",
-        fontweight="bold",
+        f"{table.regime.name}: towns {towns}; seeds {seeds}; 95 % intervals", fontweight="bold"
     )
     figure.savefig(path, dpi=110)
 
