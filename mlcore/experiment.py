@@ -37,9 +37,7 @@ from mlcore.protocols import (
     no_progress,
 )
 from mlcore.run_folder import require_same_shapes
-from mlcore.sampling.cliques import CliquePlanner
-from mlcore.sampling.places import PlacePlanner
-from mlcore.sampling.planner import Planner, TuplePlanner
+from mlcore.sampling.planner import Planner
 from mlcore.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -171,8 +169,9 @@ def assemble(
     import torch
 
     from mlcore.geometry import require_headings
+    from mlcore.sampling.schemes import batches_of, planner_of
 
-    planner, batches = _tuples(config, dataset)
+    planner = planner_of(config, dataset, dataset.train, derive_seed(config.seed, "tuples"))
     model, weights = initialised(config, dataset, progress)
     context = BuildContext(
         seed=derive_seed(config.seed, "loss"),
@@ -192,12 +191,13 @@ def assemble(
     miner = None if config.miner is None else _build(config.miner, context)
     loss: Loss = _build(config.loss, context)
     require_trainable(config, model, loss)
+    _require_comparing(config, loss)
     torch.manual_seed(derive_seed(config.seed, "training"))
     return Experiment(
         config=config,
         dataset=dataset,
         planner=planner,
-        batches=batches,
+        batches=batches_of(config, dataset, planner),
         model=model,
         untrained=copy.deepcopy(model).eval(),
         weights=weights,
@@ -209,33 +209,24 @@ def assemble(
     )
 
 
-def _tuples(config: RunConfig, dataset: PlaceDataset) -> tuple[Planner, TrainingBatches]:
-    """Return the tuples of the run, as images of the table and as batches to train on."""
-    from mlcore.sampling.batches import TrainingBatches
+def _require_comparing(config: RunConfig, loss: Loss) -> None:
+    """Check that the loss of a run with a memory compares images with each other.
 
-    seed, part_of = derive_seed(config.seed, "tuples"), getattr(dataset, "part_of", None)
-    planner: Planner
-    if config.sampling.scheme != "tuples":
-        make = PlacePlanner if config.sampling.scheme == "places" else CliquePlanner
-        planner = make(dataset.train, config.sampling, seed, part_of=part_of)
-    else:
-        planner = TuplePlanner(
-            dataset.train,
-            config.sampling,
-            seed,
-            other_far="other-far" in config.loss.factory.needs,
-            part_of=part_of,
+    Raises:
+        ConfigError: It compares them with trained weights of its own.
+    """
+    if config.training.memory and has_weights(loss):
+        raise ConfigError(
+            f"--training.memory {config.training.memory} cannot be combined with --loss "
+            f"{config.loss.name}, which compares images with trained weights and not with each "
+            "other; choose a loss that compares images, such as proposed"
         )
-    batches = TrainingBatches(
-        dataset,
-        planner,
-        input_size=model_input_size(config),
-        seed=derive_seed(config.seed, "augmentation"),
-        augment=config.training.augment,
-        augmentations=config.training.augmentations,
-        skip_unreadable=config.training.skip_unreadable,
-    )
-    return planner, batches
+
+
+def has_weights(loss: Loss) -> bool:
+    """Return whether a loss has trained weights, such as one proxy per place."""
+    own = loss.parameters() if hasattr(loss, "parameters") else ()
+    return any(parameter.requires_grad for parameter in own)
 
 
 def _with_possible_precision(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:

@@ -15,7 +15,7 @@ from mlcore.deployment.map_folder import NUMBERS, THUMBNAIL, Part
 from mlcore.deployment.model_folder import DeployedModel
 from mlcore.deployment.thumbnails import encode
 from mlcore.errors import DataError
-from mlcore.protocols import HasCoordinates, PlaceDataset, PlaceTable, Progress
+from mlcore.protocols import HasCoordinates, PlaceDataset, Progress, Split
 from mlcore.retrieval.embedder import ImageSource
 from mlcore.retrieval.references import keep_spaced
 
@@ -71,12 +71,17 @@ def images_of_split(dataset: PlaceDataset, split: SplitName, spacing_m: float) -
     Raises:
         DataError: The split has no references.
     """
-    table: PlaceTable = getattr(dataset, split).references
+    images: Split = getattr(dataset, split)
+    table = images.references
     if not len(table):
         raise DataError(
             f"the {split} split has no reference images; choose another with --split"
         )
     table = table.take(keep_spaced(table, spacing_m))
+    notes: tuple[str, ...] = ()
+    num_queries = len(images.queries)
+    if num_queries:
+        notes = (f"a map holds references; the {num_queries} queries of {split} are left out",)
     columns: dict[str, NDArray[Any]] = {
         "image": np.array([dataset.image_name(int(row)) for row in table.index], dtype=object),
         "traversal": np.array(table.traversals, dtype=object)[table.traversal],
@@ -91,7 +96,7 @@ def images_of_split(dataset: PlaceDataset, split: SplitName, spacing_m: float) -
         columns["latitude_deg"], columns["longitude_deg"] = dataset.coordinates_deg(
             table.index
         ).T
-    return MapImages(source=dataset, index=table.index, columns=columns)
+    return MapImages(source=dataset, index=table.index, columns=columns, notes=notes)
 
 
 def embed_parts(

@@ -98,8 +98,14 @@ class RunConfig:
                 f"--sampling.{cause}; use --sampling.{larger} with --training.chunk_size for a "
                 "large batch"
             )
-        needs_far = self.loss.factory.needs & {"tuples", "other-far"}
-        if sampling.scheme == "tuples" and not sampling.far_per_tuple and needs_far:
+        of_tuples = self.loss.factory.needs & {"tuples", "other-far"}
+        if self.training.memory and of_tuples:
+            raise ConfigError(
+                f"--training.memory {self.training.memory} cannot be combined with --loss "
+                f"{self.loss.name}, which compares the images of one tuple; choose a loss that "
+                "compares all images, such as proposed"
+            )
+        if sampling.scheme == "tuples" and not sampling.far_per_tuple and of_tuples:
             raise ConfigError(
                 f"--sampling.far_per_tuple 0 cannot be combined with --loss {self.loss.name}, "
                 "which compares each anchor with far images; use at least 1, or "

@@ -106,6 +106,7 @@ def _unused_in_training(config: RunConfig) -> Mapping[str, str]:
             *_unused_in_evaluation(config),
             *_unused_in_sampling(config),
             *_unused_by_network(config),
+            *_unused_without_memory(config),
             *_unused_without_evaluation(config),
         )
     )
@@ -148,6 +149,11 @@ def _unused_by_network(config: RunConfig) -> Iterator[tuple[str, str]]:
     if blocks != "none":
         reason = f"--model.trainable_blocks {blocks}; features are kept only with none"
         yield "model.feature_cache_mib", reason
+
+
+def _unused_without_memory(config: RunConfig) -> Iterator[tuple[str, str]]:
+    if not config.training.memory:
+        yield "training.memory_start", "--training.memory 0; choose at least 1"
 
 
 def _unused_in_evaluation(config: RunConfig) -> Iterator[tuple[str, str]]:

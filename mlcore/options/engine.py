@@ -138,7 +138,11 @@ class TrainingOptions:
             of the area), perspective (every second image), rand-augment (two operations of
             magnitude 9). None mirrors.
         accumulate: Batches per optimizer step, whose mean gradient it follows; a loss compares
-            images within a batch only, see chunk_size for one large batch.
+            images within a batch only, see chunk_size and memory for more of them.
+        memory: Images of past batches, the newest ones, whose embeddings the current ones are
+            compared with as well (cross-batch memory); 0: none.
+        memory_start: Steps after which images begin to be remembered: embeddings change fast
+            in the first ones.
         checkpoint_every: Steps between two checkpoints.
         log_every: Steps between two rows of metrics.jsonl.
         loggers: Further logs of the numbers in metrics.jsonl, through Lightning: csv, mlflow,
@@ -181,6 +185,8 @@ class TrainingOptions:
     augment: bool = True
     augmentations: tuple[Augmentation, ...] = ()
     accumulate: Annotated[int, AT_LEAST_ONE] = 1
+    memory: Annotated[int, NOT_NEGATIVE] = 0
+    memory_start: Annotated[int, NOT_NEGATIVE] = 0
     checkpoint_every: Annotated[int, AT_LEAST_ONE] = 200
     log_every: Annotated[int, AT_LEAST_ONE] = 10
     loggers: tuple[LoggerName, ...] = ()

@@ -174,6 +174,18 @@ class TrainingBatches(Dataset[TrainingBatch]):
             batch=self._describe(plan, keep).to(device),
         )
 
+    def describe(
+        self, plan: BatchPlan, unreadable: Sequence[int]
+    ) -> tuple[Batch, NDArray[np.bool_]]:
+        """Return the geometry of a plan without what cannot be read, and which rows remain.
+
+        Args:
+            plan: Of this object's planner.
+            unreadable: Places of the images that cannot be read.
+        """
+        keep = _kept(plan, unreadable)
+        return self._describe(plan, keep), keep
+
     def _load_slots(
         self, plan: BatchPlan, step: int, slots: slice, attempt: int
     ) -> TrainingBatch:

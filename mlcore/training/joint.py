@@ -51,9 +51,19 @@ class JointLoss(NamedTuple):
 
 
 def joint_loss(
-    loss: Loss, embeddings: Tensor, batch: Batch, tuples: Pairs | Triplets | None
+    loss: Loss,
+    embeddings: Tensor,
+    batch: Batch,
+    tuples: Pairs | Triplets | None,
+    num_current: int | None = None,
 ) -> JointLoss:
     """Compute a loss over the joint batch, in shares if possible and worthwhile.
+
+    Behind the rows of the joint batch there may be remembered ones
+    (:mod:`mlcore.training.cross_batch`). A loss with ``forward_rows`` is then that of the
+    current rows, which are compared with all: their share of the whole loss, times the number
+    of all rows per current row. With mined tuples it is the loss of these; any other is that of
+    all rows, with the remembered ones as constants.
 
     Args:
         loss: Any loss.
@@ -61,19 +71,36 @@ def joint_loss(
         batch: Of all rows, the same in every process.
         tuples: A miner's, of all rows; neither ``forward_shared`` nor ``forward_rows`` takes
             any, so that a loss with tuples is computed whole.
+        num_current: How many of the rows are the joint batch's; None for all.
     """
     count = num_processes()
-    may_share = 1 < count <= len(batch) and tuples is None
-    if may_share and isinstance(loss, SharedLoss):
+    current = len(batch) if num_current is None else num_current
+    remembers = current < len(batch)
+    may_share = 1 < count <= current and tuples is None
+    if may_share and not remembers and isinstance(loss, SharedLoss):
         shared = loss.forward_shared(embeddings, batch, JointProcesses())
         if shared is not None:
             return JointLoss(shared.loss, shared.loss.detach().double(), shared.stats, True)
-    if may_share and isinstance(loss, RowwiseLoss):
-        share = loss.forward_rows(embeddings, batch, deal(len(batch), count)[rank()])
-        total, stats = _added_up(share)
-        return JointLoss(share.loss, total, stats, True)
+    if (may_share or (remembers and tuples is None)) and isinstance(loss, RowwiseLoss):
+        rows = deal(current, count)[rank()] if may_share else slice(0, current)
+        share = loss.forward_rows(embeddings, batch, rows)
+        if remembers:
+            share = _times(share, len(batch) / current)
+        if may_share:
+            total, stats = _added_up(share)
+            return JointLoss(share.loss, total, stats, True)
+        return JointLoss(share.loss, share.loss.detach().double(), share.stats, False)
     output = loss(embeddings, batch, tuples)
     return JointLoss(output.loss, output.loss.detach().double(), output.stats, False)
+
+
+def _times(output: LossOutput, factor: float) -> LossOutput:
+    """Return a share of a loss and of its numbers, each multiplied."""
+    stats = {
+        name: value if isinstance(value, str) else value * factor
+        for name, value in output.stats.items()
+    }
+    return LossOutput(output.loss * factor, stats)
 
 
 def _added_up(output: LossOutput) -> tuple[Tensor, dict[str, Tensor | float | str]]:

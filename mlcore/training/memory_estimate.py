@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mlcore.distributed import deal
 from mlcore.errors import ConfigError, DataError
+from mlcore.protocols import RowwiseLoss
 from mlcore.training.gradient_cache import kept_generators
 from mlcore.training.host_memory import host_memory
 from mlcore.training.strategy import Processes
@@ -45,7 +46,8 @@ class Estimate:
         weights: Parameters, their gradients and Adam's two moments.
         activations: What the graph of ``b`` images holds; 0 if it could not be measured.
         images: The batch's pixels.
-        loss: The loss of ``B`` images, by the growth that its factory declares.
+        loss: The loss of ``B`` images, by the growth that its factory declares, with what is
+            remembered of past batches.
         retrieval: Embeddings of the evaluation, whitened and not.
         checkpoint: Size of one checkpoint on disk.
     """
@@ -97,13 +99,18 @@ def estimate(experiment: Experiment) -> Estimate:
         references, queries = len(test.references), len(test.queries)
     embedded = references + queries + evaluation.whitening_images
     kept = min(dimensions, evaluation.dimensions)
+    compared = joint + options.memory
+    by_rows = isinstance(experiment.loss, RowwiseLoss) and experiment.miner is None
     return Estimate(
         weights=4 * trained * number,
         activations=at_once * activation_bytes(experiment.model, size) * number // 4,
         images=mine * 3 * size[0] * size[1],
-        loss=_loss_bytes(config.loss.factory.memory, joint, dimensions),
+        loss=options.memory * dimensions * number
+        + _loss_bytes(
+            config.loss.factory.memory, joint if by_rows else compared, compared, dimensions
+        ),
         retrieval=4 * (embedded * dimensions + references * kept),
-        checkpoint=3 * trained * number,
+        checkpoint=3 * trained * number + options.memory * dimensions * number,
     )
 
 
@@ -137,12 +144,15 @@ def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _loss_bytes(growth: Literal["linear", "quadratic", "cubic"], size: int, dim: int) -> int:
-    linear = 10 * size * dim * 4
+def _loss_bytes(
+    growth: Literal["linear", "quadratic", "cubic"], rows: int, columns: int, dim: int
+) -> int:
+    """Return the bytes of a loss that compares ``rows`` images with ``columns``."""
+    linear = 10 * columns * dim * 4
     if growth == "linear":
         return linear
-    quadratic = linear + _DENSE_MATRICES * size**2 * 4
-    return quadratic if growth == "quadratic" else quadratic + size**3
+    quadratic = linear + _DENSE_MATRICES * rows * columns * 4
+    return quadratic if growth == "quadratic" else quadratic + rows * columns**2
 
 
 def check_budget(experiment: Experiment, folder: Path) -> Sequence[str]:

@@ -18,6 +18,8 @@ from mlcore.errors import DataError
 from mlcore.files import atomic_write
 from mlcore.protocols import Batch
 from mlcore.seeding import derive_seed
+from mlcore.training.cross_batch import Memory
+from mlcore.training.joint import joint_loss
 from mlcore.training.mining import mined
 
 if TYPE_CHECKING:
@@ -54,8 +56,21 @@ class Replay:
         return bool(not finite or self.bad_images or self.bad_gradients or self.bad_parameters)
 
 
-def keep_batch(path: Path, experiment: Experiment, item: TrainingBatch, message: str) -> None:
+def keep_batch(
+    path: Path,
+    experiment: Experiment,
+    item: TrainingBatch,
+    memory: Memory | None,
+    message: str,
+) -> None:
     """Write the batch of a failed step, and the weights before it, to ``path``.
+
+    Args:
+        path: The file.
+        experiment: The run.
+        item: The whole batch.
+        memory: What it was compared with beside itself.
+        message: Error message of the run.
 
     Raises:
         OSError: It cannot be written.
@@ -68,6 +83,7 @@ def keep_batch(path: Path, experiment: Experiment, item: TrainingBatch, message:
         "batch": _on_cpu(columns),
         "model": _on_cpu(experiment.model.state_dict()),
         "loss": _on_cpu(getattr(experiment.loss, "state_dict", dict)()),
+        "memory": None if memory is None else _on_cpu(memory.state_dict()),
     }
     with atomic_write(path) as file:
         torch.save(kept, file)
@@ -96,8 +112,12 @@ def replay(experiment: Experiment, path: Path, device: torch.device) -> Replay:
     embeddings = embeddings if double else embeddings.float()
     torch.manual_seed(derive_seed(seed, "loss", kept["step"]))
     leaf = embeddings.detach().requires_grad_()
-    output = loss(leaf, batch, mined(experiment, leaf.detach(), batch, kept["step"]))
-    output.loss.backward()
+    compared, all_images, num_current = leaf, batch, len(batch)
+    if kept.get("memory"):  # runs of earlier versions have none
+        compared, all_images = Memory.from_state(kept["memory"]).behind(leaf, batch)
+    tuples = mined(experiment, compared.detach(), all_images, kept["step"], num_current)
+    output = joint_loss(loss, compared, all_images, tuples, num_current)
+    output.mine.backward()  # type: ignore[no-untyped-call]
     gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
     embeddings.backward(gradient)
     names = [experiment.dataset.image_name(int(index)) for index in batch.index]
@@ -106,7 +126,7 @@ def replay(experiment: Experiment, path: Path, device: torch.device) -> Replay:
         step=kept["step"],
         message=kept["message"],
         bad_images=_of_bad_rows(embeddings, names),
-        loss=float(output.loss.detach()),
+        loss=float(output.total),
         stats={k: v if isinstance(v, str) else float(v) for k, v in output.stats.items()},
         bad_gradients=_of_bad_rows(gradient, names),
         bad_parameters=tuple(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -10,10 +13,13 @@ import torch
 from torch import Tensor
 
 from mlcore.distributed import is_first
+from mlcore.evaluation.evaluate import embedder_of, evaluate_model
 from mlcore.options.engine import TrainingOptions
 from mlcore.protocols import Progress
+from mlcore.retrieval.embedder import Embedder
 from mlcore.training.health import Warn
 from mlcore.training.task import EmbeddingTask
+from mlcore.training.validation_loss import ValidationLoss
 
 if TYPE_CHECKING:
     from mlcore.evaluation.results import Evaluation
@@ -36,7 +42,8 @@ class Selection(pl.Callback):
         experiment: The run.
         run: Where ``validation.jsonl`` is written.
         progress: Progress callback.
-        warn: Receives that a resumed run had stopped for lack of patience.
+        warn: Receives that a resumed run had stopped for lack of patience, or that there is no
+            loss to validate.
     """
 
     def __init__(
@@ -45,6 +52,9 @@ class Selection(pl.Callback):
         self._experiment, self._run, self._progress = experiment, run, progress
         self._warn = warn
         self._options = experiment.config.training
+        self._loss: ValidationLoss | None = None
+        if self._options.validate_every:
+            self._loss = ValidationLoss.of(experiment, warn if is_first() else _ignore)
         self._averaged: Weights = {}
         self._best: Weights = {}
         self._best_area = -1.0
@@ -106,7 +116,10 @@ class Selection(pl.Callback):
             self._average(step)
         every = self._options.validate_every
         if every and (step % every == 0 or step == trainer.max_steps):
-            row = self._record(self._validate(), step)
+            with self._validated_weights() as embedder:
+                result = self._validate(embedder)
+                loss = None if self._loss is None else self._loss(embedder)
+            row = self._record(result, step, loss)
             for logger in trainer.loggers:
                 named = {f"validation/{name}": value for name, value in row.items()}
                 logger.log_metrics(named, step=step)
@@ -142,19 +155,23 @@ class Selection(pl.Callback):
                 else:
                     average.copy_(value)
 
-    def _validate(self) -> Evaluation:
-        """Evaluate the average, or else the network, on the validation split."""
-        from dataclasses import replace
-
-        from mlcore.evaluation.evaluate import embedder_of, evaluate_model
-
-        experiment, model = self._experiment, self._experiment.model
+    @contextmanager
+    def _validated_weights(self) -> Iterator[Embedder]:
+        """Put the average, if there is one, into the network; yield what embeds with it."""
+        model = self._experiment.model
         own = _copied(model.state_dict()) if self._averaged else {}
         if own:
             model.load_state_dict(self._averaged)
         device = next(model.parameters()).device
-        embedder = replace(embedder_of(model, experiment.config, self._progress), device=device)
-        result = evaluate_model(
+        embedder = embedder_of(model, self._experiment.config, self._progress)
+        yield replace(embedder, device=device)
+        if own:
+            model.load_state_dict(own)
+
+    def _validate(self, embedder: Embedder) -> Evaluation:
+        """Evaluate on the validation split."""
+        experiment = self._experiment
+        return evaluate_model(
             embedder,
             experiment.dataset,
             experiment.dataset.validation,
@@ -162,11 +179,8 @@ class Selection(pl.Callback):
             name="validation",
             split_name="validation",
         )
-        if own:
-            model.load_state_dict(own)
-        return result
 
-    def _record(self, result: Evaluation, step: int) -> dict[str, float]:
+    def _record(self, result: Evaluation, step: int, loss: float | None) -> dict[str, float]:
         """Record a validation, and keep its weights if they are the best so far."""
         protocol = result.protocol
         area = result.area(protocol.area_limit_m)
@@ -179,12 +193,17 @@ class Selection(pl.Callback):
         row = {
             "area": area,
             **{f"accuracy_{t:g}_m": result.accuracy(t) for t in protocol.thresholds_m},
+            **({} if loss is None else {"loss": loss}),
             "best_step": self._best_step,
         }
         if is_first():
             with self._run.validation.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **row}) + "\n")
         return row
+
+
+def _ignore(_: str) -> None:
+    """Warn of nothing: the first process does."""
 
 
 def _copied(weights: Weights) -> Weights:

@@ -21,10 +21,10 @@ from mlcore.distributed import (
 )
 from mlcore.errors import DataError, FailedElsewhereError, MlcoreError, NonFiniteLossError
 from mlcore.options.config import attribute_errors, known_limits
-from mlcore.protocols import Batch, Pairs, Triplets
 from mlcore.run_folder import require_same_shapes
 from mlcore.sampling.batches import TrainingBatch, TrainingLoader
 from mlcore.seeding import derive_seed
+from mlcore.training.cross_batch import Memory, after_batch
 from mlcore.training.gradient_cache import (
     EmbeddedImages,
     InChunks,
@@ -48,6 +48,10 @@ if TYPE_CHECKING:
     from mlcore.experiment import Experiment
 
 
+_MEMORY = "memory"
+"""Key of a checkpoint: embeddings of past batches."""
+
+
 class _Step(NamedTuple):
     """State that the backward pass of a step needs from its forward pass.
 
@@ -57,6 +61,7 @@ class _Step(NamedTuple):
         rows: Their rows in the joint batch.
         leaf: ``(B, D)``, all embeddings, where the loss's graph ends.
         in_shares: Whether this process computed a share of the loss.
+        memory: What the batch was compared with beside itself.
     """
 
     item: TrainingBatch
@@ -64,6 +69,7 @@ class _Step(NamedTuple):
     rows: slice
     leaf: Tensor
     in_shares: bool
+    memory: Memory | None
 
 
 class EmbeddingTask(pl.LightningModule):
@@ -98,6 +104,7 @@ class EmbeddingTask(pl.LightningModule):
         self._failed_batch = failed_batch
         self._seed = derive_seed(experiment.config.seed, "training")
         self._step: _Step
+        self._memory: Memory | None = None
         self.row: dict[str, Tensor | float] = {}
         self.completes_step = True
         self.spread = math.inf
@@ -109,6 +116,13 @@ class EmbeddingTask(pl.LightningModule):
             DataError: Names or shapes of its weights are not those of this run.
         """
         require_same_shapes(self.state_dict(), checkpoint["state_dict"], "the checkpoint")
+        if self._options.memory and _MEMORY in checkpoint:
+            self._memory = Memory.from_state(checkpoint[_MEMORY])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save what is remembered of past batches."""
+        if self._memory is not None:
+            checkpoint[_MEMORY] = self._memory.state_dict()
 
     def train_dataloader(self) -> TrainingLoader:
         """Return this process's share of the batches, from the step where training starts."""
@@ -150,18 +164,20 @@ class EmbeddingTask(pl.LightningModule):
         torch.manual_seed(derive_seed(self._seed, "images", item.step, self.global_rank))
         embedded = self._embed(item.images)
         embeddings = join_rows(embedded.embeddings, sizes)
-        self._stop_if_not_finite(embeddings.sum(), "an embedding", item)
+        self._stop_if_not_finite(embeddings.sum(), "an embedding", item, self._memory)
         self.spread = _spread(embeddings)
         torch.manual_seed(derive_seed(self._seed, "loss", item.step))
         leaf = embeddings.requires_grad_()
         with torch.autocast(self.device.type, enabled=False):
-            tuples = mined(self._experiment, embeddings.detach(), item.batch, item.step)
-            output = self._compare(leaf, item.batch, tuples)
-        self._stop_if_not_finite(output.total, "the loss", item)
+            output = self._compare(leaf, item)
+        self._stop_if_not_finite(output.total, "the loss", item, self._memory)
         start = sum(sizes[: self.global_rank])
         rows = slice(start, start + len(item.slots))
-        self._step = _Step(item, embedded, rows, leaf, output.in_shares)
+        self._step = _Step(item, embedded, rows, leaf, output.in_shares, self._memory)
         self._record(output, item)
+        if item.step >= self._options.memory_start * self._options.accumulate:
+            size = self._options.memory
+            self._memory = after_batch(self._memory, leaf.detach(), item.batch, size)
         return output.mine
 
     def backward(self, loss: Tensor, *_: Any, **__: Any) -> None:
@@ -223,13 +239,18 @@ class EmbeddingTask(pl.LightningModule):
     def _precision(self) -> AbstractContextManager[Any]:
         return self.trainer.strategy.precision_plugin.train_step_context()
 
-    def _compare(
-        self, embeddings: Tensor, batch: Batch, tuples: Pairs | Triplets | None
-    ) -> JointLoss:
+    def _compare(self, embeddings: Tensor, item: TrainingBatch) -> JointLoss:
+        """Return the loss of all embeddings ``(B, D)``, compared with those remembered too."""
+        batch, num_current = item.batch, len(item.batch)
+        if self._memory is not None:
+            embeddings, batch = self._memory.behind(embeddings, batch)
+        tuples = mined(
+            self._experiment, embeddings.detach(), batch, item.step, num_current=num_current
+        )
         with attribute_errors(
             self._experiment.config.loss, f"failed at step {self.global_step}"
         ):
-            return joint_loss(self.loss, embeddings, batch, tuples)
+            return joint_loss(self.loss, embeddings, batch, tuples, num_current)
 
     def _record(self, output: JointLoss, item: TrainingBatch) -> None:
         stats = {f"loss/{k}": v for k, v in output.stats.items() if not isinstance(v, str)}
@@ -237,6 +258,7 @@ class EmbeddingTask(pl.LightningModule):
             "loss": output.total.to(output.mine.dtype),
             "learning_rate": self.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
             "letterboxed": float(item.num_letterboxed),
+            **self._remembered(),
             **stats,
         }
         earlier = item.step % self._options.accumulate  # batches of this step so far
@@ -249,6 +271,12 @@ class EmbeddingTask(pl.LightningModule):
         self.completes_step = earlier + 1 == self._options.accumulate
         self.log_dict({name: float(value) for name, value in self.row.items()})
 
+    def _remembered(self) -> dict[str, float]:
+        """Return the number of remembered images as a number of the step."""
+        if not self._options.memory:
+            return {}
+        return {"remembered": float(len(self._step.memory or ()))}
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Stop before a step that would write NaN into the weights."""
         if self._options.precision == "16-mixed":
@@ -260,9 +288,11 @@ class EmbeddingTask(pl.LightningModule):
             if parameter.grad is not None
         ]
         norm = torch.nn.utils.get_total_norm(gradients)
-        self._stop_if_not_finite(norm, "the gradient", self._step.item)
+        self._stop_if_not_finite(norm, "the gradient", self._step.item, self._step.memory)
 
-    def _stop_if_not_finite(self, value: Tensor, what: str, item: TrainingBatch) -> None:
+    def _stop_if_not_finite(
+        self, value: Tensor, what: str, item: TrainingBatch, memory: Memory | None
+    ) -> None:
         if torch.isfinite(value):
             return  # the same in every process, so that all stop or none
         loss, dataset = self._experiment.config.loss, self._experiment.dataset
@@ -275,16 +305,16 @@ class EmbeddingTask(pl.LightningModule):
             f"the optimizer step; images: {shown}.{known_limits(loss)} Try a smaller "
             "--training.learning_rate"
         )
-        self._fail(NonFiniteLossError(message + self._keep(item, message)))
+        self._fail(NonFiniteLossError(message + self._keep(item, memory, message)))
 
-    def _keep(self, item: TrainingBatch, message: str) -> str:
+    def _keep(self, item: TrainingBatch, memory: Memory | None, message: str) -> str:
         """Keep the whole batch for reproduction; return the end of the message."""
         path = self._failed_batch
         if path is None or self.global_rank != 0:
             return ""
         try:
             whole = item if num_processes() == 1 else self._experiment.batches[item.step]
-            keep_batch(path, self._experiment, whole, message)
+            keep_batch(path, self._experiment, whole, memory, message)
         except OSError as error:
             return f". The batch could not be saved for reproduction: {error}"
         return f", or look at the batch: mlcore reproduce {path.parent}"

@@ -125,6 +125,17 @@ def test_losses_with_miners_and_parameters(loss, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("loss", ["proposed", "pml-triplet-margin"])
+def test_every_process_remembers_the_joint_batch(loss, tmp_path):
+    words = [*TINY, "--training.max_steps", "4", "--training.memory", "20", "--loss", loss]
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(*words, "--out", one)
+    train(*words, "--training.devices", "2", "--out", two)
+    assert [row["remembered"] for row in rows_of(two)] == [0, 14, 20, 20]
+    assert_close_runs(two, one)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network",
     [

@@ -88,6 +88,8 @@ TRAINING = {
     "patience": f"1 {VALIDATED}",
     "ema_decay": "0.5",
     "accumulate": "2",
+    "memory": "20",
+    "memory_start": "2 --training.memory 20",
     "augmentations": "flip",
     "loggers": "csv",
     "skip_unreadable": "true --dataset.broken 3,425",

@@ -50,12 +50,12 @@ def test_the_matrices_of_a_dense_loss_are_estimated_as_they_are_measured(loss):
     assert factory.memory == "quadratic"
     case = loss_case_of(factory, standard(num_tuples=40))
     size, dimensions = case.embeddings.shape
-    estimated = _loss_bytes("quadratic", size, dimensions)
+    estimated = _loss_bytes("quadratic", size, size, dimensions)
     assert 1.0 <= estimated / peak_bytes(factory, 40) <= 1.6
 
 
 def test_the_estimate_of_a_loss_by_its_declared_growth():
     linear = 10 * 100 * 16 * 4
-    assert _loss_bytes("linear", 100, 16) == linear
-    assert _loss_bytes("quadratic", 100, 16) == linear + 12 * 100**2 * 4
-    assert _loss_bytes("cubic", 100, 16) == linear + 12 * 100**2 * 4 + 100**3
+    assert _loss_bytes("linear", 100, 100, 16) == linear
+    assert _loss_bytes("quadratic", 100, 100, 16) == linear + 12 * 100**2 * 4
+    assert _loss_bytes("cubic", 100, 100, 16) == linear + 12 * 100**2 * 4 + 100**3

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from mlcore.errors import ConfigError
+from mlcore.errors import ConfigError, DataError
 from mlcore.experiment import assemble, require_validation, restore
 from mlcore.options import parse_run, run_to_toml
 from mlcore.options.engine import TrainingOptions
 from mlcore.registry.discovery import Registry
 from mlcore.run_folder import RunFolder
+from mlcore.sampling.schemes import batches_of, planner_of
+from mlcore.seeding import derive_seed
 from mlcore.training import fit
 from mlcore.training.selection import Selection
 
@@ -88,7 +90,7 @@ def areas(monkeypatch):
         left = list(values)
         Found.seen = []
 
-        def validate(self: Selection) -> Found:
+        def validate(self: Selection, _embedder: object) -> Found:
             weights = self._averaged or self._experiment.model.state_dict()
             Found.seen.append({name: value.clone() for name, value in weights.items()})
             return Found(left.pop(0))
@@ -201,3 +203,69 @@ def test_a_split_without_queries_cannot_validate(synthetic_dataset):
     with pytest.raises(ConfigError, match="validation split has no query image"):
         require_validation(config, Without())
     require_validation(parse_run(TINY, Trained.registry), Without())
+
+
+def test_the_loss_is_that_of_the_same_batches_each_time(tmp_path):
+    """With a learning rate of nearly 0, so that nothing else can change it."""
+    words = ["--training.validate_every", "2", "--training.learning_rate", "1e-30"]
+    run = Trained(tmp_path / "run", *words)
+    first, *others = [row["loss"] for row in run.rows]
+    assert first > 0
+    assert others == [first, first]
+
+
+def test_the_loss_on_validation_is_that_of_the_validated_weights(tmp_path):
+    """Against batches of the validation split, embedded in evaluation mode by hand."""
+    run = Trained(
+        tmp_path / "run", "--training.validate_every", "6", "--training.augment", "false"
+    )
+    config, dataset = run.experiment.config, run.experiment.dataset
+    seed = derive_seed(config.seed, "validation loss")
+    planner = planner_of(config, dataset, dataset.validation, seed)
+    batches = batches_of(config, dataset, planner)
+    model = run.experiment.model.cpu().eval()
+    with torch.no_grad():
+        items = [batches[number] for number in range(16)]
+        losses = [
+            float(run.experiment.loss(model(item.images), item.batch).loss) for item in items
+        ]
+    validation = {*dataset.validation.references.index, *dataset.validation.queries.index}
+    assert {int(index) for item in items for index in item.batch.index} <= validation
+    assert run.rows[-1]["loss"] == pytest.approx(float(np.mean(losses)), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--sampling.hard_per_tuple 1 --training.ema_decay 0.5",
+        "--sampling.scheme cliques --sampling.places_per_batch 4 --sampling.images_per_place 3",
+        "--loss pml-triplet-margin --training.memory 30",
+    ],
+)
+def test_every_scheme_and_regime_has_a_validation_loss(tmp_path, words):
+    run = Trained(tmp_path / "run", "--training.validate_every", "2", *words.split(), steps=2)
+    assert np.isfinite(run.rows[0]["loss"])
+
+
+def test_a_loss_with_proxies_has_none(tmp_path):
+    words = ["--training.validate_every", "2", "--loss", "pml-proxy-anchor"]
+    run = Trained(tmp_path / "run", *words, steps=2)
+    assert "loss" not in run.rows[0]
+    assert "area" in run.rows[0]
+
+
+def test_a_validation_split_without_a_batch_is_said(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise DataError("no tuple can be formed")
+
+    monkeypatch.setattr("mlcore.training.validation_loss.planner_of", refuse)
+    with pytest.warns(UserWarning, match=r"has no loss: no batch .*: no tuple can be formed"):
+        run = Trained(tmp_path / "run", "--training.validate_every", "2", steps=2)
+    assert "loss" not in run.rows[0]
+
+
+def test_validation_images_that_cannot_be_read_are_left_out(tmp_path):
+    broken = ",".join(str(number) for number in range(180, 360, 2))
+    words = ["--dataset.broken", broken, "--training.skip_unreadable", "true"]
+    run = Trained(tmp_path / "run", "--training.validate_every", "2", *words, steps=2)
+    assert np.isfinite(run.rows[0]["loss"])
