@@ -14,19 +14,17 @@ from torch import Tensor
 from benchmarks import _loss_steps as work
 from benchmarks._gpu_first_forms import Batch
 from mlcore_soft_contrastive import Sigmoid, SoftContrastiveConfig, pairwise_distance
+from mlcore_soft_contrastive.cuda.walk import CudaEvaluation, CudaKernels
 from mlcore_soft_contrastive.inputs import checked_geometry
 from mlcore_soft_contrastive.tiled import cupy_launch
-from mlcore_soft_contrastive.tiled.cupy_backend import KernelBackend
-from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
-from mlcore_soft_contrastive.tiled.layout import TilePair, blocks
-from mlcore_soft_contrastive.tiled.state import Step, TileState
 
 if TYPE_CHECKING:
     from benchmarks.gpu_first import Run
 
-STEPS: tuple[Step, ...] = ("most_attracting", "mining_extrema", "sums", "gradient")
+STEPS = ("most_attracting", "mining_extrema", "mined_sums", "mined_far_sums", "mined_gradient")
 DENSE_UP_TO = 32768
-FAR_M = 1e6
+DATA = ("dense", "route")
+"""All blocks of 128 x 128 images near, and almost all far."""
 
 
 def kernels(run: Run) -> None:
@@ -38,20 +36,17 @@ def kernels(run: Run) -> None:
         seconds = _seconds(run, lambda: other.copy_(large), 5)
         run.say(f"copy {8 * 2**29 / seconds / 1e12:.2f} TB/s")
         del large, other
-    for headings in (False, True):
-        batch = Batch.of(2 * width, 256, "dense", run.device)
-        backend = _backend(batch, width, run, headings=headings)
-        unit = torch.nn.functional.normalize(batch.embeddings)
-        tile = (unit[:width] @ unit[width:].T).contiguous()
-        for (name, gap_m), step in itertools.product((("near", 0.0), ("far", FAR_M)), STEPS):
-            pair = TilePair(slice(0, width), slice(width, 2 * width), gap_m, symmetric=True)
-            seconds = _seconds(run, partial(backend, step, tile, pair))
+    for headings, data in itertools.product((False, True), DATA):
+        batch = Batch.of(2 * width, 256, data, run.device)
+        evaluation = _evaluation(batch, width, run, headings=headings)
+        for step in STEPS:
+            seconds = _seconds(run, partial(evaluation.run, step, 1))
             run.say(
-                f"{step:16s} {name:4s} headings {headings}: {1e6 * seconds:.1f} us per tile"
+                f"{step:16s} {data:5s} headings {headings}: {1e6 * seconds:.1f} us per tile"
             )
         start = time.perf_counter()
         for _ in range(300):
-            backend("sums", tile, pair)
+            evaluation.run("mined_sums", 1)
         run.say(f"host, per launch: {1e6 * (time.perf_counter() - start) / 300:.1f} us")
         work.synchronize(run.device)
     for precision in ("ieee", "tf32"):
@@ -61,8 +56,8 @@ def kernels(run: Run) -> None:
     torch.backends.cuda.matmul.fp32_precision = "none"
 
 
-def _backend(batch: Batch, width: int, run: Run, *, headings: bool) -> KernelBackend:
-    """Return the kernels of a batch, nothing mined away; in small form they do nothing."""
+def _evaluation(batch: Batch, width: int, run: Run, *, headings: bool) -> CudaEvaluation:
+    """Return an evaluation after its forward pass; in small form its kernels do nothing."""
     geometry = checked_geometry(
         batch.embeddings,
         batch.positions,
@@ -70,22 +65,12 @@ def _backend(batch: Batch, width: int, run: Run, *, headings: bool) -> KernelBac
         influence=Sigmoid(),
         heading_limit_rad=1.0 if headings else None,
     )
-    launch: Any = lambda *_: None  # noqa: E731
-    if not run.dry:
-        launch = cupy_launch.cupy_kernels(tiles_source(Sigmoid().device_code()))
-    order = blocks(geometry.rows, width)
-    state = TileState(
-        geometry,
-        SoftContrastiveConfig(mining=False),
-        order,
-        order,
-        partial(KernelBackend, launch=launch),
-        torch.float32,
-    )
-    state.start_sums()
-    backend = state.backend
-    assert isinstance(backend, KernelBackend)
-    return backend
+    compiled: Any = cupy_launch.cupy_kernels
+    if run.dry:
+        compiled = lambda _: lambda *_: None  # noqa: E731
+    evaluation = CudaKernels(compiled).start(geometry, SoftContrastiveConfig(), width)
+    evaluation.forward(batch.embeddings, None)
+    return evaluation
 
 
 def _products(run: Run, precision: str, size: int) -> None:

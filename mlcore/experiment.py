@@ -19,11 +19,11 @@ from mlcore.distributed import require_accelerator
 from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext
 from mlcore.files import user_cache_dir
-from mlcore.models.config import input_size
 from mlcore.networks import (
     build_model,
     load_initial_weights,
     require_trainable,
+    typical_input_size,
     without_weights,
 )
 from mlcore.options import Chosen, RunConfig, run_from_toml
@@ -278,26 +278,17 @@ def with_input_size(
     shapes of a few evenly spaced ones, that whose input needs bars for the fewest of them.
     The resolved configuration does not depend on the data any more.
     """
-    from mlcore.data.images import fits
-
     # One-element views with the shape of each image, because only the shape matters.
     images = [
         image[:1, :1, :1].clone().expand(image.shape)
         for image in _readable(config, dataset, _NUM_SHAPES)
     ]
-    options = config.model.options
-    sizes = {
-        image.shape: input_size(options, (image.shape[1], image.shape[2])) for image in images
-    }
-    with_bars = {
-        size: sum(not fits(image, *size) for image in images) for size in sizes.values()
-    }
-    height, width = size = min(with_bars, key=with_bars.__getitem__)  # the first of equals
-    options = replace(options, input_height_px=height, input_width_px=width)
+    (height, width), with_bars = typical_input_size(config.model.options, images)
+    options = replace(config.model.options, input_height_px=height, input_width_px=width)
     notes: tuple[str, ...] = ()
-    if with_bars[size] > _MANY_WITH_BARS * len(images):
+    if with_bars > _MANY_WITH_BARS * len(images):
         note = (
-            f"{with_bars[size]} of {len(images)} training images checked have another aspect "
+            f"{with_bars} of {len(images)} training images checked have another aspect "
             f"ratio than the model's input of {height} x {width} px (height x width) and are "
             "letterboxed: bars in their mean colour fill the rest. Set --model.input_height_px "
             "and --model.input_width_px to choose another input"

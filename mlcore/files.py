@@ -37,6 +37,8 @@ def atomic_write(path: Path, *, flush: bool = True) -> Iterator[IO[bytes]]:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is None:  # numpy's, of a full disk
+            raise OSError(f"{path}: {error}; is the disk full?") from error
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)  # the error of a full disk does not name the file
         raise

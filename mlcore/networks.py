@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext, Weights
 from mlcore.files import user_cache_dir
+from mlcore.models.config import ModelConfig, input_size
 from mlcore.options import Chosen, RunConfig
 from mlcore.options.config import attribute_errors, model_input_size
 from mlcore.protocols import FeatureShape, Loss
@@ -20,6 +21,8 @@ from mlcore.run_folder import RunFolder
 from mlcore.seeding import derive_seed
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mlcore.models.embedding import EmbeddingModel
     from mlcore.models.weights import LoadedWeights
 
@@ -44,6 +47,36 @@ def build_model(config: RunConfig) -> EmbeddingModel:
     model: EmbeddingModel = _built(config.model, context)
     model.normalize = config.loss.factory.normalize
     return model
+
+
+def typical_input_size(
+    options: ModelConfig, images: Sequence[Tensor]
+) -> tuple[tuple[int, int], int]:
+    """Return the input size (height, width) that the most images fit, and how many do not.
+
+    A stray image too small or too narrow for any input has no say in it, unless all are.
+
+    Args:
+        options: Of the model.
+        images: ``(3, H, W)``; only their shapes matter.
+
+    Raises:
+        ConfigError: No image gives an input that is large enough.
+    """
+    from mlcore.data.images import fits
+
+    sizes: list[tuple[int, int]] = []
+    too_small = None
+    for height, width in dict.fromkeys((image.shape[1], image.shape[2]) for image in images):
+        try:
+            sizes.append(input_size(options, (height, width)))
+        except ConfigError as error:
+            too_small = too_small or error
+    if too_small is not None and not sizes:
+        raise too_small
+    with_bars = {size: sum(not fits(image, *size) for image in images) for size in sizes}
+    size = min(with_bars, key=with_bars.__getitem__)  # the first of equals
+    return size, with_bars[size]
 
 
 def load_initial_weights(model: EmbeddingModel, config: RunConfig) -> LoadedWeights | None:

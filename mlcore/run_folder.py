@@ -99,9 +99,10 @@ class RunFolder:
     def require_free(path: Path) -> None:
         """Raise ConfigError if a new run would overwrite something at ``path``."""
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            is_run = (path / "config.toml").is_file()
+            remedy = f", or continue that run with 'mlcore train --resume {path}'"
             raise ConfigError(
-                f"--out {path} exists already; choose another folder, or continue that run "
-                f"with 'mlcore train --resume {path}'"
+                f"--out {path} exists already; choose another folder{remedy if is_run else ''}"
             )
 
     @classmethod
@@ -123,6 +124,8 @@ class RunFolder:
                 "removes old checkpoints and does not do so in a folder that may belong to "
                 "another run; move the folder here, or link the whole run folder instead"
             )
+        if run.checkpoints.exists() and not run.checkpoints.is_dir():
+            raise DataError(f"{run.checkpoints} is not a folder; restore it, or remove it")
         return run
 
     @contextmanager
@@ -212,6 +215,8 @@ class RunFolder:
 
         try:
             state = torch.load(path, map_location=map_location, weights_only=True)
+        except UnicodeEncodeError:  # the path, not the file: the locale is not UTF-8
+            raise
         except Exception as error:
             first = str(error).partition("\n")[0]
             raise DataError(f"{path} cannot be loaded: {first}") from error
@@ -346,6 +351,8 @@ def _is_whole(path: Path) -> bool:
             if archive.testzip() is not None:
                 return False
         torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except UnicodeEncodeError:  # the path, not the file: the locale is not UTF-8
+        raise
     except Exception:  # noqa: BLE001 - a damaged header makes either raise nearly anything
         return False
     return True

@@ -12,7 +12,8 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from typing import IO, TYPE_CHECKING, Any
 
 from mlcore.reporting.notebook import NotebookBars, in_notebook
@@ -31,10 +32,35 @@ _PIPE_WIDTH = 300
 
 _SECONDS_BETWEEN_LINES = 10.0
 
+_RESULTS: ContextVar[IO[str] | None] = ContextVar("_RESULTS", default=None)
+"""Where results go while ``sys.stdout`` is redirected."""
+
 
 def write(text: str) -> None:
     """Write a line (or lines) of a result to stdout."""
-    sys.stdout.write(printable(text.rstrip("\n")) + "\n")
+    (_RESULTS.get() or sys.stdout).write(printable(text.rstrip("\n")) + "\n")
+
+
+def flush_results() -> None:
+    """Send on what was written, so that an error in doing so is not lost at exit."""
+    (_RESULTS.get() or sys.stdout).flush()
+
+
+@contextmanager
+def json_alone(*, as_json: bool) -> Iterator[None]:
+    """With ``--json``, send what plugins and libraries print to stderr while the block runs.
+
+    What :func:`write` writes is then all that reaches stdout, and a script can read it.
+    """
+    if not as_json:
+        yield
+        return
+    token = _RESULTS.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _RESULTS.reset(token)
 
 
 def write_json(value: Any) -> None:

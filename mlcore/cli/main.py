@@ -19,7 +19,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 
-from mlcore.cli.console import printable
+from mlcore.cli.console import flush_results, json_alone, printable
 from mlcore.errors import ConfigError, MlcoreError, Terminated, UnknownNameError
 
 COMMANDS = {
@@ -74,9 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--traceback"]
     try:
         _prepare_streams()
-        with _sigterm_raises():
+        with _sigterm_raises(), json_alone(as_json="--json" in words):
             code = dispatch(words)
-            sys.stdout.flush()
+            flush_results()
             return code
     except HelpShown:
         return 0
@@ -170,9 +170,11 @@ def _explain(error: BaseException) -> tuple[str, int]:
         case Terminated():
             return "terminated", TERMINATED
         case UnicodeEncodeError():
+            before, after = error.object[: error.start], error.object[error.start :]
+            line = before.rpartition("\n")[2] + after.partition("\n")[0]
             return (
-                f"{error.object!r} cannot be written as {error.encoding}; set PYTHONUTF8=1, or "
-                "a locale in UTF-8 such as LC_ALL=C.UTF-8"
+                f"{line!r} cannot be written as {error.encoding}; set PYTHONUTF8=1, or a "
+                "locale in UTF-8 such as LC_ALL=C.UTF-8; if it is one already, rename the file"
             ), 2
         case OSError():
             return _os_message(error), 2

@@ -135,9 +135,7 @@ def out_file(options: Namespace, name: str) -> Path:
     if options.out is None:
         return _plots_of_only_run(options, f"FILE{suffix}") / name
     out: Path = options.out
-    if out.suffix.lower() != suffix:
-        raise ConfigError(f"--out {out} must end in {suffix}")
-    require_parent(out, "--out")
+    require_output_file(out, "--out", suffix)
     return out
 
 
@@ -158,6 +156,21 @@ def require_parent(path: Path | None, option: str) -> None:
         raise ConfigError(
             f"{option} {path}: the folder {path.absolute().parent} does not exist"
         )
+
+
+def require_output_file(path: Path | None, option: str, suffix: str = "") -> None:
+    """Raise ConfigError, before long work, if a file cannot be written there.
+
+    Args:
+        path: The file; None where the option is not given.
+        option: That names it.
+        suffix: That the file must have; "": any.
+    """
+    require_parent(path, option)
+    if path is not None and path.is_dir():
+        raise ConfigError(f"{option} {path} is a folder; give the name of a file")
+    if path is not None and suffix and path.suffix.lower() != suffix:
+        raise ConfigError(f"{option} {path} must end in {suffix}")
 
 
 def _plots_of_only_run(options: Namespace, wanted: str) -> Path:

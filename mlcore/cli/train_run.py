@@ -76,6 +76,7 @@ def train_and_evaluate(
     with ExitStack() as held:
         if is_first() and not new:
             held.enter_context(folder.locked())
+            folder.checkpoints.mkdir(exist_ok=True)  # removed, with all that it held
         checked = _checked_dataset(config, split)
         # Before this, nothing imports torch, which takes seconds.
         processes = _possible_processes(config, may_launch=may_launch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -186,7 +187,11 @@ def seeds(text: str) -> tuple[int, ...]:
 
 def rates(text: str) -> tuple[float, ...]:
     """Read "1e-3,3e-3"."""
-    return _distinct(text, float)
+    values = _distinct(text, float)
+    for value in values:
+        if not 0.0 < value < math.inf:
+            raise ArgumentTypeError(f"must be finite and greater than 0, got {value:g}")
+    return values
 
 
 def variation(text: str) -> Variation:

@@ -48,6 +48,7 @@ def find_images(folder: Path) -> ImageFiles:
 
     Raises:
         DataError: The folder does not exist, or holds no image.
+        UnicodeEncodeError: A name is not UTF-8, so that no index could hold it.
     """
     if not folder.is_dir():
         raise DataError(f"no folder of images at {folder}")
@@ -56,4 +57,6 @@ def find_images(folder: Path) -> ImageFiles:
     if not paths:
         endings = ", ".join(sorted(image_suffixes()))
         raise DataError("; ".join([f"no image in {folder} ({endings})", *walk.notes]))
+    for path in paths:
+        str(path).encode()
     return ImageFiles(paths, walk.notes)

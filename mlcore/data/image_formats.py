@@ -7,6 +7,7 @@ must not be able to choose it.
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -113,6 +114,9 @@ def open_image(path: Path) -> Image.Image:
         PIL.UnidentifiedImageError: It is in none of these.
         OSError: It cannot be read. Damaged files raise nearly anything.
     """
+    # A pipe named .jpg would be waited for without end.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("it is a folder, a pipe or a device, not a file")
     return Image.open(path, formats=formats())
 
 

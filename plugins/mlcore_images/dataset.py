@@ -17,7 +17,13 @@ from mlcore.factories import Finding
 from mlcore.protocols import PlaceTable, Split
 from mlcore_images.checks.positions import read_headings, read_positions
 from mlcore_images.config import ImagesConfig
-from mlcore_images.readers.captures import as_taken, conditions_of, times_of, traversals_of
+from mlcore_images.readers.captures import (
+    as_taken,
+    check_times,
+    conditions_of,
+    times_of,
+    traversals_of,
+)
 from mlcore_images.readers.layouts import find_listing
 from mlcore_images.readers.listing import Listing, shown
 from mlcore_images.splits import QUERY, REFERENCE, SPLITS, assign
@@ -83,6 +89,7 @@ class ImagesDataset:
             )
             for name in SPLITS
         }
+        self._times_s = times_of(listing)
         self.findings: tuple[Finding, ...] = (
             Finding(
                 "info", f"{len(listing)} images listed by {listing.layout}: {listing.source}"
@@ -91,10 +98,10 @@ class ImagesDataset:
             *located.findings,
             *of_headings,
             *(Finding("info", note) for note in (*parts.notes, *of_order)),
+            *check_times(listing, self._times_s),
             *self._probe(traversal),
         )
         self.notes: tuple[str, ...] = tuple(map(str, self.findings))
-        self._times_s = times_of(listing)
         self._coordinates_deg = located.coordinates_deg
         self._source = listing.source
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,11 +14,23 @@ from mlcore_soft_contrastive.tiled.unit_rows import UnitRows
 from mlcore_soft_contrastive.tiled.walk import Plan, Walk, unsorted
 
 
+class Evaluation(Protocol):
+    """One evaluation of the loss over tiles; on plain tensors, outside autograd."""
+
+    def forward(self, embeddings: Tensor, references: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the terms of each row, ``(B,)`` each, in the order of the batch."""
+
+    def backward(
+        self, attraction: Tensor, repulsion: Tensor, *, needs_columns: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the gradients by embeddings and references, given those by the terms."""
+
+
 def tiled_row_terms(
     embeddings: Tensor,
     references: Tensor | None,
     geometry: Geometry,
-    make_plan: Callable[[Tensor, Geometry], Plan],
+    start: Callable[[Tensor, Geometry], Evaluation],
 ) -> RowTerms:
     """Return the loss terms of each row, in the order of the batch.
 
@@ -26,40 +38,54 @@ def tiled_row_terms(
         embeddings: ``(B, D)``, not normalised; finite.
         references: ``(R, D)``; None in the square form.
         geometry: Where the images of both are.
-        make_plan: Called with embeddings and geometry as plain tensors, which they are not
-            where ``torch.func`` transforms the caller; returns what to walk over.
+        start: Called with embeddings and geometry as plain tensors, which they are not where
+            ``torch.func`` transforms the caller; returns the evaluation.
     """
-    evaluation = _Evaluation(geometry, make_plan)
     terms: tuple[Tensor, Tensor] = _TiledLoss.apply(
-        embeddings, references, evaluation, *geometry.tensors()
+        embeddings, references, _Started(geometry, start), *geometry.tensors()
     )
     return RowTerms(*terms)
 
 
-class _Evaluation:
-    """What forward leaves for backward of one evaluation.
+class _Started:
+    """Starts an evaluation in forward and keeps it for backward.
 
     Args:
         geometry: Of the caller.
-        make_plan: See :func:`tiled_row_terms`.
+        start: See :func:`tiled_row_terms`.
     """
 
-    plan: Plan
-    walk: Walk
-    x: UnitRows
-    y: UnitRows
+    evaluation: Evaluation
 
     def __init__(
-        self, geometry: Geometry, make_plan: Callable[[Tensor, Geometry], Plan]
+        self, geometry: Geometry, start: Callable[[Tensor, Geometry], Evaluation]
     ) -> None:
-        self._geometry, self._make_plan = geometry, make_plan
+        self._geometry, self._start = geometry, start
 
     def forward(
         self, embeddings: Tensor, references: Tensor | None, tensors: Sequence[Tensor | None]
     ) -> tuple[Tensor, Tensor]:
-        """Return the terms of each row."""
-        plan = self._make_plan(embeddings, self._geometry.with_tensors(tensors))
+        self.evaluation = self._start(embeddings, self._geometry.with_tensors(tensors))
+        return self.evaluation.forward(embeddings, references)
+
+
+class TileEvaluation:
+    """The walk over tiles of the CPU, and of any device in torch's own operations.
+
+    Args:
+        plan: What to walk over; serves one evaluation.
+    """
+
+    walk: Walk
+    x: UnitRows
+    y: UnitRows
+
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
+
+    def forward(self, embeddings: Tensor, references: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the terms of each row."""
+        plan = self.plan
         self.x = UnitRows.of(embeddings, plan.rows)
         self.y = self.x if references is None else UnitRows.of(references, plan.columns)
         self.walk = Walk(plan, self.x.values, self.y.values)
@@ -98,15 +124,15 @@ class _TiledLoss(torch.autograd.Function):
     def forward(
         embeddings: Tensor,
         references: Tensor | None,
-        evaluation: _Evaluation,
+        started: _Started,
         *tensors: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        return evaluation.forward(embeddings, references, tensors)
+        return started.forward(embeddings, references, tensors)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:
         del output
-        embeddings, references, ctx.evaluation, *tensors = inputs
+        embeddings, references, ctx.started, *tensors = inputs
         ctx.num_tensors = len(tensors)
         ctx.save_for_backward(embeddings, references)
 
@@ -116,7 +142,7 @@ class _TiledLoss(torch.autograd.Function):
         embeddings, references = ctx.saved_tensors
         needs_columns = references is not None and ctx.needs_input_grad[1]
         by_x, by_y = _TiledGradient.apply(
-            embeddings, references, *gradients, ctx.evaluation, needs_columns
+            embeddings, references, *gradients, ctx.started, needs_columns
         )
         return by_x, by_y, None, *[None] * ctx.num_tensors
 
@@ -130,11 +156,11 @@ class _TiledGradient(torch.autograd.Function):
         references: Tensor | None,
         attraction: Tensor,
         repulsion: Tensor,
-        evaluation: _Evaluation,
+        started: _Started,
         needs_columns: bool,
     ) -> tuple[Tensor, Tensor | None]:
         del embeddings, references  # arguments, since the gradient depends on them
-        return evaluation.backward(attraction, repulsion, needs_columns=needs_columns)
+        return started.evaluation.backward(attraction, repulsion, needs_columns=needs_columns)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:

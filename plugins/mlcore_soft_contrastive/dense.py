@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.geometry import Geometry, PairWeights, pair_weights
+from mlcore_soft_contrastive.tiled.products import Products
 
 
 class RowTerms(NamedTuple):
@@ -62,7 +63,8 @@ def dense_row_terms(
 def exact_product(a: Tensor, b: Tensor) -> Tensor:
     """Return ``a @ b``, also differentiated in full precision.
 
-    If backward is called inside autocast, it would round the factors of plain products.
+    If backward is called inside autocast, it would round the factors of plain products; and so
+    would TF32, wherever torch is set to use it.
     """
     product: Tensor = _ExactProduct.apply(a, b)
     return product
@@ -71,7 +73,7 @@ def exact_product(a: Tensor, b: Tensor) -> Tensor:
 class _ExactProduct(torch.autograd.Function):
     @staticmethod
     def forward(a: Tensor, b: Tensor) -> Tensor:
-        with torch.autocast(a.device.type, enabled=False):
+        with torch.autocast(a.device.type, enabled=False), Products().rounding():
             return a @ b
 
     @staticmethod

@@ -5,21 +5,19 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from mlcore.geometry import takes_headings
-from mlcore.protocols import DeviceInfluenceFunction, LossOutput, ProcessGroup
-from mlcore_soft_contrastive.autograd import tiled_row_terms
+from mlcore.protocols import LossOutput, ProcessGroup
+from mlcore_soft_contrastive.autograd import Evaluation, TileEvaluation, tiled_row_terms
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
+from mlcore_soft_contrastive.cuda.walk import CudaKernels, tile_width
 from mlcore_soft_contrastive.dense import RowTerms, dense_row_terms
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.inputs import require_finite_embeddings
-from mlcore_soft_contrastive.tiled import cupy_backend, cupy_launch, numba_backend
-from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
+from mlcore_soft_contrastive.tiled import cupy_launch, numba_backend
 from mlcore_soft_contrastive.tiled.layout import blocks, share_of, tile_pairs
 from mlcore_soft_contrastive.tiled.products import Products
 from mlcore_soft_contrastive.tiled.state import MakeBackend, TileState
@@ -82,7 +80,9 @@ def evaluate(
     # Half precision is for the model: a similarity is multiplied by beta = 50 here.
     with torch.autocast(embeddings.device.type, enabled=False):
         name, terms = _row_terms(embeddings, references, geometry, config, group)
-        attraction, repulsion = mean(terms.attraction), mean(terms.repulsion)
+        # On a GPU torch's own is one launch, and the same each time.
+        average = mean if embeddings.device.type == "cpu" else torch.mean
+        attraction, repulsion = average(terms.attraction), average(terms.repulsion)
     return LossOutput(
         attraction + repulsion,
         {
@@ -111,36 +111,37 @@ def _row_terms(
         return "dense", dense_row_terms(embeddings, references, geometry, config)
     names: list[str] = []
 
-    def make_plan(embeddings: Tensor, geometry: Geometry) -> Plan:
+    def start(embeddings: Tensor, geometry: Geometry) -> Evaluation:
         square = references is None
-        name, plan = plan_tiles(geometry, config, embeddings, square=square, group=group)
+        name, evaluation = start_tiles(geometry, config, embeddings, square=square, group=group)
         names.append(name)
-        return plan
+        return evaluation
 
-    terms = tiled_row_terms(embeddings, references, geometry, make_plan)
+    terms = tiled_row_terms(embeddings, references, geometry, start)
     return names[0], terms
 
 
 CPU_TILE = 512
 """512 x 512 floats stay in a core's caches and fill its matrix units."""
-DEVICE_TILE = 2048
-"""A GPU wants more work in a launch; 16 MiB of floats still stay in its second-level cache."""
+DEVICE_TILE = 4096
+"""In kernels, whose launches would cost more than the work in a smaller tile; 64 MiB. See
+:func:`mlcore_soft_contrastive.cuda.walk.tile_width`."""
 MOST_REGIONS = 64
 """Blocks of so many regions would be small, and tiles many: torch's, which then compare the
-regions of each pair, are faster."""
+regions of each pair, are faster. So do the kernels, for any number of regions."""
 TORCH_TILE = 1024
 """On a GPU without kernels: a chain of operations holds a dozen tiles at once."""
 
 
-def plan_tiles(
+def start_tiles(
     geometry: Geometry,
     config: SoftContrastiveConfig,
     embeddings: Tensor,
     *,
     square: bool,
     group: ProcessGroup | None = None,
-) -> tuple[str, Plan]:
-    """Return the implementation's name for the stats, and what to walk over.
+) -> tuple[str, Evaluation]:
+    """Return the implementation's name for the stats, and the evaluation.
 
     Args:
         geometry: Where the images are.
@@ -153,7 +154,34 @@ def plan_tiles(
         ConfigError: "cupy" is asked for and cannot run here.
     """
     name, tile, make = choose(geometry, config, embeddings)
-    dtype = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
+    if isinstance(make, CudaKernels):
+        return name, make.start(geometry, config, tile, group)
+    chosen = name, tile, make
+    plan = plan_tiles(geometry, config, embeddings.dtype, chosen, square=square, group=group)
+    return name, TileEvaluation(plan)
+
+
+def plan_tiles(
+    geometry: Geometry,
+    config: SoftContrastiveConfig,
+    dtype: torch.dtype,
+    chosen: tuple[str, int, MakeBackend],
+    *,
+    square: bool,
+    group: ProcessGroup | None = None,
+) -> Plan:
+    """Return what to walk over, in Python.
+
+    Args:
+        geometry: Where the images are.
+        config: The formula's options.
+        dtype: Of the embeddings.
+        chosen: Name, tile width and maker of the back end.
+        square: Whether the embeddings are compared with each other.
+        group: Processes that share the tiles.
+    """
+    name, tile, make = chosen
+    dtype = torch.float64 if dtype == torch.float64 else torch.float32
     threads = torch.get_num_threads()
     places = geometry.rows, geometry.columns
     if geometry.num_regions > MOST_REGIONS:
@@ -161,14 +189,14 @@ def plan_tiles(
     rows = blocks(places[0], tile)
     columns = rows if square else blocks(places[1], tile)
     pairs = tile_pairs(rows, columns, symmetric=square)
-    return name, Plan(
+    return Plan(
         geometry=geometry,
         config=config,
         rows=rows,
         columns=columns,
         pairs=pairs if group is None else share_of(pairs, group.rank, group.count),
         state=TileState(geometry, config, rows, columns, make, dtype, group),
-        products=Products(config.tile_precision if name == "cupy" else "float32"),
+        products=Products(),
         # A GPU works in one stream; torch's own operations bring their own threads.
         threads=threads if name == "tiled-numba" else 1,
         group=group,
@@ -177,23 +205,21 @@ def plan_tiles(
 
 def choose(
     geometry: Geometry, config: SoftContrastiveConfig, embeddings: Tensor
-) -> tuple[str, int, MakeBackend]:
-    """Return name, tile width and maker of the back end."""
+) -> tuple[str, int, MakeBackend | CudaKernels]:
+    """Return the implementation's name, the width of its tiles and what computes on them."""
     on_cpu = embeddings.device.type == "cpu"
     if config.implementation == "cupy":
-        cupy_launch.require(embeddings.device)
+        cupy_launch.require(embeddings.device, config.tile_precision)
     wants_kernels = config.implementation == "cupy" or (
         config.implementation == "auto" and embeddings.device.type == "cuda"
     )
+    covered = wants_kernels and CudaKernels.covers(geometry, config, embeddings)
+    if covered and cupy_launch.works(embeddings.device):
+        cupy_launch.require_precision(embeddings.device, config.tile_precision)
+        size = max(len(geometry.rows), len(geometry.columns))
+        tile = tile_width(size, DEVICE_TILE)
+        return "cupy", tile, CudaKernels(cupy_launch.cupy_kernels)
     by_pair = geometry.num_regions > MOST_REGIONS
-    if wants_kernels and not cupy_launch.is_installed():
-        cupy_launch.warn_without_cupy()
-    elif wants_kernels and not by_pair and cupy_backend.covers(geometry, config, embeddings):
-        assert isinstance(geometry.influence, DeviceInfluenceFunction)
-        turns = geometry.influence_turns if takes_headings(geometry.influence) else None
-        source = tiles_source(geometry.influence.device_code(), turns=turns)
-        launch = cupy_launch.cupy_kernels(source)
-        return "cupy", DEVICE_TILE, partial(cupy_backend.KernelBackend, launch=launch)
     if on_cpu and not by_pair and numba_backend.covers(geometry, config, embeddings):
         return "tiled-numba", CPU_TILE, numba_backend.NumbaBackend
     return "tiled-torch", CPU_TILE if on_cpu else TORCH_TILE, TorchBackend

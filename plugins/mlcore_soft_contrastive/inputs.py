@@ -205,7 +205,9 @@ def _warn_of_suspicious(name: str, positions: Tensor) -> None:
             )
     plane, spread = largest[:2], extent[:2]
     in_range = bool((plane <= 180.0).all() & (plane.min() <= 90.0))
-    if in_range and bool(((spread > 1e-5) & (spread < 1.0) & (plane > 10.0 * spread)).all()):
+    # One of them may be constant: a walk along a parallel or a meridian.
+    far = bool(((spread < 1.0) & (plane > 10.0 * spread)).all())
+    if in_range and far and float(spread.max()) > 1e-5:
         warnings.warn(
             f"{name} look like degrees of latitude and longitude: all {len(positions)} images "
             f"within {float(spread.max()):.2g} of each other around "

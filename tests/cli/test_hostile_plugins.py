@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -104,3 +105,25 @@ def test_the_exit_code_survives_a_thread(tmp_path):
     start = "threading.Thread(target=lambda: time.sleep(300), name='forever').start()"
     done = run(tmp_path, "list", "nonsense", at_import=start)
     assert done.returncode == 2
+
+
+def test_what_a_plugin_prints_is_not_in_the_json(tmp_path):
+    hello = 'print("hello")'
+    shown = run(tmp_path / "a", "list", "datasets", "--json", at_import=hello)
+    assert "rude" in [each["name"] for each in json.loads(shown.stdout)]
+    assert "hello" in shown.stderr
+    fails = f'{hello}; raise mlcore.errors.DataError("the drive is not mounted")'
+    checked = run(tmp_path / "b", "data", "check", "rude", "--json", in_build=fails)
+    report = json.loads(checked.stdout)
+    assert checked.returncode == 1
+    assert [each["message"] for each in report["findings"]] == ["the drive is not mounted"]
+    assert "hello" in checked.stderr
+    assert "hello" in run(tmp_path / "c", "list", "datasets", at_import=hello).stdout
+
+
+def test_a_data_set_that_is_none_is_one_sentence(tmp_path):
+    checked = run(tmp_path, "data", "check", "rude", in_build="return None")
+    assert checked.returncode == 2
+    assert checked.stderr.splitlines()[-1].startswith(
+        "mlcore: error: dataset 'rude' could not be checked: AttributeError: "
+    )

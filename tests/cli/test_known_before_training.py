@@ -149,6 +149,9 @@ def test_a_name_that_no_fault_has(tmp_path):
         # The first image is not the typical one.
         ([(48, 64), *[(64, 48)] * 19], "64 48", False),
         pytest.param([(64, 48)], "64 48", False, marks=pytest.mark.slow),
+        # One too small to be a model's input has no say.
+        ([(1, 1), *[(64, 48)] * 19], "64 48", False),
+        pytest.param([(400, 2), *[(64, 48)] * 19], "64 48", False, marks=pytest.mark.slow),
         # A third is letterboxed whatever the size.
         ([(64, 48), (64, 48), (48, 64)], "64 48", True),
         pytest.param([(48, 64), (64, 48), (48, 64)], "48 64", True, marks=pytest.mark.slow),

@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from mlcore.protocols import DeviceInfluenceFunction
 from mlcore_soft_contrastive import dispatch
+from mlcore_soft_contrastive.cuda.sides import BLOCK
+from mlcore_soft_contrastive.cuda.walk import CudaKernels
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.pairwise import distance
 from mlcore_soft_contrastive.tiled import cupy_launch
-from mlcore_soft_contrastive.tiled.cupy_backend import KernelBackend, Launch
-from mlcore_soft_contrastive.tiled.kernel_source import pairwise_source, tiles_source
+from mlcore_soft_contrastive.tiled.cupy_launch import Launch
+from mlcore_soft_contrastive.tiled.kernel_source import pairwise_source
 
 HOST = Path(__file__).parents[1] / "plugins" / "soft_contrastive" / "host" / "build.py"
-HOST_TILE = 45
 
 
 @pytest.fixture(scope="session")
@@ -62,9 +61,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     def choose(geometry: Geometry, config: Any, embeddings: Any) -> Any:
         if config.implementation == "tiled":
             return plain(geometry, config, embeddings)
-        assert isinstance(geometry.influence, DeviceInfluenceFunction)
-        launch = kernels(tiles_source(geometry.influence.device_code()))
-        return "cupy", HOST_TILE, partial(KernelBackend, launch=launch)
+        return "cupy", BLOCK, CudaKernels(kernels)
 
     monkeypatch.setattr(dispatch, "choose", choose)
     monkeypatch.setattr(distance, "_on_kernels", lambda x: x.dtype == torch.float32)

@@ -31,7 +31,7 @@ def batch(
     device: str, length_m: float, seed: int, size: int = 3000
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return embeddings, raw UTM positions and headings along a road; on the CPU of few images."""
-    size = size if device == "cuda" else 130
+    size = size if device == "cuda" else 300
     generator = torch.Generator().manual_seed(seed)
     arc = torch.rand(size, generator=generator, dtype=torch.float64) * length_m
     xy = torch.stack([arc, 40.0 * torch.sin(arc / 150.0)], dim=1)

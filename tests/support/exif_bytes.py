@@ -11,25 +11,26 @@ BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SRATIONAL, DOUBLE = 1, 2, 3, 4, 5
 _FORMS = {SHORT: "H", LONG: "L", RATIONAL: "LL", SRATIONAL: "ll", DOUBLE: "d"}
 
 
-def jpeg(main=(), gps=None, order="<", size=(64, 48)):
-    """A JPEG with an EXIF block of ``(tag, type, values)`` entries."""
+def jpeg(main=(), gps=None, order="<", size=(64, 48), taken=None):
+    """A JPEG with an EXIF block of ``(tag, type, values)`` entries, and when it was taken."""
     buffer = io.BytesIO()
     Image.effect_noise(size, 60).convert("RGB").save(buffer, "JPEG")
     plain = buffer.getvalue()
-    block = exif(main, gps, order)
+    block = exif(main, gps, order, taken)
     return plain[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + plain[2:]
 
 
-def exif(main=(), gps=None, order="<"):
-    main = list(main)
-    if gps is not None:
-        end = 8 + len(_directory([*main, (0x8825, LONG, [0])], 8, order))
-        main.append((0x8825, LONG, [end]))
-    body = _directory(main, 8, order)
-    if gps is not None:
-        body += _directory(gps, 8 + len(body), order)
+def exif(main=(), gps=None, order="<", taken=None):
+    date = None if taken is None else [(0x9003, ASCII, taken)]
+    parts = {tag: part for tag, part in ((0x8769, date), (0x8825, gps)) if part is not None}
+    pointers = [(tag, LONG, [0]) for tag in parts]
+    end = 8 + len(_directory([*main, *pointers], 8, order))
+    tail, pointers = b"", []
+    for tag, part in parts.items():
+        pointers.append((tag, LONG, [end + len(tail)]))
+        tail += _directory(part, end + len(tail), order)
     start = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "HL", 42, 8)
-    return b"Exif\0\0" + start + body
+    return b"Exif\0\0" + start + _directory([*main, *pointers], 8, order) + tail
 
 
 def _directory(entries, offset, order):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -29,6 +31,22 @@ def test_what_would_start_another_program_is_not_opened(tmp_path, head, monkeypa
     path.write_bytes(head)
     with pytest.raises(DataError, match=r"not an image of a known format .*skip_unreadable"):
         read_image(path)
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")]
+)
+def test_what_is_not_a_file_is_not_read(tmp_path, make):
+    make(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match=r"not a file.*skip_unreadable"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_a_name_that_is_not_utf8_is_refused_before_the_work(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").rename(tmp_path / os.fsdecode(b"b\xe4d.jpg"))
+    with pytest.raises(UnicodeEncodeError):
+        find_images(tmp_path)
 
 
 @pytest.mark.parametrize(

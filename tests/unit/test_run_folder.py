@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mlcore.errors import ConfigError, DataError
+from mlcore.files import atomic_write
 from mlcore.registry.discovery import Plugin
 from mlcore.run_folder import RunFolder, describe_environment, require_same_shapes
 
@@ -96,8 +97,9 @@ def test_a_folder_with_something_in_it_is_not_written_over(run, tmp_path):
     file.write_text("mine")
     RunFolder.require_free(empty)
     RunFolder.require_free(tmp_path / "absent")
-    for taken in (run.path, file):
-        with pytest.raises(ConfigError, match=r"exists already.*--resume"):
+    for taken, remedy in ((run.path, f", or continue .*--resume {run.path}'"), (file, "")):
+        message = f"{taken} exists already; choose another folder{remedy}$"
+        with pytest.raises(ConfigError, match=message):
             RunFolder.require_free(taken)
 
 
@@ -253,3 +255,37 @@ def test_the_environment_lists_the_command_and_the_plugins_that_work(monkeypatch
     described = describe_environment([working, blocked], device="", fingerprint="", notes=[])
     assert described["command"] == "mlcore train --loss 'a b'"
     assert described["plugins"] == {"ok": "pkg 1.2"}
+
+
+def test_a_path_that_the_locale_cannot_write_is_no_damage(run, monkeypatch):
+    """A checkpoint that is intact must not be called damaged, and removed."""
+
+    def load(path, **_):
+        "l\udce4uf".encode()  # as a locale without the letter reads a name
+
+    monkeypatch.setattr("torch.load", load)
+    with pytest.raises(UnicodeEncodeError):
+        run.newest_checkpoint()
+    with pytest.raises(UnicodeEncodeError):
+        run.load_checkpoint(run.checkpoint_path(1))
+
+
+def test_a_file_in_place_of_the_checkpoints_is_refused(tmp_path):
+    run = RunFolder.create(tmp_path / "run", "")
+    run.checkpoints.rmdir()
+    assert RunFolder.open(run.path).newest_checkpoint() is None
+    run.checkpoints.write_text("moved away")
+    with pytest.raises(DataError, match="checkpoints is not a folder"):
+        RunFolder.open(run.path)
+
+
+def test_a_full_disk_is_named_though_numpy_gives_no_reason(tmp_path):
+    path = tmp_path / "vectors.npy"
+    with (
+        pytest.raises(
+            OSError, match=r"vectors.npy: 12288 requested and 256 written; is the disk"
+        ),
+        atomic_write(path),
+    ):
+        raise OSError("12288 requested and 256 written")
+    assert not list(tmp_path.iterdir())

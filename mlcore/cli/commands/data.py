@@ -14,6 +14,7 @@ from pathlib import Path
 from mlcore.cli import console
 from mlcore.cli.data_report import show_report
 from mlcore.cli.parser import Parser
+from mlcore.cli.run_arguments import require_output_file
 from mlcore.errors import ConfigError, DataError
 from mlcore.factories import BuildContext, DatasetFactory, Finding, Report
 from mlcore.options import (
@@ -24,6 +25,7 @@ from mlcore.options import (
     require_dataset_options,
     resolve_run,
 )
+from mlcore.options.config import attribute_errors
 from mlcore.registry.discovery import Registry
 
 
@@ -71,6 +73,7 @@ def run(argv: Sequence[str]) -> int:
         return data_draft.run(argv[1:])
     parser = make_parser()
     own, options = parser.parse_with_run_options(argv)
+    require_output_file(own.map, "--map", ".png")
     registry = Registry.discover(block=own.block)
     if own.name is not None:
         chosen = command_line_option("--dataset", own.name)
@@ -106,14 +109,19 @@ def _check(dataset: Chosen[DatasetFactory], *, full: bool, out: Path | None) -> 
     if check is None:
         from mlcore.data.soundness import check_any
 
-        with console.progress() as progress:
-            opened = dataset.factory.build(dataset.options, BuildContext(progress=progress))
-        return check_any(opened, dataset.factory.radii.near_radius_m, full=full)
-    if not full:
-        return check(dataset.options)
-    if "full" not in inspect.signature(check).parameters:
+        near_radius_m = dataset.factory.radii.near_radius_m
+        try:
+            with attribute_errors(dataset, "could not be checked"):
+                with console.progress() as progress:
+                    context = BuildContext(progress=progress)
+                    opened = dataset.factory.build(dataset.options, context)
+                return check_any(opened, near_radius_m, full=full)
+        except DataError as error:
+            return Report(facts={}, findings=(Finding("fault", str(error)),))
+    if full and "full" not in inspect.signature(check).parameters:
         raise ConfigError(f"the check of data set {dataset.name!r} does not support --full")
-    return check(dataset.options, full=True)
+    with attribute_errors(dataset, "could not be checked"):
+        return check(dataset.options, **({"full": True} if full else {}))
 
 
 def _prepare(dataset: Chosen[DatasetFactory], registry: Registry, out: Path | None) -> Report:

@@ -14,6 +14,7 @@ from mlcore.cli.commands.localize_map import (
     coordinate_columns,
     coordinates,
     localize_in_maps,
+    require_keys,
     say_answers,
     write_predictions,
 )
@@ -24,7 +25,7 @@ from mlcore.cli.run_arguments import (
     add_split,
     open_run,
     parser_for_run,
-    require_parent,
+    require_output_file,
 )
 from mlcore.errors import ConfigError, DataError, UnknownNameError
 from mlcore.factories import RerankerFactory
@@ -97,14 +98,16 @@ def run(argv: Sequence[str]) -> int:
     options, changes = parser.parse_with_run_options(argv)
     if options.top < 1:
         raise ConfigError(f"--top must be at least 1, got {options.top}")
-    require_parent(options.picture, "--picture")
-    require_parent(options.predictions, "--predictions")
+    require_output_file(options.picture, "--picture", ".png")
+    require_output_file(options.predictions, "--predictions")
 
     from mlcore.deployment.map_folder import is_map
 
     reranking, changes = _reranking(options, changes)
     if is_map(options.run):
         return localize_in_maps(options, changes, parser.command, reranking)
+    if options.predictions is not None:
+        require_keys(options.images)
     trained = _open(options, changes, parser.command)
 
     from mlcore.retrieval.localization import resolve_images

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -52,6 +52,8 @@ def localize_in_maps(
     for path in images:
         if not path.exists():
             raise DataError(f"no image file at {path}; a map is searched with image files")
+    if options.predictions is not None:
+        require_keys(map(str, images))
     maps = [MapFolder.open(path) for path in (options.run, *more)]
     require_one_model(maps)
     model = open_model(options.run, changes, options.block, command)
@@ -104,22 +106,33 @@ def coordinates(
     return ["unknown" if value is None else f"{value:.6f}" for value in values]
 
 
+def require_keys(names: Iterable[str]) -> list[str]:
+    """Return the key of each image: its file name without folder and suffix, as on MSLS.
+
+    Raises:
+        ConfigError: A key contains blanks, so that a line of keys could not be read back.
+    """
+    keys = [PurePath(name).stem for name in names]
+    for key in keys:
+        if key != "".join(key.split()):
+            raise ConfigError(
+                f"--predictions: the name of image {key!r} contains blanks, which separate the "
+                "keys of a line; rename the image"
+            )
+    return keys
+
+
 def write_predictions(
     path: Path, images: Sequence[str], found: Sequence[Sequence[Match | MapMatch]]
 ) -> None:
     """Write the key of each image and the keys of its matches, nearest first, a line each.
 
-    A key is a file name without folder and suffix, as in the predictions of MSLS.
-
     Raises:
-        ConfigError: A key contains blanks, so that a line could not be read back.
+        ConfigError: A key contains blanks.
     """
     lines = []
     for image, matches in zip(images, found, strict=True):
-        keys = [PurePath(name).stem for name in (image, *(match.image for match in matches))]
-        for key in keys:
-            if key != "".join(key.split()):
-                raise ConfigError(f"--predictions: the name of image {key!r} contains blanks")
+        keys = require_keys((image, *(match.image for match in matches)))
         lines.append(" ".join(keys))
     with atomic_write(path) as file:
         file.write("".join(f"{line}\n" for line in lines).encode())

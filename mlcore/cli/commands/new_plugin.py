@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from importlib.util import find_spec
+from keyword import iskeyword
 from pathlib import Path
 from string import Template
 
@@ -161,6 +162,8 @@ def _check(name: str, kinds: Sequence[str], folder: Path) -> None:
     if folder.exists():
         raise ConfigError(f"{folder} already exists; choose another --out")
     package = name.replace("-", "_")
+    if iskeyword(package):
+        raise ConfigError(f"{name!r} is a word of the Python language; choose another name")
     if find_spec(package) is not None:
         raise ConfigError(
             f"a Python package {package!r} is already installed; choose another name"

@@ -84,6 +84,8 @@ def run(argv: Sequence[str]) -> int:
         raise ConfigError("--accept-changes only works with --resume")
     config = resolve_run(options, registry, command=parser.command)
     require_effect([config], options)
+    if own.print_config and own.json:
+        raise ConfigError("--json has no effect with --print-config, which prints TOML")
     if own.print_config:
         console.write(run_to_toml(config))
         return 0
@@ -101,6 +103,11 @@ def _resume(
     """Continue a run; options that change results must be accepted with a flag."""
     if own.out is not None:
         raise ConfigError("--resume continues in the run's own folder; remove --out")
+    if own.print_config:
+        raise ConfigError(
+            "--print-config does not apply to --resume; the run's options are in "
+            f"{own.resume / 'config.toml'}"
+        )
     folder = RunFolder.open(own.resume)
     kept = command_line_option("--config", str(folder.config))
     config = resolve_run([kept, *options], registry, command=command)

@@ -16,6 +16,9 @@ from mlcore_images.readers.listing import Listing, as_mask
 Floats = NDArray[np.float64]
 
 _UTM_EASTING_M = (100_000.0, 900_000.0)
+_FALSE_NORTHING_M = 10_000_000.0
+_ONE_PLACE_M = 20_000.0
+"""Rows of one data set may lie this far beyond the box around the others: a city's width."""
 _LARGEST_M = 1e8
 """Further than any point of the earth from the origin of its projection."""
 _MANY_HEADINGS = 20
@@ -41,6 +44,14 @@ def check_metres(listing: Listing, columns: Mapping[str, Floats], *, swap_axes: 
     in_degrees = {name: _looks_like_degrees(values) for name, values in columns.items()}
     other_is_utm = [np.abs(np.median(values)) > 10_000.0 for values in columns.values()]
     from_names = listing.layout == "file names" and _within_the_globe(listing, columns)
+    for name, values in columns.items():
+        # A straight walk along a parallel: one column is constant, the other within a degree.
+        if np.ptp(values) == 0.0 and 0.0 < abs(values[0]) <= 180.0:
+            in_degrees[name] = all(
+                in_degrees[other] and np.ptp(columns[other]) < 1.0
+                for other in columns
+                if other != name
+            )
     for (name, values), other in zip(columns.items(), reversed(other_is_utm), strict=True):
         if from_names or (in_degrees[name] and (all(in_degrees.values()) or other)):
             raise DataError(_degrees_message(listing, name, values))
@@ -51,6 +62,35 @@ def check_metres(listing: Listing, columns: Mapping[str, Floats], *, swap_axes: 
             f"median northing {np.median(northing):.0f} m, which for UTM means that they are "
             f"swapped; set dataset.swap_axes = {'false' if swap_axes else 'true'}"
         )
+    _refuse_two_conventions(listing, easting, northing)
+
+
+def _refuse_two_conventions(listing: Listing, easting: Floats, northing: Floats) -> None:
+    """Refuse UTM rows that fall among the others once they are written as the others are.
+
+    Medians do not see it when half of the rows are wrong, and to the search for outliers two
+    halves are two cities.
+    """
+    low, high = _UTM_EASTING_M
+    is_utm = (easting >= low) & (easting <= high)
+    usual = is_utm & (northing >= 0.0) & ((northing < low) | (northing > high))
+    if not usual.any() or usual.all():
+        return
+    others = np.stack([easting[usual], northing[usual]])
+    lowest, highest = others.min(axis=1) - _ONE_PLACE_M, others.max(axis=1) + _ONE_PLACE_M
+
+    def among_others(x: Floats, y: Floats) -> NDArray[np.bool_]:
+        inside = (x >= lowest[0]) & (x <= highest[0]) & (y >= lowest[1]) & (y <= highest[1])
+        return np.asarray(inside & ~usual)
+
+    swapped = ~is_utm & among_others(northing, easting)
+    problem = "and northing are swapped, unlike those of other rows"
+    listing.refuse(swapped, "easting_m", problem, "exchange them in these rows")
+    south = (northing < 0.0) & among_others(easting, northing + _FALSE_NORTHING_M)
+    problem = (
+        "is negative, but other rows have 10,000,000 m added, as in UTM south of the equator"
+    )
+    listing.refuse(south, "northing_m", problem, "add 10000000 to these rows")
 
 
 def _degrees_message(listing: Listing, name: str, values: Floats) -> str:
@@ -126,9 +166,25 @@ def check_degrees(listing: Listing, longitude: Floats, latitude: Floats) -> None
     listing.refuse(
         polar, "latitude", "is outside UTM, -80 to 84 degrees", "give metres instead"
     )
+    if len(latitude) > 1 and _within_radians(longitude, latitude):
+        raise DataError(
+            f"{listing.source}: latitude is {latitude.min():.7g} to {latitude.max():.7g} and "
+            f"longitude {longitude.min():.7g} to {longitude.max():.7g}, which looks like "
+            "radians: in degrees, all images lie in the sea off Africa. Write degrees"
+        )
     nowhere = (latitude == 0.0) & (longitude == 0.0)
     problem = "is 0 and longitude is 0, as receivers without a GPS fix write"
     listing.refuse(nowhere, "latitude", problem, "correct the row or remove it")
+
+
+def _within_radians(longitude: Floats, latitude: Floats) -> bool:
+    """Return whether all values fit into a half turn and a full one, none at the null island.
+
+    In degrees, that is a rectangle of the Gulf of Guinea without land: the coast of Ghana is
+    at 4.7 degrees north, Annobón at 5.6 degrees east.
+    """
+    is_within = (np.abs(latitude) <= np.pi / 2) & (np.abs(longitude) <= np.pi)
+    return bool((is_within & ((latitude != 0.0) | (longitude != 0.0))).all())
 
 
 def coarse_degrees(listing: Listing, longitude: Floats, latitude: Floats) -> list[Finding]:

@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mlcore_images.readers.listing import Listing
+from mlcore.data import MAX_EXAMPLES
+from mlcore.factories import Finding
+from mlcore_images.readers.listing import Listing, as_mask
 
 Codes = NDArray[np.int32]
 
@@ -59,6 +61,31 @@ def as_taken(listing: Listing, traversal: Codes) -> tuple[NDArray[np.int64], tup
         return listed, (note,)
     rank = pc.rank(_comparable(column), tiebreaker="first").to_numpy()
     return np.lexsort((rank, traversal)), ()
+
+
+def check_times(listing: Listing, times_s: NDArray[np.float64]) -> tuple[Finding, ...]:
+    """Return a warning if a timestamp is neither a number nor a date.
+
+    Args:
+        listing: The images.
+        times_s: What :func:`times_of` made of their timestamps.
+    """
+    if "timestamp" not in listing:
+        return ()
+    column = _comparable(listing.column("timestamp"))
+    if pa.types.is_floating(column.type):
+        times_s = column.to_numpy()  # numbers of frames are in order, though no times
+    unknown = np.flatnonzero(~np.isfinite(times_s) & as_mask(column.is_valid()))
+    if not len(unknown):
+        return ()
+    first = listing.column("timestamp")[int(unknown[0])].as_py()
+    message = (
+        f"timestamps such as {first!r} are neither numbers nor dates that begin with the year "
+        "(2024-05-31 10:20:30): images are ordered by them as texts, speeds are not checked"
+    )
+    return (
+        Finding("warning", message, len(unknown), tuple(listing.where(unknown[:MAX_EXAMPLES]))),
+    )
 
 
 def times_of(listing: Listing, name: str = "timestamp") -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -17,8 +18,11 @@ from mlcore_images.readers.folders import folder_labels
 from mlcore_images.readers.listing import Listing
 
 _GPS, _EXIF = 0x8825, 0x8769
-_LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE, _DIRECTION = 1, 2, 3, 4, 17
+_LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE, _STATUS, _DIRECTION = 1, 2, 3, 4, 9, 17
 _TAKEN = 0x9003
+
+_HAS_DATE = re.compile("[1-9]")
+"""An unknown date is written as blanks between colons, or as zeros."""
 
 NO_GPS = "images have no EXIF GPS and are left out"
 
@@ -89,25 +93,41 @@ def read_position(path: Path) -> Mapping[str, float | str] | str:
             with open_image(path) as image:
                 exif = image.getexif()
                 gps, taken = exif.get_ifd(_GPS), exif.get_ifd(_EXIF).get(_TAKEN)
-        if _LATITUDE not in gps or _LONGITUDE not in gps:
-            return NO_GPS
-        latitude = signed_degrees(gps[_LATITUDE], gps.get(_LATITUDE_REF), "NS")
-        longitude = signed_degrees(gps[_LONGITUDE], gps.get(_LONGITUDE_REF), "EW")
-        heading = _heading(gps.get(_DIRECTION))
+        latitude, longitude = _coordinates(gps)
     except _NoPositionError as reason:
         return str(reason)
     except DAMAGED_EXIF:
         return "images are damaged, or their EXIF block is, and are left out"
-    if latitude == longitude == 0.0:
-        return "images are at latitude 0, longitude 0: no GPS fix, left out"
-    if abs(latitude) > 90.0 or abs(longitude) > 180.0:
-        return "images have an EXIF latitude or longitude out of range and are left out"
+    heading = _heading(gps.get(_DIRECTION))
     found: dict[str, float | str] = {"latitude": latitude, "longitude": longitude}
     if heading is not None:
         found["heading_deg"] = heading
-    if isinstance(taken, str) and taken.strip("\0 "):
+    if isinstance(taken, str) and _HAS_DATE.search(taken):
         found["timestamp"] = taken.strip("\0 ")
     return found
+
+
+def _coordinates(gps: Mapping[int, Any]) -> tuple[float, float]:
+    """Return latitude and longitude in degrees.
+
+    Raises:
+        _NoPositionError: There are none, or they are no position.
+    """
+    if _LATITUDE not in gps or _LONGITUDE not in gps:
+        raise _NoPositionError(NO_GPS)
+    if _text(gps.get(_STATUS)).strip().upper() == "V":
+        raise _NoPositionError(
+            "images have an EXIF position marked void (GPSStatus V) and are left out"
+        )
+    latitude = signed_degrees(gps[_LATITUDE], gps.get(_LATITUDE_REF), "NS")
+    longitude = signed_degrees(gps[_LONGITUDE], gps.get(_LONGITUDE_REF), "EW")
+    if latitude == longitude == 0.0:
+        raise _NoPositionError("images are at latitude 0, longitude 0: no GPS fix, left out")
+    if abs(latitude) > 90.0 or abs(longitude) > 180.0:
+        raise _NoPositionError(
+            "images have an EXIF latitude or longitude out of range and are left out"
+        )
+    return latitude, longitude
 
 
 def signed_degrees(parts: object, reference: object, letters: str) -> float:
@@ -123,7 +143,6 @@ def signed_degrees(parts: object, reference: object, letters: str) -> float:
             part is not a number.
     """
     values = _numbers(parts)
-    first = next((value for value in values if value), 0.0)
     degrees = sum(abs(value) / unit for value, unit in zip(values, (1, 60, 3600), strict=False))
     letter = _text(reference).strip()[:1].upper()
     if letter == letters[1]:
@@ -133,7 +152,7 @@ def signed_degrees(parts: object, reference: object, letters: str) -> float:
             f"images have no {letters[0]} or {letters[1]} beside their EXIF position and are "
             "left out"
         )
-    if first < 0:
+    if min(values) < 0:
         raise _NoPositionError(
             f"images have a negative EXIF position marked {letter} and are left out"
         )
@@ -146,7 +165,13 @@ def _numbers(parts: object) -> list[float]:
     values = [_number(part) for part in listed]
     if len(values) == 3 and getattr(listed[2], "numerator", 1) == 0 and math.isnan(values[2]):
         values[2] = 0.0
-    if not 1 <= len(values) <= 3 or not all(map(math.isfinite, values)):
+    first = next((value for value in values if value), 0.0)
+    if (
+        not 1 <= len(values) <= 3
+        or not all(map(math.isfinite, values))
+        or any(abs(value) > 60 for value in values[1:])  # 60 itself is 59.99997, rounded
+        or (first > 0 > min(values))
+    ):
         raise _NoPositionError(
             "images have an EXIF position that is not degrees, minutes and seconds, left out"
         )
@@ -162,9 +187,11 @@ def _number(part: object) -> float:
 
 def _text(reference: object) -> str:
     """Return the text of an EXIF field without NULs, whatever type it was written as."""
+    if isinstance(reference, int):
+        reference = [reference]
     if isinstance(reference, tuple | list):
         reference = bytes(
-            value for value in reference if isinstance(value, int) and value < 256
+            value for value in reference if isinstance(value, int) and 0 <= value < 256
         )
     if isinstance(reference, bytes):
         reference = reference.decode("latin-1")

@@ -96,7 +96,8 @@ def _refuse_duplicates(listing: Listing) -> None:
 
 
 def _wanted(source: Path, names: Sequence[str], also: Sequence[str]) -> list[str]:
-    twice = [name for name, count in Counter(names).items() if count > 1]
+    # Spreadsheets write empty columns, which have no name and are not read.
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
     if twice:
         raise DataError(f"{source}: column {twice[0]!r} appears twice; rename or remove one")
     known = {*NUMBERS, *LABELS, *TEXTS, *also}

@@ -9,12 +9,51 @@
 #define GROUP 8   // coordinates of the gradient summed at a time
 #define LANES 128 // threads of a gradient block
 
+// Of few coordinates, out is written faster than tiles are loaded: a thread keeps four columns
+// in registers and takes every eighth of 64 rows. Rows go by grid.x, which has no limit.
+template <int DIM>
+static __device__ __forceinline__ void few_coordinates(const float* x, const float* y,
+                                                       float* out, int rows, int columns,
+                                                       int squared) {
+  const int first = blockIdx.y * 128 + threadIdx.x;
+  float column[4][DIM];
+  for (int k = 0; k < 4; ++k)
+    for (int axis = 0; axis < DIM; ++axis)
+      column[k][axis] =
+          first + 32 * k < columns ? y[(long long)(first + 32 * k) * DIM + axis] : 0.0f;
+  for (int r = threadIdx.y; r < TILE; r += 8) {
+    const long long i = (long long)blockIdx.x * TILE + r;
+    if (i >= rows) return;
+    float row[DIM];
+    for (int axis = 0; axis < DIM; ++axis) row[axis] = x[i * DIM + axis];
+    for (int k = 0; k < 4; ++k) {
+      float total = 0.0f;
+      for (int axis = 0; axis < DIM; ++axis) {
+        const float difference = row[axis] - column[k][axis];
+        total += difference * difference;
+      }
+      const int j = first + 32 * k;
+      if (j < columns) out[i * columns + j] = squared ? total : sqrtf(total);
+    }
+  }
+}
+
+// As pairwise_distance, for dim up to 4. Blocks of 32 x 8.
+extern "C" __global__ void low_dimensional_distance(const float* x, const float* y, float* out,
+                                                    int rows, int columns, int dim,
+                                                    int squared) {
+  if (dim == 1) few_coordinates<1>(x, y, out, rows, columns, squared);
+  if (dim == 2) few_coordinates<2>(x, y, out, rows, columns, squared);
+  if (dim == 3) few_coordinates<3>(x, y, out, rows, columns, squared);
+  if (dim == 4) few_coordinates<4>(x, y, out, rows, columns, squared);
+}
+
 // out (rows, columns) = |x_i - y_j|; x is (rows, dim), y (columns, dim). Blocks of 16 x 16.
 extern "C" __global__ void pairwise_distance(const float* x, const float* y, float* out,
                                              int rows, int columns, int dim, int squared) {
   __shared__ float xs[DEPTH][TILE + 1];
   __shared__ float ys[DEPTH][TILE + 1];
-  const int first_row = blockIdx.y * TILE, first_column = blockIdx.x * TILE;
+  const int first_row = blockIdx.x * TILE, first_column = blockIdx.y * TILE;
   const int thread = threadIdx.y * SIDE + threadIdx.x;
   float total[EACH][EACH];
   for (int a = 0; a < EACH; ++a)

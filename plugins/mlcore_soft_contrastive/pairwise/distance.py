@@ -9,11 +9,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mlcore_soft_contrastive.tiled import cupy_launch
-from mlcore_soft_contrastive.tiled.cupy_backend import Launch
+from mlcore_soft_contrastive.tiled.cupy_launch import Launch
 from mlcore_soft_contrastive.tiled.kernel_source import pairwise_source
+from mlcore_soft_contrastive.tiled.products import Products
 
 TILE, GROUP = 64, 8
 """As in ``kernels/pairwise.cu``."""
+FEW_COORDINATES = 4
+"""Up to this, a point stays in registers."""
+MOST_BY_KERNEL = 8
+"""Of more coordinates the gradient is a matrix product, which reads the weights once."""
 
 
 def pairwise_distance(x: Tensor, y: Tensor | None = None, *, squared: bool = False) -> Tensor:
@@ -100,12 +105,15 @@ def _distances_in_torch(x: Tensor, y: Tensor, *, squared: bool) -> Tensor:
 
 def _weighted_differences(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     """Return ``sum_j weight_ij (x_i - y_j)``, ``(N, D)``."""
-    if _on_kernels(x):
+    kernels = _on_kernels(x)
+    if kernels and x.shape[1] <= MOST_BY_KERNEL:
         return _weighted_differences_on_gpu(x, y, weight, _kernels())
-    if x.device.type != "cpu":
+    if kernels or x.device.type != "cpu":
         # Centred, so that the two terms lose little to each other.
         origin = x.double().mean(dim=0).to(x.dtype)
-        return weight.sum(dim=1, keepdim=True) * (x - origin) - weight @ (y - origin)
+        with torch.autocast(x.device.type, enabled=False), Products().rounding():
+            product = weight @ (y - origin)
+        return weight.sum(dim=1, keepdim=True) * (x - origin) - product
     from mlcore_soft_contrastive.pairwise import numba_distance
     from mlcore_soft_contrastive.tiled.threads import share
 
@@ -124,9 +132,14 @@ def _weighted_differences(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
 def _distances_on_gpu(x: Tensor, y: Tensor, launch: Launch, *, squared: bool) -> Tensor:
     out = x.new_empty(len(x), len(y))
     if out.numel():
-        grid = (-(-len(y) // TILE), -(-len(x) // TILE))
+        few = 0 < x.shape[1] <= FEW_COORDINATES
+        kernel, block, width = "pairwise_distance", (16, 16), TILE
+        if few:
+            kernel, block, width = "low_dimensional_distance", (32, 8), 2 * TILE
+        grid = (-(-len(x) // TILE), -(-len(y) // width))
         sizes = (len(x), len(y), x.shape[1], int(squared))
-        launch("pairwise_distance", grid, (16, 16), x.contiguous(), y.contiguous(), out, *sizes)
+        with cupy_launch.on_device(x):
+            launch(kernel, grid, block, x.contiguous(), y.contiguous(), out, *sizes)
     return out
 
 
@@ -137,12 +150,14 @@ def _weighted_differences_on_gpu(
     if out.numel() and len(y):
         grid = (len(x), -(-x.shape[1] // GROUP))
         points = (x.contiguous(), y.contiguous(), weight.contiguous(), out)
-        launch("weighted_differences", grid, (128, 1), *points, len(x), len(y), x.shape[1])
+        with cupy_launch.on_device(x):
+            launch("weighted_differences", grid, (128, 1), *points, len(x), len(y), x.shape[1])
     return out
 
 
 def _on_kernels(x: Tensor) -> bool:
-    return x.device.type == "cuda" and x.dtype == torch.float32 and cupy_launch.is_installed()
+    floats = x.device.type == "cuda" and x.dtype == torch.float32
+    return floats and cupy_launch.is_installed() and cupy_launch.works(x.device)
 
 
 def _kernels() -> Launch:

@@ -37,26 +37,36 @@ class Products:
         finally:
             settings.fp32_precision = before
 
+    @property
+    def halves(self) -> bool:
+        """Whether factors are bfloat16."""
+        return self._precision == "bfloat16"
+
     def factor(self, values: Tensor) -> Tensor:
         """Return ``values`` as the factor of many products."""
-        return values.bfloat16() if self._precision == "bfloat16" else values
+        return values.bfloat16() if self.halves else values
 
     def similarities(self, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
         """Write ``x y^T`` of two factors into ``out``, and return it."""
-        if self._precision == "bfloat16":
-            return out.copy_(_product_of_halves(x, y.T))
-        return torch.mm(x, y.T, out=out)
+        if not self.halves:
+            return torch.mm(x, y.T, out=out)
+        if x.is_cuda:
+            return torch.mm(x, y.T, out_dtype=torch.float32, out=out)
+        return out.copy_(_product_of_halves(x, y.T))
 
     def add(self, total: Tensor, tile: Tensor, factor: Tensor) -> None:
-        """Add ``tile factor`` to ``total``; ``tile`` is float32 (or float64)."""
-        if self._precision == "bfloat16":
+        """Add ``tile factor`` to ``total``.
+
+        ``tile`` is float32 or float64; of bfloat16 factors, it may be bfloat16 already.
+        """
+        if not self.halves:
+            total.addmm_(tile, factor)
+        elif total.is_cuda:
+            torch.addmm(total, tile.bfloat16(), factor, out_dtype=torch.float32, out=total)
+        else:
             total += _product_of_halves(tile.bfloat16(), factor)
-            return
-        total.addmm_(tile, factor)
 
 
 def _product_of_halves(a: Tensor, b: Tensor) -> Tensor:
-    """Return the float32 product of bfloat16 matrices, accumulated in float32."""
-    if a.device.type == "cuda":
-        return torch.mm(a, b, out_dtype=torch.float32)
-    return a.float() @ b.float()  # the CPU has no such product; the same to float32 rounding
+    """Return on the CPU what a GPU computes of bfloat16 matrices, to float32 rounding."""
+    return a.float() @ b.float()

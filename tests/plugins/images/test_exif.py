@@ -64,6 +64,7 @@ def test_a_missing_or_unknown_hemisphere_is_no_position(tmp_path, reference):
         ([(33, 1), (51, 1), (0, 0)], b"S", -(33 + 51 / 60)),
         ([(-3_385_000, 100_000)], b"S", -33.85),
         ([(33, 1), (5140, 100)], b"S", -(33 + 51.4 / 60)),
+        ([(33, 1), (51, 1), (60, 1)], b"S", -(33 + 52 / 60)),
     ],
 )
 def test_signed_and_partial_degrees(tmp_path, parts, letter, degrees):
@@ -80,11 +81,32 @@ def test_signed_and_partial_degrees(tmp_path, parts, letter, degrees):
         ((RATIONAL, [(33, 1), (0, 0), (24, 1)]), b"S", "not degrees, minutes and seconds"),
         ((RATIONAL, [(33, 1), (51, 1), (24, 0)]), b"S", "not degrees, minutes and seconds"),
         ((DOUBLE, [float("nan"), 0.0, 0.0]), b"S", "not degrees, minutes and seconds"),
+        ((RATIONAL, [(33, 1), (61, 1), (24, 1)]), b"S", "not degrees, minutes and seconds"),
+        ((RATIONAL, [(33, 1), (51, 1), (3599, 1)]), b"S", "not degrees, minutes and seconds"),
+        ((RATIONAL, [(2**32 - 1, 1)] * 3), b"N", "not degrees, minutes and seconds"),
+        ((SRATIONAL, [(33, 1), (-51, 1), (24, 1)]), b"S", "not degrees, minutes and seconds"),
         ((RATIONAL, [(933, 1), (51, 1), (24, 1)]), b"S", "out of range"),
     ],
 )
 def test_what_contradicts_itself_is_no_position(tmp_path, latitude, letter, reason):
     assert reason in position(tmp_path, gps(latitude, SYDNEY[1], (ASCII, letter + b"\0")))
+
+
+@pytest.mark.parametrize("status", [(ASCII, b"V\0"), (BYTE, b"V"), (ASCII, b"v \0")])
+def test_a_position_without_a_fix_is_no_position(tmp_path, status):
+    found = position(tmp_path, [*gps(*SYDNEY), (9, *status)])
+    assert "marked void" in found
+    fixed = position(tmp_path, [*gps(*SYDNEY), (9, ASCII, b"A\0")])
+    assert fixed["longitude"] == pytest.approx(151.2)
+
+
+@pytest.mark.parametrize("date", [b"    :  :     :  :  \0", b"0000:00:00 00:00:00\0", b" \0"])
+def test_an_unknown_date_is_no_timestamp(tmp_path, date):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg(gps=gps(*SYDNEY), taken=date))
+    assert "timestamp" not in read_position(path)
+    path.write_bytes(jpeg(gps=gps(*SYDNEY), taken=b"2024:05:31 10:20:30\0"))
+    assert read_position(path)["timestamp"] == "2024:05:31 10:20:30"
 
 
 def test_null_island_and_images_without_gps_are_left_out_and_counted(tmp_path):

@@ -14,7 +14,7 @@ from mlcore.options import parse_run
 from mlcore.registry.discovery import Registry
 from mlcore_images.checks.positions import read_headings, read_positions
 from mlcore_images.config import ImagesConfig
-from mlcore_images.readers.captures import times_of
+from mlcore_images.readers.captures import check_times, times_of
 from mlcore_images.readers.layouts import find_listing
 
 
@@ -165,6 +165,8 @@ def test_data_across_an_edge_of_zones_stay_in_one_frame(tmp_path, middle_deg):
         (["a.jpg,-122.4,37.7", "b.jpg,-122.5,37.8"], "latitude and longitude are swapped"),
         (["a.jpg,5735000,620000"], "name the columns easting_m and northing_m"),
         (["a.jpg,89,14"], "outside UTM"),
+        (["a.jpg,0.872665,0.244346", "b.jpg,0.872666,0.244346"], "looks like radians"),
+        (["a.jpg,-0.59,2.639", "b.jpg,-0.59,2.638"], "looks like radians"),
     ],
 )
 def test_impossible_degrees_are_refused(tmp_path, rows, said):
@@ -336,6 +338,35 @@ def test_timestamps_are_seconds_whatever_their_form(tmp_path, stamps, seconds):
     rows = [f"{row}.jpg,{row},0,{stamp}" for row, stamp in enumerate(stamps)]
     times_s = times_of(listing_of(tmp_path, table(f"{METRES},timestamp", *rows)))
     np.testing.assert_allclose(np.diff(times_s), [seconds], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("stamps", "warned"),
+    [
+        (("31.12.2023 10:00", "01.02.2024 10:00"), 2),
+        (("12/31/2023", "2024-02-01"), 1),
+        (("nan", "2"), 1),
+        (("17", "18"), 0),
+        (("2023-12-31 10:00", "2024-02-01 10:00"), 0),
+        (("20141202_153008", "20141202_153010"), 0),
+        (("", "2024-02-01 10:00"), 0),
+    ],
+)
+def test_timestamps_that_are_not_understood_are_named(tmp_path, stamps, warned):
+    rows = [f"{row}.jpg,{row},0,{stamp}" for row, stamp in enumerate(stamps)]
+    listing = listing_of(tmp_path, table(f"{METRES},timestamp", *rows))
+    found = check_times(listing, times_of(listing))
+    assert [(one.severity, one.count) for one in found] == [("warning", warned)] * bool(warned)
+    if warned:
+        assert "begin with the year" in found[0].message
+        assert repr(stamps[0]) in found[0].message
+
+
+@pytest.mark.parametrize("ends", [",", ",,", ",,,"])
+def test_empty_columns_of_a_spreadsheet_are_not_read(tmp_path, ends):
+    text = table(METRES + ends, f"a.jpg,1,2{ends}", f"b.jpg,3,4{ends}")
+    positions_m, _ = positions_of(tmp_path, text)
+    np.testing.assert_array_equal(positions_m, [[1, 2], [3, 4]])
 
 
 def test_the_table_is_looked_for_in_the_root(tmp_path, monkeypatch):

@@ -26,8 +26,7 @@ from mlcore_soft_contrastive import (
     dispatch,
     soft_contrastive_loss,
 )
-from mlcore_soft_contrastive.tiled.cupy_backend import KernelBackend
-from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
+from mlcore_soft_contrastive.cuda.walk import CudaKernels
 
 VIEW = FieldOfView()
 CASES = [{}, {"mining": False}, {"aggregation": "plain"}, {"heading_limit_rad": 1.0}]
@@ -77,9 +76,8 @@ def test_tiles_say_the_same(options: dict[str, Any], length_m: float, route: Any
         run(embeddings, *batch, influence=VIEW),
         run(embeddings.float(), *batch, influence=AnotherView()),
     ]
-    launch = kernels(tiles_source(VIEW.device_code(), turns=True))
     with pytest.MonkeyPatch.context() as patch:
-        made = ("kernels", 128, partial(KernelBackend, launch=launch))
+        made = ("kernels", 128, CudaKernels(kernels))
         patch.setattr(dispatch, "choose", lambda *_: made)
         found.append(run(embeddings.float(), *batch, influence=VIEW))
     assert [name for *_, name in found] == [
@@ -103,14 +101,10 @@ def test_equal_headings_change_no_bit(route: Any, kernels: Any):
             plain, view = run(None, influence=Sigmoid()), run(headings, influence=VIEW)
             assert torch.equal(plain[0], view[0])
             assert torch.equal(plain[1], view[1])
-    launches = [
-        kernels(tiles_source(Sigmoid().device_code())),
-        kernels(tiles_source(VIEW.device_code(), turns=True)),
-    ]
     found = []
-    for launch, influence in zip(launches, (Sigmoid(), VIEW), strict=True):
+    for influence in (Sigmoid(), VIEW):
         with pytest.MonkeyPatch.context() as patch:
-            made = ("kernels", 128, partial(KernelBackend, launch=launch))
+            made = ("kernels", 128, CudaKernels(kernels))
             patch.setattr(dispatch, "choose", lambda *_, made=made: made)
             values = embeddings.float()
             found.append(
@@ -122,12 +116,6 @@ def test_equal_headings_change_no_bit(route: Any, kernels: Any):
             )
     assert torch.equal(found[0][0], found[1][0])
     assert torch.equal(found[0][1], found[1][1])
-
-
-def test_the_source_without_headings_is_as_it_was():
-    source = tiles_source(Sigmoid().device_code())
-    assert "#define WEIGHS_HEADINGS" not in source
-    assert "influence(float d, const double* parameters)" in source
 
 
 @pytest.mark.parametrize("implementation", ["dense", "tiled"])

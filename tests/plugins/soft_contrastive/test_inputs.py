@@ -188,6 +188,11 @@ def test_degrees(origin: tuple[float, float]) -> None:
     degrees = offsets + torch.tensor(origin, dtype=torch.float64)
     with pytest.warns(UserWarning, match="positions_m look like degrees of latitude and long"):
         soft_contrastive_loss(X, degrees)
+    for constant in (0, 1):
+        along = degrees.clone()
+        along[:, constant] = origin[constant]
+        with pytest.warns(UserWarning, match="look like degrees"):
+            soft_contrastive_loss(X, along)
     # Metres: over hundreds of metres, around an origin, or all in one place.
     soft_contrastive_loss(X, 1e4 * degrees)
     soft_contrastive_loss(X, offsets)

@@ -10,6 +10,7 @@ import torch
 
 from mlcore import ConfigError
 from mlcore_soft_contrastive import SoftContrastiveConfig
+from mlcore_soft_contrastive.dense import exact_product
 from mlcore_soft_contrastive.tiled.products import Products
 
 SETTINGS = torch.backends.cuda.matmul
@@ -39,6 +40,22 @@ def test_tf32_only_on_request(
     with products.rounding():
         assert torch.equal(products.similarities(x, x, out), product(x, x.T))
     assert seen == [inside]
+    assert SETTINGS.fp32_precision == before
+
+
+def test_dense_products_are_full_float32(before: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward and backward, also where torch is set to TF32."""
+    seen = []
+    product = torch.Tensor.__matmul__
+
+    def spy(self: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        seen.append(SETTINGS.fp32_precision)
+        return product(self, other)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", spy)
+    x = torch.randn(3, 4, requires_grad=True)
+    exact_product(x, x.T).sum().backward()
+    assert seen == ["ieee"] * 3
     assert SETTINGS.fp32_precision == before
 
 

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlcore_soft_contrastive import Sigmoid, SoftContrastiveConfig, soft_contrastive_loss
-from mlcore_soft_contrastive.autograd import tiled_row_terms
+from mlcore_soft_contrastive import (
+    Sigmoid,
+    SoftContrastiveConfig,
+    dispatch,
+    soft_contrastive_loss,
+)
+from mlcore_soft_contrastive.cuda.walk import CudaKernels
 from mlcore_soft_contrastive.dispatch import MOST_REGIONS, choose, plan_tiles
 from mlcore_soft_contrastive.geometry import Geometry, pair_weights
 from mlcore_soft_contrastive.inputs import checked_geometry
-from mlcore_soft_contrastive.tiled.cupy_backend import KernelBackend
-from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
 from mlcore_soft_contrastive.tiled.layout import blocks, tile_pairs
-from mlcore_soft_contrastive.tiled.products import Products
-from mlcore_soft_contrastive.tiled.state import TileState
-from mlcore_soft_contrastive.tiled.walk import Plan
 
 Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
 APART_M = 2.0**23
@@ -122,29 +122,23 @@ def test_tiles_equal_dense(route: Route, dtype: torch.dtype, mining: bool) -> No
     assert abs(without[0] - dense[0]) > 1e-3 * dense[0].abs()
 
 
-def test_the_kernels_text_equals_dense(route: Route, kernels: Any) -> None:
-    embeddings, positions, region = two_cities(route, 60)
+@pytest.mark.parametrize("regions", [2, 5, 100])
+def test_the_kernels_text_equals_dense(
+    regions: int, route: Route, kernels: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of few regions, most blocks of 128 images have one; of many, all have several."""
+    embeddings, positions, region = two_cities(route, 200)
+    if regions != 2:
+        region = torch.arange(len(region)) % regions - 50
     dense = value_and_gradient(embeddings, positions, region=region, implementation="dense")
-    leaf = embeddings.float().requires_grad_()
-    geometry, config = geometry_of(leaf, positions, region), SoftContrastiveConfig()
-    order = blocks(geometry.rows, 45)
-    launch = kernels(tiles_source(Sigmoid().device_code()))
-    make = partial(KernelBackend, launch=launch)
-    plan = Plan(
-        geometry=geometry,
-        config=config,
-        rows=order,
-        columns=order,
-        pairs=tile_pairs(order, order, symmetric=True),
-        state=TileState(geometry, config, order, order, make, torch.float32),
-        products=Products(config.tile_precision),
+    made = ("kernels", 128, CudaKernels(kernels))
+    monkeypatch.setattr(dispatch, "choose", lambda *_: made)
+    found = value_and_gradient(
+        embeddings.float(), positions, region=region, implementation="tiled"
     )
-    terms = tiled_row_terms(leaf, None, plan.geometry, lambda *_: plan)
-    loss = terms.attraction.mean() + terms.repulsion.mean()
-    (gradient,) = torch.autograd.grad(loss, leaf)
-    assert abs(loss.item() - dense[0]) <= 1e-5 * dense[0].abs()
+    assert abs(found[0] - dense[0]) <= 1e-5 * dense[0].abs()
     # A float32 similarity is off by 6e-8, its exponent by beta = 50 times that.
-    assert (gradient - dense[1]).norm() <= 3e-6 * dense[1].norm()
+    assert (found[1] - dense[1]).norm() <= 3e-6 * dense[1].norm()
 
 
 def test_no_tile_has_two_regions_and_tiles_across_are_far(route: Route) -> None:
@@ -175,7 +169,10 @@ def test_very_many_regions_are_compared_pair_by_pair(route: Route) -> None:
     region = torch.arange(600) % (MOST_REGIONS + 1)
     geometry = geometry_of(embeddings.float(), positions, region)
     config = SoftContrastiveConfig(implementation="tiled")
-    name, plan = plan_tiles(geometry, config, embeddings.float(), square=True)
+    chosen = choose(geometry, config, embeddings.float())
+    name, _, make = chosen
+    assert not isinstance(make, CudaKernels)
+    plan = plan_tiles(geometry, config, torch.float32, (*chosen[:2], make), square=True)
     assert name == "tiled-torch"
     assert len(plan.rows.spans) == 2
     few = geometry_of(embeddings.float(), positions, region % MOST_REGIONS)

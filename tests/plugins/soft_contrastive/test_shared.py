@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -15,9 +14,8 @@ from torch import Tensor
 from mlcore.protocols import ProcessGroup
 from mlcore.testing.losses.together import in_group
 from mlcore_soft_contrastive import Sigmoid, SoftContrastiveConfig, dispatch
+from mlcore_soft_contrastive.cuda.walk import CudaKernels
 from mlcore_soft_contrastive.inputs import checked_geometry
-from mlcore_soft_contrastive.tiled import cupy_backend
-from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
 from mlcore_soft_contrastive.tiled.layout import blocks, share_of, tile_pairs
 from mlcore_soft_contrastive.tiled.numba_backend import NumbaBackend
 from mlcore_soft_contrastive.tiled.state import TileState
@@ -32,17 +30,19 @@ BACKENDS = {"numba": NumbaBackend, "torch": TorchBackend}
 def small_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "kernels":
         kernels = request.getfixturevalue("kernels")
-        launch = kernels(tiles_source(Sigmoid().device_code()))
         one_at_a_time = threading.Lock()  # the host build has one set of thread indices
 
-        def launch_alone(*args: Any) -> None:
-            with one_at_a_time:
-                launch(*args)
+        def compiled(source: str) -> Any:
+            def launch_alone(*args: Any) -> None:
+                with one_at_a_time:
+                    kernels(source)(*args)
 
-        make: Any = partial(cupy_backend.KernelBackend, launch=launch_alone)
+            return launch_alone
+
+        made: Any = ("kernels", 128, CudaKernels(compiled))
     else:
-        make = BACKENDS[request.param]
-    monkeypatch.setattr(dispatch, "choose", lambda *_: (request.param, 48, make))
+        made = (request.param, 48, BACKENDS[request.param])
+    monkeypatch.setattr(dispatch, "choose", lambda *_: made)
     return str(request.param)
 
 
@@ -83,7 +83,7 @@ def together(count: int, *args: Any, **options: Any) -> list[Found]:
 def test_shares_add_up_to_the_whole(
     small_tiles: str, route: Callable[..., Any], options: dict[str, Any], count: int
 ) -> None:
-    embeddings, positions, _ = route(301, 700.0, 3)
+    embeddings, positions, _ = route(401, 700.0, 3)
     dtype = torch.float64 if small_tiles == "torch" else torch.float32
     embeddings = embeddings.to(dtype)
     loss, gradient = found(embeddings, positions, None, **options)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -20,8 +20,7 @@ from mlcore_soft_contrastive import (
     dispatch,
     soft_contrastive_loss,
 )
-from mlcore_soft_contrastive.tiled.cupy_backend import KernelBackend
-from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
+from mlcore_soft_contrastive.cuda.walk import CudaKernels
 from mlcore_soft_contrastive.tiled.numba_backend import NumbaBackend
 from mlcore_soft_contrastive.tiled.torch_backend import TorchBackend
 
@@ -76,10 +75,10 @@ def test_at_the_cutoff(seed: int, influence: Any, origin: Any, dim: int, backend
 def test_at_the_cutoff_in_kernels(
     influence: Any, kernels: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = partial(KernelBackend, launch=kernels(tiles_source(influence.device_code())))
-    monkeypatch.setattr(dispatch, "choose", lambda *_: ("kernels", 16, make))
-    for seed, origin in enumerate(ORIGINS_M):
-        positions = lattice(seed, origin, 3)
+    made = ("kernels", 128, CudaKernels(kernels))
+    monkeypatch.setattr(dispatch, "choose", lambda *_: made)
+    for seed, (origin, dim) in enumerate(itertools.product(ORIGINS_M, (2, 3))):
+        positions = lattice(seed, origin, dim)
         assert difference(positions, soft_contrastive_loss, influence=influence) < 1e-4
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -11,8 +10,6 @@ import torch
 from torch import Tensor
 
 from mlcore_soft_contrastive import Sigmoid, dispatch
-from mlcore_soft_contrastive.tiled.cupy_backend import KernelBackend
-from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
 from mlcore_soft_contrastive.tiled.layout import TilePair
 from mlcore_soft_contrastive.tiled.numba_backend import NumbaBackend
 from mlcore_soft_contrastive.tiled.state import TileState
@@ -22,7 +19,6 @@ TILE = 16
 BACKENDS: dict[str, Any] = {
     "numba": NumbaBackend,
     "torch": TorchBackend,
-    "kernels": KernelBackend,
 }
 Steps = dict[str, list[float]]
 Off = Callable[..., float]
@@ -32,9 +28,6 @@ Off = Callable[..., float]
 def _each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every back end in turn, on small tiles."""
     make = BACKENDS[request.param]
-    if make is KernelBackend:
-        kernels = request.getfixturevalue("kernels")
-        make = partial(make, launch=kernels(tiles_source(Sigmoid().device_code())))
     monkeypatch.setattr(dispatch, "choose", lambda *_: (request.param, TILE, make))
 
 

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <ucontext.h>
 
 #include <functional>
@@ -16,6 +17,25 @@
 #define __global__
 #define __device__
 #define __shared__ static  // blocks run one after another
+#define __forceinline__ inline
+#define __noinline__
+#define __launch_bounds__(threads, blocks)
+
+struct float2 {
+  float x, y;
+};
+struct float4 {
+  float x, y, z, w;
+};
+struct double2 {
+  double x, y;
+};
+struct uint2 {
+  unsigned x, y;
+};
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline double2 make_double2(double x, double y) { return {x, y}; }
 
 struct Dim3 {
   unsigned x, y, z;
@@ -61,6 +81,24 @@ inline void resume(Fiber& fiber) {
 
 inline double __dadd_rn(double a, double b) { return a + b; }
 inline double __dmul_rn(double a, double b) { return a * b; }
+inline float __fdiv_rn(float a, float b) { return a / b; }
+inline float __fsqrt_rn(float a) { return sqrtf(a); }
+inline float rsqrtf(float a) { return 1.0f / sqrtf(a); }
+
+// Rounded downwards and upwards, whatever the host's rounding mode.
+inline float __double2float_rd(double a) {
+  const float nearest = (float)a;
+  return nearest > a ? nextafterf(nearest, -INFINITY) : nearest;
+}
+inline float __double2float_ru(double a) {
+  const float nearest = (float)a;
+  return nearest < a ? nextafterf(nearest, INFINITY) : nearest;
+}
+inline unsigned __float_as_uint(float value) {
+  unsigned bits;
+  memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
 
 inline Dim3 blockIdx, blockDim, gridDim;
 #define threadIdx (shim::current->index)
@@ -92,13 +130,24 @@ inline void run_block(Dim3 block) {
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, enter, 0);
   }
-  while (fibers[0].wait != kDone) {
-    for (unsigned k = 0; k < threads; ++k) resume(fibers[descending ? threads - 1 - k : k]);
+  // A warp goes on from a shuffle by itself; from a barrier, all warps together that have not
+  // returned.
+  for (unsigned done = 0; done < threads;) {
+    bool at_barrier = true;
     for (const Fiber& fiber : fibers)
-      if (fiber.wait != fibers[0].wait) {
-        fprintf(stderr, "threads of a block wait at different points\n");
+      at_barrier = at_barrier && (fiber.wait == kBarrier || fiber.wait == kDone);
+    for (unsigned k = 0; k < threads; ++k) {
+      Fiber& fiber = fibers[descending ? threads - 1 - k : k];
+      if (fiber.wait != kDone && (fiber.wait != kBarrier || at_barrier)) resume(fiber);
+    }
+    done = 0;
+    for (unsigned t = 0; t < threads; ++t) {
+      done += fibers[t].wait == kDone;
+      if (fibers[t].wait != fibers[t / 32 * 32].wait) {
+        fprintf(stderr, "threads of a warp wait at different points\n");
         abort();
       }
+    }
   }
 }
 
