@@ -5,6 +5,9 @@ each chosen on validation, several seeds. A run that the folder of the compariso
 of its results holds is not repeated, so that more seeds and losses add to what is there.
 Unknown options go to ``mlcore compare``; of a comparison with such options only the table is
 kept.
+
+``--regime scratch|frozen|tuned`` compares more losses, graded ones among them, on several
+towns: see :mod:`benchmarks.regimes`. There, unknown options go to every run.
 """
 
 from __future__ import annotations
@@ -18,8 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import _common as common
+from benchmarks.regimes import main as regimes
 
-DURATION = "about an hour for 5 seeds on 2 cores; 100 minutes beside other work"
+DURATION = (
+    "about an hour for 5 seeds on 2 cores, 100 minutes beside other work; in a regime, on one "
+    "core, frozen an hour, tuned half an hour, scratch three hours"
+)
 
 PAPER = [
     "proposed",
@@ -50,24 +57,31 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--name", metavar="NAME", help="save the result separately, as localization_NAME"
     )
-    parser.add_argument("--losses", default=",".join(PAPER + STOCK), help="rows of the table")
-    parser.add_argument("--seeds", default="0,1,2,3,4", help="seeds of training")
+    parser.add_argument("--losses", help="rows of the table (default: all)")
+    parser.add_argument(
+        "--seeds", help="seeds of training (default: 0,1,2,3,4, or the regime's)"
+    )
     parser.add_argument(
         "--learning-rates",
         default="3e-4,1e-3,3e-3,1e-2",
         help="rates to choose from for each row; none: use --training.learning_rate",
     )
-    parser.add_argument("--max-steps", type=int, default=1000, help="steps per run")
+    parser.add_argument("--max-steps", type=int, help="steps per run (default: 1000)")
     parser.add_argument("--parallel", type=int, default=2, help="runs at the same time")
+    regimes.add_options(parser)
     options, more = parser.parse_known_args(argv)
+    regimes.check(parser, options)
     if options.quick and options.save:
         parser.error("--quick shows that it works; there is nothing to --save")
+    if (options.regime or options.search_ours) and not options.quick:
+        return regimes.main(options, more, argv)
     result = "_".join(filter(None, (common.name_of(__file__), options.name)))
     work = Path("runs") / f"benchmark-{result}"
     kept = common.RESULTS / result
     words = [
-        *("--losses", options.losses, "--seeds", options.seeds),
-        *("--training.max_steps", str(options.max_steps)),
+        *("--losses", options.losses or ",".join(PAPER + STOCK)),
+        *("--seeds", options.seeds or "0,1,2,3,4"),
+        *("--training.max_steps", str(options.max_steps or 1000)),
         *("--parallel", str(options.parallel), "--out", str(work), *more),
     ]
     if options.learning_rates != "none":
@@ -86,6 +100,8 @@ def main(argv: Sequence[str]) -> int:
         _keep(work, kept)
         picture = f"\n\n![metres curves]({kept.name}.png)"
     _report(done.stdout, picture, kept.name, options, argv)
+    if options.quick:
+        regimes.quick(options, argv)
     return 0
 
 

@@ -18,7 +18,7 @@ from mlcore_graded.rows import (
     normalized,
     require_finite_positions,
 )
-from mlcore_graded.sorted_sums import sum_of_larger
+from mlcore_graded.sorted_sums import sum_before
 
 
 class CosentLoss(nn.Module):
@@ -27,7 +27,8 @@ class CosentLoss(nn.Module):
     log(1 + sum over unordered pairs P, Q with d_P < d_Q of exp(scale (s_Q - s_P))), one value
     per batch: Huang et al., CoSENT, TASLP 2024.
 
-    Time O(B^2 log B): pairs are sorted by distance. Memory: some 50 bytes per pair.
+    Time O(B^2 log B): pairs are sorted by distance. Memory: some 50 bytes per pair, of which
+    there are B^2 / 2.
 
     Args:
         scale: Sharpness; multiplies cosine similarities. At most 100.
@@ -69,15 +70,24 @@ class _Cosent(torch.autograd.Function):
         distance_m = _packed(
             every, lambda rows, columns: between_m(batch, rows[:, None], columns)
         )
-        similarity = _packed(x, lambda rows, columns: rows @ columns.T)
+        distance_m, order = distance_m.sort(descending=True)
+        similarity = _packed(x, lambda rows, columns: rows @ columns.T)[order]
         low, high = similarity.min(), similarity.max()
         factor = math.exp(scale * float(high - low))
         far = similarity.sub(high).mul_(scale).exp_()
         near = similarity.sub_(low).mul_(-scale).exp_()
-        farther = sum_of_larger(distance_m, far, ties=False).mul_(near)
+        del similarity
+        farther = sum_before(far, distance_m).mul_(near)
         total = farther.sum() * factor
-        nearer = sum_of_larger(distance_m.neg_(), near, ties=False).mul_(far)
+        # One list at a time: each is 64 MiB for 4,096 images.
+        near = near.flip(0)
+        distance_m = distance_m.flip(0)
+        nearer = sum_before(near, distance_m)
+        del near, distance_m
+        nearer = nearer.flip(0).mul_(far)
+        del far
         of_similarity = nearer.sub_(farther).mul_(scale * factor / (1.0 + total))
+        of_similarity = farther.scatter_(0, order, of_similarity)
         ctx.save_for_backward(_unpacked_product(of_similarity, x))
         return torch.log1p(total)
 
@@ -90,12 +100,14 @@ class _Cosent(torch.autograd.Function):
 
 def _packed(values: Tensor, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Return ``of`` all unordered pairs of rows, ``(B (B - 1) / 2,)``, row after row."""
-    size = len(values)
-    parts = []
+    size, used = len(values), 0
+    packed = torch.empty(size * (size - 1) // 2, dtype=torch.float64, device=values.device)
     for start in range(0, size, height := max(1, BLOCK_PAIRS // size)):
         block = of(values[start : start + height], values[start:])
-        parts.append(block[_above_diagonal(block)])
-    return torch.cat(parts)
+        above = block[_above_diagonal(block)]
+        packed[used : used + len(above)] = above
+        used += len(above)
+    return packed
 
 
 def _unpacked_product(packed: Tensor, x: Tensor) -> Tensor:

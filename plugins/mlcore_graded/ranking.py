@@ -8,15 +8,15 @@ Shapes: as in ``rows``; ``m`` is the largest number of such images an anchor of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from mlcore.protocols import InfluenceFunction
-from mlcore_graded.rows import BLOCK_PAIRS, RowBlock, RowwiseLoss, recomputed
+from mlcore_graded.rows import BLOCK_PAIRS, RowBlock, RowwiseLoss
 from mlcore_graded.soft_supcon import SMALLEST_TOTAL_WEIGHT
 
 
@@ -170,23 +170,66 @@ def smooth_ranks(
         blocks: sigmoids are computed a second time to be differentiated.
     """
     own = similarity.gather(1, relevant.column)
-    sums = partial(_sums_of_sigmoids, temperature)
-    width = max(1, BLOCK_PAIRS // similarity.numel())
-    parts = [
-        recomputed(sums, similarity, s, weight, w)
-        for s, w in zip(
-            torch.split(own, width, 1), torch.split(relevant.weight, width, 1), strict=True
-        )
-    ]
-    before, graded = torch.cat(parts, dim=2)
+    before, graded = _SumsOfSigmoids.apply(
+        similarity, own, weight, relevant.weight, temperature
+    )
     # u_j itself is sigmoid(0) = 1/2 and constant: replaced by the 1 of the rank.
     return before + 0.5, graded + 0.5 * relevant.weight
 
 
-def _sums_of_sigmoids(
-    temperature: float, similarity: Tensor, own: Tensor, weight: Tensor, own_weight: Tensor
-) -> Tensor:
-    """Return sum_k u_k and sum_k min(w_j, w_k) u_k of ``c`` images j per row, ``(2, b, c)``."""
-    u = torch.sigmoid((similarity[:, None, :] - own[:, :, None]) / temperature)
-    smaller = torch.minimum(weight[:, None, :], own_weight[:, :, None])
-    return torch.stack([u.sum(dim=2), (smaller * u).sum(dim=2)])
+class _SumsOfSigmoids(torch.autograd.Function):
+    """sum_k u_jk and sum_k min(w_j, w_k) u_jk, ``(b, m)`` each.
+
+    Both passes take a few images j at a time and write into whole results: a small result
+    per step, kept among the freed large ones, would let the heap grow with m.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        similarity: Tensor,
+        own: Tensor,
+        weight: Tensor,
+        own_weight: Tensor,
+        temperature: float,
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(similarity, own, weight, own_weight)
+        ctx.temperature = temperature
+        before, graded = torch.empty_like(own), torch.empty_like(own)
+        for columns in _chunks(similarity, own):
+            u = _sigmoids(similarity, own[:, columns], temperature)
+            before[:, columns] = u.sum(dim=2)
+            graded[:, columns] = u.mul_(_smaller(weight, own_weight[:, columns])).sum(dim=2)
+        return before, graded
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, of_before: Tensor, of_graded: Tensor
+    ) -> tuple[Tensor, Tensor, None, None, None]:
+        similarity, own, weight, own_weight = ctx.saved_tensors
+        of_similarity, of_own = torch.zeros_like(similarity), torch.empty_like(own)
+        for columns in _chunks(similarity, own):
+            u = _sigmoids(similarity, own[:, columns], ctx.temperature)
+            of_u = _smaller(weight, own_weight[:, columns]).mul_(of_graded[:, columns, None])
+            of_u += of_before[:, columns, None]
+            # of_u u (1 - u), the derivative of a sigmoid
+            of_difference = of_u.mul_(u).mul_(u.neg_().add_(1.0)).div_(ctx.temperature)
+            of_similarity += of_difference.sum(dim=1)
+            of_own[:, columns] = -of_difference.sum(dim=2)
+        return of_similarity, of_own, None, None, None
+
+
+def _chunks(similarity: Tensor, own: Tensor) -> Iterator[slice]:
+    width = max(1, BLOCK_PAIRS // similarity.numel())
+    return (slice(start, start + width) for start in range(0, own.shape[1], width))
+
+
+def _sigmoids(similarity: Tensor, own: Tensor, temperature: float) -> Tensor:
+    """Return u_jk of ``c`` images j per row, ``(b, c, n)``."""
+    return (similarity[:, None, :] - own[:, :, None]).div_(temperature).sigmoid_()
+
+
+def _smaller(weight: Tensor, own_weight: Tensor) -> Tensor:
+    """Return min(w_j, w_k), ``(b, c, n)``."""
+    return torch.minimum(weight[:, None, :], own_weight[:, :, None])

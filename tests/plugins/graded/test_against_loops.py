@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loops import Loops
 
-from mlcore_graded import rows
+from mlcore_graded import rows, sorted_sums
 from mlcore_soft_contrastive.influence import Linear, Step, Tanh
 
 every = pytest.mark.parametrize(("name", "options", "by_loops"), EVERY, ids=IDS)
@@ -56,6 +56,7 @@ def test_blocks_of_rows_change_nothing(name, options, by_loops, monkeypatch):
     for pairs in (rows.BLOCK_PAIRS, 26, 1):
         for module in ("rows", "cosent", "distance_triplet", "ranking"):
             monkeypatch.setattr(f"mlcore_graded.{module}.BLOCK_PAIRS", pairs)
+        monkeypatch.setattr("mlcore_graded.sorted_sums._BLOCK", pairs)
         leaf = embeddings.clone().requires_grad_()
         loss = build(name, **options)(leaf, batch_at(positions_m)).loss
         loss.backward()
@@ -116,3 +117,18 @@ def test_what_is_not_finite_is_not_hidden():
     embeddings[2] = float("nan")
     for name, options, _ in EVERY:
         assert build(name, **options)(embeddings, batch_at(positions_m)).loss.isnan(), name
+
+
+@settings(max_examples=50, deadline=None)
+@given(keys=st.lists(st.integers(0, 4), min_size=1, max_size=12), block=st.integers(1, 5))
+def test_sums_before_runs_of_equal_keys_across_blocks(keys, block):
+    keys.sort()
+    values = [float(place + 1) for place in range(len(keys))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorted_sums, "_BLOCK", block)
+        found = sorted_sums.sum_before(torch.tensor(values), torch.tensor(keys))
+    brute_force = [
+        sum(value for value, other in zip(values, keys, strict=True) if other < key)
+        for key in keys
+    ]
+    assert found.tolist() == brute_force
