@@ -1,10 +1,8 @@
-"""What the CUDA kernels and their walk cost, as far as it can be told without a GPU.
+"""Instructions, registers, launches and host time of the CUDA kernels, without a GPU.
 
 Compiles with NVRTC and CuPy's flags, disassembles, and counts the instructions of each loop
 over pairs along its usual path: one warp takes 32 lanes x 4 columns per round. Counts launches,
 of kernels and of torch's operations, and times the host with a launcher that does nothing.
-
-    python -m benchmarks.cuda_code [OUT.md]
 
 Needs the packages nvidia-cuda-nvrtc, cuda-bindings and triton (for its disassembler).
 """
@@ -17,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,29 +34,28 @@ from mlcore_soft_contrastive.tiled import cupy_launch
 from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
 from mlcore_soft_contrastive.tiled.products import Products
 
+DURATION = "about 1 minute"
+
 ARCHITECTURES = (80, 90)
 PAIR_KERNELS = ("most_attracting", "mining_extrema", "sums", "mined_sums", "far_sums")
 PAIR_KERNELS += ("mined_far_sums", "gradient", "mined_gradient")
-RESULT = Path(__file__).with_name("results") / "cuda_code.md"
+SIZES = (8192, 1_000_000)
 
 
-def main(arguments: list[str]) -> int:
-    """Write the tables."""
-    out = Path(arguments[0]) if arguments else RESULT
-    text = "\n".join(
-        [
-            "# The CUDA kernels, read and counted without a GPU",
-            "",
-            common.describe_versions(),
-            "",
-            "Made by `python -m benchmarks.cuda_code`. Nothing here was measured on a GPU.",
-            "",
-            *(line for sm in ARCHITECTURES for line in code_table(sm)),
-            *host_table(),
-        ]
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmark."""
+    options = common.parser(__file__, __doc__ or "").parse_args(argv)
+    architectures = ARCHITECTURES[-1:] if options.quick else ARCHITECTURES
+    sizes = SIZES[:1] if options.quick else SIZES
+    lines = [line for architecture in architectures for line in code_table(architecture)]
+    common.report(
+        __file__,
+        __doc__ or "",
+        "\n".join([*lines, *host_table(sizes)]),
+        options=options,
+        argv=argv,
+        method="NVRTC and nvdisasm, nothing measured on a GPU; host time: median of 30 or 5",
     )
-    out.write_text(text + "\n", encoding="utf-8")
-    print(text)
     return 0
 
 
@@ -184,7 +182,7 @@ class Operations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def host_table() -> list[str]:
+def host_table(sizes: Sequence[int]) -> list[str]:
     """Return launches and host time of evaluations, forward and backward."""
     lines = [
         "## Launches and host time, forward and backward, mining, float32",
@@ -199,7 +197,7 @@ def host_table() -> list[str]:
         "| images | tiles | kernels | products | torch operations | together | host ms |",
         "|---|---|---|---|---|---|---|",
     ]
-    for size in (8192, 1_000_000):
+    for size in sizes:
         launches: Counter[str] = Counter()
 
         def count(name: str, *_: Any, seen: Counter[str] = launches) -> None:

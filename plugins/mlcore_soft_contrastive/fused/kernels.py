@@ -29,28 +29,11 @@ BLOCK = tl.constexpr(128)
 
 @triton.jit
 def reduce_strip(
-    rows,
-    columns,
-    rule,
-    by_row,
-    by_column,
-    largest,
-    first,
-    first_row,
-    num_rows,
-    CHUNK: tl.constexpr,
-    STEP: tl.constexpr,
-    FORM: tl.constexpr,
-    INFLUENCE: tl.constexpr,
-    AXES: tl.constexpr,
-    TURNS: tl.constexpr,
-    MINING: tl.constexpr,
-    PLAIN: tl.constexpr,
-    PRECISION: tl.constexpr,
-    D: tl.constexpr,
-    BN: tl.constexpr,
-    BK: tl.constexpr,
-):
+    rows, columns, rule, by_row, by_column, largest, first, first_row, num_rows,
+    CHUNK: tl.constexpr, STEP: tl.constexpr, FORM: tl.constexpr, INFLUENCE: tl.constexpr,
+    AXES: tl.constexpr, TURNS: tl.constexpr, MINING: tl.constexpr, PLAIN: tl.constexpr,
+    PRECISION: tl.constexpr, D: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+):  # fmt: skip
     """Visit near blocks ("far": far blocks) of a block of rows and a chunk of columns.
 
     Args:
@@ -102,21 +85,9 @@ def reduce_strip(
                         s, rows, columns, rule, at_row, at_column, order_columns, counts, AXES
                     )
                     r1, r2, c1, c2 = visit_near(
-                        s,
-                        d,
-                        rows,
-                        columns,
-                        rule,
-                        at_row,
-                        at_column,
-                        valid,
-                        same,
-                        STEP,
-                        INFLUENCE,
-                        TURNS,
-                        MINING,
-                        PLAIN,
-                    )
+                        s, d, rows, columns, rule, at_row, at_column, valid, same,
+                        STEP, INFLUENCE, TURNS, MINING, PLAIN,
+                    )  # fmt: skip
                     one = combine(one, r1, SUM)
                     two = combine(two, r2, SUM)
                 if FORM == "square":
@@ -147,28 +118,12 @@ def far_matters(rows, columns, rule, largest, i, j, wanted, FORM: tl.constexpr):
 
 @triton.jit
 def gradient_strip(
-    rows,
-    columns,
-    rule,
-    largest,
-    out,
-    first,
-    first_row,
-    num_rows,
-    SPLITS: tl.constexpr,
-    FAR: tl.constexpr,
-    FORM: tl.constexpr,
-    INFLUENCE: tl.constexpr,
-    AXES: tl.constexpr,
-    TURNS: tl.constexpr,
-    MINING: tl.constexpr,
-    PLAIN: tl.constexpr,
-    PRECISION: tl.constexpr,
-    D: tl.constexpr,
-    WIDTH: tl.constexpr,
-    BM: tl.constexpr,
+    rows, columns, rule, largest, out, first, first_row, num_rows,
+    SPLITS: tl.constexpr, FAR: tl.constexpr, FORM: tl.constexpr, INFLUENCE: tl.constexpr,
+    AXES: tl.constexpr, TURNS: tl.constexpr, MINING: tl.constexpr, PLAIN: tl.constexpr,
+    PRECISION: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, BM: tl.constexpr,
     BN: tl.constexpr,
-):
+):  # fmt: skip
     """Add the gradient by a few rows over every SPLITS-th block of columns.
 
     Args:
@@ -223,21 +178,9 @@ def gradient_strip(
                         s, rows, columns, rule, at_row, at_column, order_columns, counts, AXES
                     )
                     h = near_gradient(
-                        s,
-                        d,
-                        rows,
-                        columns,
-                        rule,
-                        at_row,
-                        at_column,
-                        valid,
-                        same,
-                        INFLUENCE,
-                        TURNS,
-                        FORM,
-                        MINING,
-                        PLAIN,
-                    )
+                        s, d, rows, columns, rule, at_row, at_column, valid, same,
+                        INFLUENCE, TURNS, FORM, MINING, PLAIN,
+                    )  # fmt: skip
                     h = tl.where((s > 0.0) & ~same, h, 0.0)
                 if not KEPT:
                     b = tl.load(b_at, there, 0.0)

@@ -46,11 +46,13 @@ def test_for_every_architecture(architecture: int) -> None:
     compile_kernels(pairwise_source(), architecture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("influence", [Sigmoid(), Linear(), Tanh(), Step()], ids=repr)
 def test_every_influence_function(influence: Any) -> None:
     compile_kernels(tiles_source(influence.device_code()), 90)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS, ids=repr)
 def test_every_variant(variant: Variant) -> None:
     compile_kernels(tiles_source(Sigmoid().device_code(), variant), 90)
