@@ -221,9 +221,7 @@ def _compare(comparison: Comparison, regime: Regime, output: Output) -> None:
     result, body = f"regime_{regime.name}", markdown(table)
     if regime.name == "frozen":
         found = search_markdown(comparison)
-        body += (
-            f"\n\n## Search: area to 25 m on validation of town {SEARCH_TOWN} (%)\n\n{found}"
-        )
+        body += f"\n\n{found}"
     if output.options.save:
         draw(table, common.RESULTS / f"{result}.png")
         body += f"\n\n![differences from the proposed loss]({result}.png)"
