@@ -220,8 +220,7 @@ def _compare(comparison: Comparison, regime: Regime, output: Output) -> None:
     table = Table.of(regime, results_of(jobs), off_the_shelf(comparison, regime), settings)
     result, body = f"regime_{regime.name}", markdown(table)
     if regime.name == "frozen":
-        found = search_markdown(comparison)
-        body += f"\n\n{found}"
+        body += f"\n\n{search_markdown(comparison)}"
     if output.options.save:
         draw(table, common.RESULTS / f"{result}.png")
         body += f"\n\n![differences from the proposed loss]({result}.png)"
