@@ -83,6 +83,7 @@ def test_there_are_as_many_losses_and_tries_as_the_comparison_asks_for(registry)
     assert len({variant.name for variant in VARIANTS}) == len(VARIANTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "blocks"),
     [("pml-triplet-margin", None), ("pml-proxy-anchor", 0), ("proposed", 0), ("proposed", 2)],

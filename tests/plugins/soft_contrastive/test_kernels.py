@@ -355,6 +355,7 @@ def _revealing_batch(route: Route) -> tuple[Tensor, Tensor, Tensor]:
     return embeddings, positions, headings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_mutated_kernel_fails(mutation: str, kernels: Any, route: Route) -> None:
     old, new = MUTATIONS[mutation]

@@ -40,6 +40,7 @@ def compile_kernels(source: str, architecture: int) -> None:
     nvrtc.nvrtcDestroyProgram(program)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_for_every_architecture(architecture: int) -> None:
     compile_kernels(tiles_source(Sigmoid().device_code()), architecture)

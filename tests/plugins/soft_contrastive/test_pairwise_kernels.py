@@ -52,6 +52,7 @@ PAIRWISE_MUTATIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", PAIRWISE_MUTATIONS)
 def test_a_mutated_pairwise_kernel_fails(mutation: str, kernels: Any) -> None:
     old, new = PAIRWISE_MUTATIONS[mutation]
