@@ -236,7 +236,8 @@ def outcome_of(home, tmp_path, monkeypatch, capsys, synthetic_plugin):
             files = {
                 str(path.relative_to(folder)): plain(path.read_bytes(), folder)
                 for path in sorted(folder.rglob("*"))
-                if path.is_file()
+                # TensorBoard's are named and filled by the time; metrics.jsonl has their values.
+                if path.is_file() and "tfevents" not in path.name
             }
             texts = [plain(text.encode(), folder) for text in printed]
             seen[line] = (code, *texts, files, tuple(sizes))
