@@ -169,7 +169,7 @@ REGIMES = {
             augment=True,
             towns=(0, 11),
             seeds=(0, 1, 2),
-            max_steps=1000,
+            max_steps=500,
             num_rows=None,
             limit_s=90,
         ),
