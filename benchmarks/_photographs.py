@@ -133,9 +133,9 @@ def _head(
         REGIMES["frozen"],
         summary=summary,
         words=(*LITE0, "--model.trainable_blocks", "none", *words),
-        max_steps=200,
+        max_steps=60,
     )
-    return Trained(name, summary, regime, untrained, ("1e-4", "3e-4", "1e-3"), _EVERY)
+    return Trained(name, summary, regime, untrained, ("3e-4", "1e-3"), _EVERY)
 
 
 def _blocks(name: str, summary: str, pooling: tuple[str, ...]) -> Trained:
