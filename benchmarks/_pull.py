@@ -104,7 +104,7 @@ def summary(found: Pull, zone: Tensor) -> dict[str, float]:
     ``attract near`` and the like are shares of the summed norm of all pairs; ``sum far`` is the
     share of far pairs in the sums over attracting pairs, which they join as constants;
     ``repulsion`` is how far the repelling term is switched on, from 0 to 1; ``kept`` is the
-    share of pairs that mining keeps.
+    share of pairs that mining keeps. A mean over a zone without pairs is NaN.
     """
     norm, total = found.norm, found.norm.sum()
     values: dict[str, Tensor] = {}
@@ -114,8 +114,8 @@ def summary(found: Pull, zone: Tensor) -> dict[str, float]:
             chosen = inside & (found.gradient.sign() == sign)
             values[f"{what} {name}"] = (norm * chosen).sum() / total
         values[f"sum {name}"] = (found.attraction * inside).sum(dim=1).mean()
-        values[f"similarity {name}"] = found.similarity[inside].mean()
-        values[f"deviation {name}"] = found.similarity[inside].std(correction=0)
+        values[f"similarity {name}"] = mean = found.similarity[inside].mean()
+        values[f"deviation {name}"] = (found.similarity[inside] - mean).square().mean().sqrt()
     values["repulsion"] = (found.repulsion * found.pair).sum(dim=1).mean()
     values["kept"] = found.kept.sum() / (found.attracts | found.repels).sum()
     return {name: float(value) for name, value in values.items()}

@@ -365,8 +365,7 @@ def main(argv: Sequence[str]) -> int:
         [
             "## Similarities at the first step (mean ± standard deviation)",
             _starts(found, starts),
-            "How far the repelling term is on (%): sum / (1 + sum) of its exponentials, mean "
-            + "over rows.",
+            "Repelling term on (%): sum / (1 + sum) of its exponentials, mean over rows.",
             "## Where the gradient goes (% of the summed norm of all pairs)",
             f"Near pairs are below {NEAR_M:g} m, far ones at least {FAR_M:g} m apart.",
             _training(found, starts, ("paper", "step", "lambda 0.8")),
