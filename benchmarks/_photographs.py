@@ -208,5 +208,5 @@ def named(names: str | None, among: Sequence[Any]) -> list[Any]:
     chosen = list(by_name) if names is None else names.split(",")
     for name in chosen:
         if name not in by_name:
-            raise ValueError(f"{name!r} is none of {', '.join(by_name)}")
+            raise ValueError(f"must be one of {', '.join(by_name)}, got {name!r}")
     return [by_name[name] for name in chosen]

@@ -19,8 +19,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
+from torch.nn.functional import normalize
 
 from benchmarks import _common as common
 from benchmarks._photograph_tables import Choice, Part, tabulated
@@ -36,7 +38,7 @@ from benchmarks._photographs import (
 )
 from benchmarks.regimes.plan import OFF_THE_SHELF, OutOfTimeError, best
 from benchmarks.regimes.rows import REGIMES, Row, Setting
-from benchmarks.regimes.runs import PLAIN, Job, Result, evaluate, keep, kept, run
+from benchmarks.regimes.runs import PLAIN, Job, Result, embed, evaluate, keep, kept, run
 from benchmarks.regimes.statistics import RESAMPLES
 from benchmarks.regimes.towns import TopOfNetwork, Town, open_town
 from mlcore.evaluation.results import Evaluation
@@ -253,6 +255,33 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def similarities(study: Study, photographs: Photographs, trained: Trained) -> tuple[str, str]:
+    """Return mean and deviation of the cosines that training starts from: near pairs, far ones.
+
+    Near pairs of training photographs are closer than the near radius, far ones at least twice
+    as far apart.
+    """
+    town = study.opened(photographs, trained.regime.blocks)
+    words = [*study.words(photographs, trained), "--loss", "proposed"]
+    config = parse_run(words, study.registry)
+    model = assemble(config, dataset=town.dataset, data_notes=()).model.eval()
+    assert isinstance(model, Network)
+    train = town.dataset.train
+    tables = (train.references, train.queries)
+    network = TopOfNetwork(model, trained.regime.blocks)
+    unit = normalize(
+        torch.from_numpy(embed(network, town, np.concatenate([t.index for t in tables])))
+    )
+    positions_m = torch.from_numpy(np.concatenate([t.positions_m for t in tables]))
+    distance_m = torch.cdist(positions_m, positions_m)
+    radius_m = config.sampling.near_radius_m or 0.0
+    other = ~torch.eye(len(unit), dtype=torch.bool)
+    near, far = (distance_m < radius_m) & other, distance_m >= 2 * radius_m
+    cosine = unit @ unit.T
+    shown = [(float(cosine[rows].mean()), float(cosine[rows].std())) for rows in (near, far)]
+    return tuple(f"{mean:.2f} ± {deviation:.2f}" for mean, deviation in shown)  # type: ignore[return-value]
+
+
 def _body(study: Study, sets: Sequence[Photographs], parts: Sequence[Trained]) -> str:
     sections, summary = [], []
     for trained in parts:
@@ -269,6 +298,7 @@ def _body(study: Study, sets: Sequence[Photographs], parts: Sequence[Trained]) -
                     photographs.name,
                     queries,
                     f"{100 / queries:.1f}",
+                    *similarities(study, photographs, trained),
                     f"±{found.half_width:.1f}",
                     f"{found.num_apart} of {found.num_trained}",
                 ]
@@ -278,6 +308,8 @@ def _body(study: Study, sets: Sequence[Photographs], parts: Sequence[Trained]) -
         "set",
         "queries",
         "one query (points of R@1)",
+        "cosine of near pairs at the start",
+        "of far pairs",
         "interval of a difference in area (median)",
         "trained losses whose interval leaves out 0",
     ]

@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from benchmarks import _common as common
-from benchmarks._pull import FAR_M, NEAR_M, Probe
+from benchmarks._pull import FAR_M, NEAR_M, ZONES, Probe
 from benchmarks.regimes.plan import AREA_LIMIT_M, OutOfTimeError
 from benchmarks.regimes.rows import REGIMES, Regime
 from benchmarks.regimes.runs import PLAIN, Job, keep, kept, run
@@ -233,9 +233,7 @@ def _percent(value: float) -> str:
 
 def _training(found: Runs, starts: Sequence[Start], variants: Sequence[str]) -> str:
     """Return shares of the gradient by zone over training."""
-    names = [
-        f"{what} {zone}" for what in ("attract", "repel") for zone in ("near", "band", "far")
-    ]
+    names = [f"{what} {zone}" for what in ("attract", "repel") for zone in ZONES]
     rows = []
     for start in starts:
         for variant in variants:
