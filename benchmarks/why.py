@@ -25,11 +25,14 @@ import torch
 from torch import nn
 
 from benchmarks import _common as common
-from benchmarks._pull import FAR_M, NEAR_M, ZONES, Probe
+from benchmarks._pull import FAR_M, NEAR_M, Probe
+from benchmarks._why_tables import UNTRAINED, Found, Runs, draw, gradients, similarities, terms
 from benchmarks.regimes.plan import AREA_LIMIT_M, OutOfTimeError
 from benchmarks.regimes.rows import REGIMES, Regime
-from benchmarks.regimes.runs import PLAIN, Job, keep, kept, run
-from benchmarks.regimes.towns import Town, open_town
+from benchmarks.regimes.runs import PLAIN, Job, Result, evaluate, keep, kept, run
+from benchmarks.regimes.towns import TopOfNetwork, Town, open_town
+from mlcore.experiment import assemble
+from mlcore.models.networks import Network
 from mlcore.registry.discovery import Registry
 from mlcore_soft_contrastive.loss import BatchLoss
 
@@ -87,19 +90,12 @@ VARIANTS = (
     Variant("step", ("--influence", "step")),
     Variant("support 30 m", ("--influence.support_limit_m", "30")),
     Variant("no mining", ("--loss.mining", "false")),
+    Variant("step, lambda 0.6", ("--influence", "step", "--loss.base", "0.6")),
+    Variant(
+        "support 30 m, lambda 0.6",
+        ("--influence.support_limit_m", "30", "--loss.base", "0.6"),
+    ),
 )
-WINDOWS = (("1-10", 0, 10), ("11-50", 10, 50), ("51-100", 50, 100), ("101-200", 100, 200))
-
-
-class Found(NamedTuple):
-    """One run: its area to 25 m on validation, and a summary of each step's gradient."""
-
-    area: float
-    steps: list[dict[str, float]]
-
-    def mean(self, name: str, first: int, end: int) -> float:
-        """Return the mean of a figure over some steps."""
-        return float(np.nanmean([one[name] for one in self.steps[first:end]]))
 
 
 class Study(NamedTuple):
@@ -177,8 +173,27 @@ def measured(study: Study, start: Start, variant: Variant, number: int) -> Found
     return Found(area, json.loads(pulls.read_text(encoding="utf-8")))
 
 
-Runs = dict[tuple[str, str], list[Found]]
-"""By start and variant, one per town."""
+def untrained(study: Study, start: Start, number: int) -> float:
+    """Return the area to 25 m on validation before the first step."""
+    job = Job(
+        row=UNTRAINED,
+        path=study.runs / start.name / f"{UNTRAINED}, town {number}.json",
+        options=study.words(start, VARIANTS[0]),
+        town=number,
+        seed=0,
+        splits=("validation",),
+    )
+    result = kept(job)
+    if result is None:
+        town = _opened(study, start.regime.blocks, number)
+        town = centred(town) if start.centred else town
+        config = job.config(study.registry)
+        model = assemble(config, dataset=town.dataset, data_notes=()).model.eval()
+        assert isinstance(model, Network)
+        network = TopOfNetwork(model, start.regime.blocks)
+        result = Result(evaluate(network, town, config.evaluation, job.splits), "", 0.0)
+        keep(job, result)
+    return result.evaluations[VALIDATION].area(AREA_LIMIT_M)
 
 
 def collect(study: Study, starts: Sequence[Start], towns: Sequence[int]) -> Runs:
@@ -191,146 +206,12 @@ def collect(study: Study, starts: Sequence[Start], towns: Sequence[int]) -> Runs
     for number in towns:
         for start in reversed(starts):  # the quick ones first
             if number in towns[: start.towns]:
+                before = Found(untrained(study, start, number), [])
+                found.setdefault((start.name, UNTRAINED), []).append(before)
                 for variant in VARIANTS:
                     one = measured(study, start, variant, number)
                     found.setdefault((start.name, variant.name), []).append(one)
     return found
-
-
-def _mean(runs: Sequence[Found], name: str, first: int, end: int) -> float:
-    return float(np.mean([one.mean(name, first, end) for one in runs]))
-
-
-def _starts(found: Runs, starts: Sequence[Start]) -> str:
-    """Return the similarities that training starts from, and how far they repel."""
-    rows = []
-    for start in starts:
-        paper, lower = (found[start.name, name] for name in ("paper", "lambda 0.8"))
-        rows.append(
-            [
-                start.name,
-                *(
-                    f"{_mean(paper, f'similarity {zone}', 0, 1):.2f} ± "
-                    f"{_mean(paper, f'deviation {zone}', 0, 1):.2f}"
-                    for zone in ("near", "far")
-                ),
-                *(_percent(_mean(runs, "repulsion", 0, 1)) for runs in (paper, lower)),
-            ]
-        )
-    heading = [
-        "start",
-        "similarity of near pairs",
-        "of far pairs",
-        "repelling term on, lambda 1",
-        "lambda 0.8",
-    ]
-    return common.markdown_table(heading, rows)
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _training(found: Runs, starts: Sequence[Start], variants: Sequence[str]) -> str:
-    """Return shares of the gradient by zone over training."""
-    names = [f"{what} {zone}" for what in ("attract", "repel") for zone in ZONES]
-    rows = []
-    for start in starts:
-        for variant in variants:
-            runs = found[start.name, variant]
-            length = len(runs[0].steps)
-            for window, first, end in WINDOWS:
-                if first < length:
-                    figures = (_percent(_mean(runs, name, first, end)) for name in names)
-                    rows.append([start.name, variant, window, *figures])
-    return common.markdown_table(["start", "loss", "steps", *names], rows)
-
-
-def _variants(found: Runs, starts: Sequence[Start]) -> str:
-    """Return what each variant changes: terms at the start and the end, and the area."""
-    rows = []
-    for start in starts:
-        for variant in VARIANTS:
-            runs = found[start.name, variant.name]
-            length = len(runs[0].steps)
-            late = (max(0, length - 50), length)
-            rows.append(
-                [
-                    start.name,
-                    variant.name,
-                    _percent(_mean(runs, "repulsion", 0, 10)),
-                    _percent(_mean(runs, "repulsion", *late)),
-                    _percent(_mean(runs, "sum far", 0, 10)),
-                    _percent(_mean(runs, "kept", 0, 10)),
-                    f"{_mean(runs, 'similarity near', *late):.2f}",
-                    f"{_mean(runs, 'similarity far', *late):.2f}",
-                    ", ".join(f"{100 * one.area:.1f}" for one in runs),
-                ]
-            )
-    heading = [
-        "start",
-        "variant",
-        "repelling term on, first 10 steps",
-        "last 50",
-        "far pairs in the attracting sum, first 10",
-        "pairs kept by mining, first 10",
-        "similarity near, last 50",
-        "far",
-        "area to 25 m by town",
-    ]
-    return common.markdown_table(heading, rows)
-
-
-def draw(found: Runs, starts: Sequence[Start], path: Path) -> None:
-    """Draw the shares of the gradient by step, one panel per start and loss."""
-    import matplotlib.pyplot as plt
-    from matplotlib.patches import Patch
-
-    shown = ("paper", "step", "lambda 0.8")
-    parts = (
-        ("attract near", "#1b6ca8"),
-        ("attract band", "#8fc1e3"),
-        ("attract far", "#d7e8f5"),
-        ("repel near", "#f6d5c3"),
-        ("repel band", "#e8925e"),
-        ("repel far", "#b5430f"),
-    )
-    figure, axes = plt.subplots(
-        len(shown),
-        len(starts),
-        figsize=(3 * len(starts), 6),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    for line, variant in zip(axes, shown, strict=True):
-        for axis, start in zip(line, starts, strict=True):
-            runs = found[start.name, variant]
-            window = max(1, len(runs[0].steps) // 30)
-            end = len(runs[0].steps) // window * window
-            steps = np.arange(end).reshape(-1, window).mean(axis=1) + 1
-            shares = [
-                np.nanmean([[s[name] for s in one.steps[:end]] for one in runs], axis=0)
-                .reshape(-1, window)
-                .mean(axis=1)
-                for name, _ in parts
-            ]
-            axis.stackplot(steps, shares, colors=[color for _, color in parts])
-            axis.set(ylim=(0, 1), xlim=(steps[0], steps[-1]))
-            axis.set_title(f"{start.name}: {variant}", fontsize=9)
-    names = {
-        "near": f"< {NEAR_M:g} m",
-        "far": f">= {FAR_M:g} m",
-        "band": f"{NEAR_M:g} to {FAR_M:g} m",
-    }
-    labels = [f"{what}s, {names[zone]}" for what, zone in (name.split() for name, _ in parts)]
-    handles = [Patch(color=color) for _, color in parts]
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
-    figure.supylabel("share of the gradient", fontsize=9)
-    figure.supxlabel("step", fontsize=9)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -359,20 +240,21 @@ def main(argv: Sequence[str]) -> int:
     except OutOfTimeError:
         print("not finished: give the same command to continue; there is no table before")
         return 0
+    names = [start.name for start in starts]
     body = "\n\n".join(
         [
             "## Similarities at the first step (mean ± standard deviation)",
-            _starts(found, starts),
+            similarities(found, names),
             "Repelling term on (%): sum / (1 + sum) of its exponentials, mean over rows.",
             "## Where the gradient goes (% of the summed norm of all pairs)",
             f"Near pairs are below {NEAR_M:g} m, far ones at least {FAR_M:g} m apart.",
-            _training(found, starts, ("paper", "step", "lambda 0.8")),
+            gradients(found, names, ("paper", "step", "lambda 0.8")),
             "## What the constants change (%)",
-            _variants(found, starts),
+            terms(found, names, [variant.name for variant in VARIANTS]),
         ]
     )
     if options.save:
-        draw(found, starts, common.RESULTS / "why.png")
+        draw(found, names, common.RESULTS / "why.png")
         body += "\n\n![shares of the gradient by step](why.png)"
     common.report(
         __file__,

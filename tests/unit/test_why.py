@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import dimensions, why
-from benchmarks._pull import Probe, pull, summary, zone_of
+from benchmarks._pull import ZONES, Probe, pull, summary, zone_of
 from mlcore.options import parse_run
 from mlcore.protocols import Batch
 from mlcore.registry.discovery import Registry
@@ -108,7 +108,7 @@ def test_shares_by_explicit_loops():
     assert figures["sum far"] == pytest.approx(sum(far) / size)
     assert figures["repulsion"] == pytest.approx(sum(on) / size)
     assert figures["similarity near"] == pytest.approx(sum(near) / len(near))
-    shares = [figures[f"{what} {z}"] for what in ("attract", "repel") for z in why.ZONES]
+    shares = [figures[f"{what} {z}"] for what in ("attract", "repel") for z in ZONES]
     assert sum(shares) == pytest.approx(1.0)
     assert figures["kept"] == 1.0
 
