@@ -86,6 +86,8 @@ def terms(found: Runs, starts: Sequence[str], variants: Sequence[str]) -> str:
         before = _areas(found[start, UNTRAINED])
         rows.append([start, UNTRAINED, *[""] * 6, before])
         for variant in variants:
+            if (start, variant) not in found:
+                continue
             runs = found[start, variant]
             length = len(runs[0].steps)
             late = (max(0, length - 50), length)

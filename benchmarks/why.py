@@ -53,6 +53,7 @@ class Start:
         learning_rate: Of all its runs.
         centred: Whether the mean over images is taken away from the cached features.
         towns: Number of towns it is done on.
+        variants: Number of variants it is done with, of those that come first.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Start:
     learning_rate: str
     centred: bool = False
     towns: int = len(TOWNS)
+    variants: int | None = None
 
 
 def _frozen(name: str, *pooling: str, centred: bool = False) -> Start:
@@ -68,7 +70,7 @@ def _frozen(name: str, *pooling: str, centred: bool = False) -> Start:
 
 
 STARTS = (
-    Start("scratch", REGIMES["scratch"], "3e-3", towns=1),
+    Start("scratch", REGIMES["scratch"], "3e-3", towns=1, variants=5),
     _frozen("average", "--pooling", "average"),
     _frozen("grid"),
     _frozen("grid, centred", centred=True),
@@ -86,9 +88,9 @@ VARIANTS = (
     Variant("paper"),
     Variant("lambda 0.8", ("--loss.base", "0.8")),
     Variant("lambda 0.6", ("--loss.base", "0.6")),
-    Variant("beta 10", ("--loss.beta", "10")),
     Variant("step", ("--influence", "step")),
     Variant("support 30 m", ("--influence.support_limit_m", "30")),
+    Variant("beta 10", ("--loss.beta", "10")),
     Variant("no mining", ("--loss.mining", "false")),
     Variant("step, lambda 0.6", ("--influence", "step", "--loss.base", "0.6")),
     Variant(
@@ -208,7 +210,7 @@ def collect(study: Study, starts: Sequence[Start], towns: Sequence[int]) -> Runs
             if number in towns[: start.towns]:
                 before = Found(untrained(study, start, number), [])
                 found.setdefault((start.name, UNTRAINED), []).append(before)
-                for variant in VARIANTS:
+                for variant in VARIANTS[: start.variants]:
                     one = measured(study, start, variant, number)
                     found.setdefault((start.name, variant.name), []).append(one)
     return found
