@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,53 +123,71 @@ def _areas(runs: Sequence[Found]) -> str:
     return ", ".join(_percent(one.area) for one in runs)
 
 
+_PARTS = (
+    ("attract near", "#1b6ca8"),
+    ("attract band", "#8fc1e3"),
+    ("attract far", "#d7e8f5"),
+    ("repel near", "#f6d5c3"),
+    ("repel band", "#e8925e"),
+    ("repel far", "#b5430f"),
+)
+_LAMBDAS = (("paper", "#222222"), ("lambda 0.8", "#2a8a57"), ("lambda 0.6", "#c58b00"))
+_BINS = 24
+
+
 def draw(found: Runs, starts: Sequence[str], path: Path) -> None:
-    """Draw the shares of the gradient by step, one panel per start and loss."""
+    """Draw similarities, and shares of the gradient, by step; one column per start."""
     import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    shown = ("paper", "step", "lambda 0.8")
-    parts = (
-        ("attract near", "#1b6ca8"),
-        ("attract band", "#8fc1e3"),
-        ("attract far", "#d7e8f5"),
-        ("repel near", "#f6d5c3"),
-        ("repel band", "#e8925e"),
-        ("repel far", "#b5430f"),
-    )
     figure, axes = plt.subplots(
-        len(shown),
+        3,
         len(starts),
-        figsize=(3 * len(starts), 6),
+        figsize=(2.6 * len(starts) + 2.4, 6.5),
         sharex=True,
         sharey=True,
         squeeze=False,
         layout="constrained",
     )
-    for line, variant in zip(axes, shown, strict=True):
-        for axis, start in zip(line, starts, strict=True):
-            runs = found[start, variant]
-            window = max(1, len(runs[0].steps) // 30)
-            end = len(runs[0].steps) // window * window
-            steps = np.arange(end).reshape(-1, window).mean(axis=1) + 1
-            shares = [
-                np.nanmean([[s[name] for s in one.steps[:end]] for one in runs], axis=0)
-                .reshape(-1, window)
-                .mean(axis=1)
-                for name, _ in parts
-            ]
-            axis.stackplot(steps, shares, colors=[color for _, color in parts])
-            axis.set(ylim=(0, 1), xlim=(steps[0], steps[-1]))
-            axis.set_title(f"{start}: {variant}", fontsize=9)
-    names = {
-        "near": f"< {NEAR_M:g} m",
-        "far": f">= {FAR_M:g} m",
-        "band": f"{NEAR_M:g} to {FAR_M:g} m",
-    }
-    labels = [f"{what}s, {names[zone]}" for what, zone in (name.split() for name, _ in parts)]
-    handles = [Patch(color=color) for _, color in parts]
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
-    figure.supylabel("share of the gradient", fontsize=9)
-    figure.supxlabel("step", fontsize=9)
+    for column, start in enumerate(starts):
+        for name, color in _LAMBDAS:
+            for zone, style in (("near", "-"), ("far", "--")):
+                steps, values = _binned(found[start, name], f"similarity {zone}")
+                axes[0, column].plot(steps, values, color=color, linestyle=style)
+        axes[0, column].set_title(f"start: {start}", fontsize=9)
+        for axis, name in zip(axes[1:, column], ("paper", "step"), strict=True):
+            curves = [_binned(found[start, name], part) for part, _ in _PARTS]
+            colors = [color for _, color in _PARTS]
+            axis.stackplot(curves[0][0], [values for _, values in curves], colors=colors)
+        axes[2, column].set_xlabel("step", fontsize=9)
+        axes[0, column].set(ylim=(0, 1), xscale="log")
+    labels = ("mean similarity", "paper: share of gradient", "step: share of gradient")
+    for axis, label in zip(axes[:, 0], labels, strict=True):
+        axis.set_ylabel(label, fontsize=9)
+    lines = [Line2D([], [], color=color, label=name) for name, color in _LAMBDAS]
+    lines += [
+        Line2D([], [], color="grey", linestyle=style, label=f"{zone} pairs")
+        for zone, style in (("near", "-"), ("far", "--"))
+    ]
+    where = {"near": f"< {NEAR_M:g} m", "far": f">= {FAR_M:g} m"}
+    patches = []
+    for name, color in _PARTS:
+        what, zone = name.split()
+        between = where.get(zone, f"{NEAR_M:g} to {FAR_M:g} m")
+        patches.append(Patch(color=color, label=f"{what}s, {between}"))
+    axes[0, -1].legend(handles=lines, fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1))
+    axes[1, -1].legend(handles=patches, fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1))
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _binned(runs: Sequence[Found], name: str) -> tuple[list[float], list[float]]:
+    """Return steps from 1, and means over towns and growing numbers of steps."""
+    length = len(runs[0].steps)
+    edges = np.unique(np.round(np.geomspace(1, length + 1, _BINS)).astype(int)) - 1
+    steps, values = [], []
+    for first, end in pairwise(edges.tolist()):
+        steps.append((first + end + 1) / 2)
+        values.append(_mean(runs, name, first, end))
+    return steps, values
