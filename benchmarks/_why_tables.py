@@ -17,9 +17,10 @@ WINDOWS = (("1-10", 0, 10), ("11-50", 10, 50), ("51-100", 50, 100), ("101-200", 
 
 
 class Found(NamedTuple):
-    """One run: its area to 25 m on validation, and a summary of each step's gradient."""
+    """One run: its areas to 25 m on validation, and a summary of each step's gradient."""
 
     area: float
+    whitened: float
     steps: list[dict[str, float]]
 
     def mean(self, name: str, first: int, end: int) -> float:
@@ -84,8 +85,7 @@ def terms(found: Runs, starts: Sequence[str], variants: Sequence[str]) -> str:
     """Return what each variant changes: terms at the start and the end, and the area."""
     rows = []
     for start in starts:
-        before = _areas(found[start, UNTRAINED])
-        rows.append([start, UNTRAINED, *[""] * 6, before])
+        rows.append([start, UNTRAINED, *[""] * 6, *_areas(found[start, UNTRAINED])])
         for variant in variants:
             if (start, variant) not in found:
                 continue
@@ -102,7 +102,7 @@ def terms(found: Runs, starts: Sequence[str], variants: Sequence[str]) -> str:
                     _percent(_mean(runs, "kept", 0, 10)),
                     f"{_mean(runs, 'similarity near', *late):.2f}",
                     f"{_mean(runs, 'similarity far', *late):.2f}",
-                    _areas(runs),
+                    *_areas(runs),
                 ]
             )
     heading = [
@@ -115,12 +115,16 @@ def terms(found: Runs, starts: Sequence[str], variants: Sequence[str]) -> str:
         "similarity near, last 50",
         "far",
         "area to 25 m by town",
+        "whitened",
     ]
     return common.markdown_table(heading, rows)
 
 
-def _areas(runs: Sequence[Found]) -> str:
-    return ", ".join(_percent(one.area) for one in runs)
+def _areas(runs: Sequence[Found]) -> tuple[str, str]:
+    return (
+        ", ".join(_percent(one.area) for one in runs),
+        ", ".join(_percent(one.whitened) for one in runs),
+    )
 
 
 _PARTS = (

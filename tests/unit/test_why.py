@@ -136,7 +136,7 @@ def test_the_options_of_all_runs_are_known():
 
 def test_means_of_runs_leave_out_steps_without_such_pairs():
     steps = [{"similarity band": value} for value in (0.2, float("nan"), 0.6, 0.9)]
-    assert why.Found(0.5, steps).mean("similarity band", 0, 3) == pytest.approx(0.4)
+    assert why.Found(0.5, 0.4, steps).mean("similarity band", 0, 3) == pytest.approx(0.4)
 
 
 def test_the_tables_of_dimensions_show_means_and_shares():
