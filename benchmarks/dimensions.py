@@ -172,7 +172,8 @@ def tables(found: Mapping[str, Sequence[Figures]]) -> str:
                 rows.append(
                     ["upper bound", *(f"{100 * statistics.mean(b):.1f}" for b in bounds)]
                 )
-            title = f"## By {heading}, {kind}: mean over towns (% of the first or full value)"
+            whole = "all dimensions" if what == "dimensions" else "all references"
+            title = f"## By {heading}, {kind} (%; in brackets: % of that with {whole})"
             parts.append(f"{title}\n\n{common.markdown_table(['model', *values], rows)}")
     return "\n\n".join(parts)
 
