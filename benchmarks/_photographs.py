@@ -124,10 +124,16 @@ _SHARED = (
 )
 _LINEAR = ("--model.embedding_dim", "256")
 _EVERY = tuple(one.name for one in SETS)
+_ON_FOOT = _EVERY[:2]
+"""Walks along a path, a metre per photograph."""
 
 
 def _head(
-    name: str, summary: str, untrained: tuple[str, ...], words: tuple[str, ...]
+    name: str,
+    summary: str,
+    untrained: tuple[str, ...],
+    words: tuple[str, ...],
+    sets: tuple[str, ...] = _ON_FOOT,
 ) -> Trained:
     regime = replace(
         REGIMES["frozen"],
@@ -135,14 +141,14 @@ def _head(
         words=(*LITE0, "--model.trainable_blocks", "none", *words),
         max_steps=60,
     )
-    return Trained(name, summary, regime, untrained, ("3e-4", "1e-3"), _EVERY)
+    return Trained(name, summary, regime, untrained, ("3e-4", "1e-3"), sets)
 
 
 def _blocks(name: str, summary: str, pooling: tuple[str, ...]) -> Trained:
     tuned = REGIMES["tuned"]
     words = (*LITE0, "--model.trainable_blocks", str(tuned.blocks), *pooling)
     regime = replace(tuned, summary=summary, words=words, max_steps=60)
-    return Trained(name, summary, regime, pooling, ("2e-5", "1e-4"), _EVERY[:2])
+    return Trained(name, summary, regime, pooling, ("2e-5", "1e-4"), _ON_FOOT)
 
 
 TRAINED = (
@@ -151,6 +157,7 @@ TRAINED = (
         "a linear head of 256 dimensions over a 2 x 4 grid of means",
         _GRID,
         (*_GRID, *_LINEAR),
+        _EVERY,
     ),
     _head(
         "grid-shared",
