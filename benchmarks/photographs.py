@@ -48,7 +48,7 @@ from mlcore.models.pixels import PixelModel
 from mlcore.options import RunConfig, parse_run
 from mlcore.registry.discovery import Registry
 
-DURATION = "40 minutes on 1 core"
+DURATION = "25 minutes on 1 core, for heads"
 PIXELS = "pixels"
 
 
