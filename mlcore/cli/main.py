@@ -19,7 +19,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 
-from mlcore.cli.console import flush_results, json_alone, printable
+from mlcore.cli.console import flush_results, json_alone, printable, write_json
 from mlcore.errors import ConfigError, MlcoreError, Terminated, UnknownNameError
 
 COMMANDS = {
@@ -74,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--traceback"]
     try:
         _prepare_streams()
-        with _sigterm_raises(), json_alone(as_json="--json" in words):
+        as_json = "--json" in words and not {"-h", "--help"} & set(words)
+        with _sigterm_raises(), json_alone(as_json=as_json):
             code = dispatch(words)
             flush_results()
             return code
@@ -132,6 +133,11 @@ def dispatch(words: Sequence[str]) -> int:
     if command == "--version":
         from mlcore import __version__
 
+        if words[1:] == ["--json"]:
+            write_json({"mlcore": __version__})
+            return 0
+        if words[1:]:
+            raise ConfigError(f"mlcore --version: unexpected argument {words[1]!r}")
         _print(f"mlcore {__version__}")
         return 0
     if command not in COMMANDS:

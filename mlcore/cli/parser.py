@@ -11,6 +11,9 @@ from mlcore.cli.main import HelpShown
 from mlcore.errors import ConfigError
 from mlcore.options import Command, RawOption, split_argv, unknown_option
 
+WRITTEN = ("out", "map", "picture", "predictions")
+"""Options of all commands that name what they write."""
+
 
 @dataclass(frozen=True)
 class NoOptions:
@@ -88,6 +91,8 @@ class Parser(argparse.ArgumentParser):
             typed: All words of the command line, for the message.
         """
         found, unknown = self.parse_known_args(argv)
+        for name in WRITTEN:
+            _require_text(f"--{name}", getattr(found, name, None))
         for word in unknown:
             flag = word.partition("=")[0]
             if flag.startswith("-"):
@@ -111,6 +116,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the message that argparse would print before it exits."""
         raise ConfigError(f"{self.prog}: {message}; see '{self.prog} --help'")
+
+
+def _require_text(flag: str, path: object) -> None:
+    """Check, before any work, that a path can be written into the files that name it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{flag} {str(path)!r} is not UTF-8 text; choose another name"
+        ) from None
 
 
 def _one_value(stray: str, words: Sequence[str]) -> str:

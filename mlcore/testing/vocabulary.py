@@ -105,7 +105,7 @@ MINER = (
 INFLUENCE = (
     *FACTORY,
     Rule("shape-and-dtype", "weights have the shape and dtype of the distances", gate=True),
-    Rule("range", "weights are finite and in [0, 1] from 0 m to 1,000 km"),
+    Rule("range", "weights are finite and in [0, 1] from 0 m to 1,000 km", gate=True),
     Rule("monotone", "weights never rise with distance"),
     Rule("value-at-zero", "repulsion_start_m says where the weight leaves 1"),
     Rule("support", "every pair inside support_m has a positive weight"),

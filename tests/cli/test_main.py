@@ -57,9 +57,20 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"mlcore {mlcore.__version__}\n"
 
 
+def test_version_in_json(capsys):
+    assert cli.main(["--version", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"mlcore": mlcore.__version__}
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (["--version", "foo"], "mlcore --version: unexpected argument 'foo'"),
+        (
+            ["train", "--resize", "480", "640"],
+            "mlcore train: unexpected argument '640'; --resize",
+        ),
+        (["index", "run", "--out", "map\udcff"], "--out 'map\\udcff' is not UTF-8 text"),
         (["plugin"], "unknown command 'plugin'; did you mean 'plugins'?"),
         (["--versio"], "unknown option '--versio'; did you mean '--version'?"),
         (["nonsense"], "unknown command 'nonsense'; known: compare, completion, "),
@@ -179,6 +190,16 @@ def test_help_in_json(capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["command"] == "list"
     assert found["help"].startswith("usage: mlcore list")
+
+
+@pytest.mark.parametrize("name", ["train", "data", "list"])
+def test_help_of_a_command_is_on_stdout_and_in_json(capsys, name):
+    assert cli.main(["help", name, "--json"]) == 0
+    captured = capsys.readouterr()
+    shown = json.loads(captured.out)["help"]
+    assert shown.startswith(f"usage: mlcore {name}")
+    assert cli.main([name, "--help", "--json"]) == 0
+    assert capsys.readouterr().out == shown
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -13,6 +13,7 @@ from mlcore.cli.conformance_table import run_checks
 from mlcore.testing import CheckFailure, CheckSkipped, checks
 
 sys.path.insert(0, str(Path(__file__).parent))
+from broken_calls import CALLS
 from broken_datasets import DATASETS, NoData, dataset_factory
 from broken_influence import INFLUENCE, influence_factory
 from broken_losses import LOSSES, MeanOfNear, NeedsHeadings, OwnNormalisation, loss_factory
@@ -22,7 +23,7 @@ from broken_rerankers import RERANKERS, reranker_factory
 
 sys.path.pop(0)
 
-BROKEN = {**LOSSES, **INFLUENCE, **MINERS, **DATASETS, **NETWORKS, **RERANKERS}
+BROKEN = {**LOSSES, **CALLS, **INFLUENCE, **MINERS, **DATASETS, **NETWORKS, **RERANKERS}
 
 MODULE = """
 import mlcore
