@@ -8,8 +8,12 @@ is a bug and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib.util
 from collections.abc import Iterable, Sequence
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says if a file cannot grow."""
 
 
 class MlcoreError(Exception):

@@ -20,7 +20,14 @@ from pathlib import Path
 from types import FrameType
 
 from mlcore.cli.console import flush_results, json_alone, printable, write_json
-from mlcore.errors import ConfigError, MlcoreError, Terminated, UnknownNameError
+from mlcore.errors import (
+    DISK_FULL,
+    ConfigError,
+    MlcoreError,
+    PluginError,
+    Terminated,
+    UnknownNameError,
+)
 
 COMMANDS = {
     "train": "train a model with a loss, then evaluate it",
@@ -52,6 +59,7 @@ _SECONDS_FOR_THREADS = 2.0
 """How long to wait for threads that are about to end."""
 
 _OPEN_FILES = "Too many open files"
+_CLOSED = "a plugin or library closed sys.stdout, so the result cannot be written; block it"
 _EXPECTED = (MlcoreError, OSError, UnicodeEncodeError)
 
 
@@ -87,9 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except BaseException as error:
         if isinstance(error, Exception) and not isinstance(error, _EXPECTED):
-            if _OPEN_FILES not in str(error):  # torch's data loading says it as RuntimeError
+            if _OPEN_FILES in str(error):  # torch's data loading says it as RuntimeError
+                error = OSError(errno.EMFILE, _OPEN_FILES)
+            elif isinstance(error, ValueError) and sys.stdout.closed:
+                error = PluginError(_CLOSED)
+            else:
                 raise
-            error = OSError(errno.EMFILE, _OPEN_FILES)
         if _OPEN_FILES in str(error):  # objects that were made by half complain when deleted
             sys.unraisablehook = lambda _: None
         message, code = _explain(error)
@@ -205,6 +216,8 @@ def _os_message(error: OSError) -> str:
             "processes (--training.num_workers)"
         )
     reason = error.strerror or str(error)
+    if error.errno in DISK_FULL:
+        reason += "; free some space, or choose another disk"
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     return f"{' and '.join(names)}: {reason}" if names else reason
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
@@ -18,6 +19,9 @@ import mlcore
 from mlcore.cli import main as cli
 from mlcore.errors import ConfigError, DataError, NonFiniteLossError
 from mlcore.files import atomic_write
+
+
+FULL = "No space left on device; free some space, or choose another disk"
 
 
 @pytest.fixture
@@ -101,9 +105,9 @@ def os_error(number, *files):
         (
             os_error(errno.ENOSPC, "runs/a/config.toml"),
             2,
-            "mlcore: error: runs/a/config.toml: No space left on device\n",
+            f"mlcore: error: runs/a/config.toml: {FULL}\n",
         ),
-        (os_error(errno.ENOSPC), 2, "mlcore: error: No space left on device\n"),
+        (os_error(errno.ENOSPC), 2, f"mlcore: error: {FULL}\n"),
         (
             os_error(errno.EACCES, "a", None, "b"),
             2,
@@ -138,7 +142,7 @@ def test_a_full_disk_names_the_file(capsys, command, tmp_path):
 
     command(body)
     assert cli.main(["fake"]) == 2
-    message = f"mlcore: error: {tmp_path / 'config.toml'}: No space left on device\n"
+    message = f"mlcore: error: {tmp_path / 'config.toml'}: {FULL}\n"
     assert capsys.readouterr().err == message
     assert list(tmp_path.iterdir()) == []
 
@@ -308,3 +312,16 @@ def test_training_in_a_locale_without_umlauts_names_the_remedy(tmp_path, folder,
     assert "set PYTHONUTF8=1, or a locale in UTF-8" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_plugin_that_closes_stdout_gets_one_sentence(capsys, command, monkeypatch):
+    closed = io.StringIO()
+
+    def close_and_write(_argv):
+        monkeypatch.setattr(sys, "stdout", closed)
+        closed.close()
+        print("a result")  # noqa: T201 - as a command does
+
+    command(close_and_write)
+    assert cli.main(["fake"]) == 2
+    assert "a plugin or library closed sys.stdout" in capsys.readouterr().err
