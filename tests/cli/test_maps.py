@@ -93,6 +93,23 @@ def test_several_maps_and_a_folder_without_positions(here, capsys):
     assert "unknown" in capsys.readouterr().out
 
 
+def test_a_map_without_positions_says_so(here, capsys):
+    capsys.readouterr()
+    assert mlcore("index", here / "run", "--images", here / "photos", "--out", here / "m") == 0
+    note = "note: no reference has a position, so that answers are names without metres; "
+    assert note in capsys.readouterr().err
+
+
+def test_what_is_no_map_is_not_to_be_added_to(here, capsys):
+    (here / "note.txt").write_text("x")
+    error = error_of(capsys, "index", here / "run", "--out", here / "note.txt")
+    assert error.endswith("note.txt exists already; choose another folder")
+    damaged = here / "damaged.jpg"
+    damaged.write_text("x")
+    error = error_of(capsys, "localize", here / "map", damaged)
+    assert error.endswith("; replace it, or leave it out")
+
+
 def test_images_are_appended_and_the_index_follows(here, capsys):
     assert found_by(capsys, "index", here / "map", "--index", "fp16")["references"] == 60
     words = ("index", here / "map", "--append", "--images", here / "photos")
