@@ -102,8 +102,8 @@ def test_a_map_without_positions_says_so(here, capsys):
 
 def test_what_is_no_map_is_not_to_be_added_to(here, capsys):
     (here / "note.txt").write_text("x")
-    error = error_of(capsys, "index", here / "run", "--out", here / "note.txt")
-    assert error.endswith("note.txt exists already; choose another folder")
+    words = ("index", here / "map", "--images", here / "photos", "--out", here / "note.txt")
+    assert error_of(capsys, *words).endswith("note.txt exists already; choose another folder")
     damaged = here / "damaged.jpg"
     damaged.write_text("x")
     error = error_of(capsys, "localize", here / "map", damaged)
