@@ -24,11 +24,11 @@ MAX_PIXELS = 100_000_000
 NAMED_BY_USER = "replace it, or leave it out"
 """How to fix an unreadable image that the user names, which is never skipped."""
 
-_REMEDY = "replace it, or set training.skip_unreadable = true to leave such images out"
+SKIPPABLE = "replace it, or set training.skip_unreadable = true to leave such images out"
 _ASPECT_TOLERANCE_PX = 1.0
 
 
-def read_image(path: Path, *, remedy: str = _REMEDY) -> Tensor:
+def read_image(path: Path, *, remedy: str = SKIPPABLE) -> Tensor:
     """Return the image at ``path`` as uint8 ``(3, H, W)``, upright, RGB.
 
     Grey, palette, CMYK and 16-bit images are converted, transparency is dropped, EXIF

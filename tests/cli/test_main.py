@@ -20,7 +20,6 @@ from mlcore.cli import main as cli
 from mlcore.errors import ConfigError, DataError, NonFiniteLossError
 from mlcore.files import atomic_write
 
-
 FULL = "No space left on device; free some space, or choose another disk"
 
 
