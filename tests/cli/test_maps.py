@@ -93,13 +93,6 @@ def test_several_maps_and_a_folder_without_positions(here, capsys):
     assert "unknown" in capsys.readouterr().out
 
 
-def test_a_map_without_positions_says_so(here, capsys):
-    capsys.readouterr()
-    assert mlcore("index", here / "run", "--images", here / "photos", "--out", here / "m") == 0
-    note = "note: no reference has a position, so that answers are names without metres; "
-    assert note in capsys.readouterr().err
-
-
 def test_what_is_no_map_is_not_to_be_added_to(here, capsys):
     (here / "note.txt").write_text("x")
     words = ("index", here / "map", "--images", here / "photos", "--out", here / "note.txt")

@@ -203,12 +203,6 @@ def _report(folder: MapFolder, options: Namespace) -> None:
         "thumbnail_px": folder.thumbnail_px,
         "index": None if index is None else asdict(index),
     }
-    if not with_position:
-        console.say(
-            "note: no reference has a position, so that answers are names without metres; for "
-            "positions give the data set that has them, such as --dataset images "
-            "--dataset.root DIR, instead of --images"
-        )
     if options.json:
         console.write_json(content)
         return
