@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import json
 import os
@@ -399,19 +398,3 @@ def full_at(step: int):
         return write(path)
 
     return atomic_write
-
-
-def test_a_disk_that_fills_while_training_names_the_run_and_how_to_continue(
-    capsys, tmp_path, monkeypatch
-):
-    def full(*_arguments, **_options):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("mlcore.training.fit", full)
-    run = tmp_path / "run"
-    assert train(*TINY, "--out", run) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last == (
-        f"mlcore: error: {run}: No space left on device; free some space, then continue with "
-        f"'mlcore train --resume {run}'"
-    )
