@@ -137,8 +137,8 @@ def _deployed(folder: Path, names: Sequence[str]) -> dict[str, Process]:
     photo = folder / "photos" / "0.png"
     _write_photos(photo.parent)
     processes: dict[str, Process] = {}
-    for name in names:
-        words = (str(_map_of(name, folder / name, photo.parent)), str(photo))
+    for number, name in enumerate(names):
+        words = (str(_map_of(name, folder / str(number), photo.parent)), str(photo))
         processes[f"load_run(...).embed(photo): {name}"] = ("-c", _EMBED, *words), {}
         if name in _LOCALIZED:
             words = ("-m", "mlcore", "localize", *words)
