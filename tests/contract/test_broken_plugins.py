@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from mlcore.cli.conformance_table import run_checks
 from mlcore.testing import CheckFailure, CheckSkipped, checks
+from mlcore.testing.losses.together import in_group
 
 sys.path.insert(0, str(Path(__file__).parent))
 from broken_datasets import DATASETS, NoData, dataset_factory
@@ -283,3 +285,11 @@ def test_listing_checks_imports_no_torch(install):
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"
+
+
+def test_a_process_that_skips_a_collective_is_named():
+    def work(group):
+        return group.add_up(torch.ones(1)) if group.rank == 0 else None
+
+    with pytest.raises(RuntimeError, match="process 0 calls add_up, process 1 returns"):
+        in_group(2, work)
