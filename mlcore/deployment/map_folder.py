@@ -104,9 +104,10 @@ class MapFolder:
             ConfigError: There is something at ``path`` already, or it cannot be created.
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            add = f", or add to that map with 'mlcore index {path} --append'"
             raise ConfigError(
-                f"--out {path} exists already; choose another folder, or add to that map with "
-                f"'mlcore index {path} --append'"
+                f"--out {path} exists already; choose another folder"
+                f"{add if is_map(path) else ''}"
             )
         info = read_info(model)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -314,8 +315,11 @@ class MapFolder:
 
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Return what is known of some references, by column."""
-        found: list[dict[str, Any]] = self.columns.take(list(numbers)).to_pylist()
-        return found
+        import pyarrow as pa  # which imports pandas to convert a list: longer than a search
+
+        rows = pa.py_buffer(np.array(numbers, dtype=np.int64))
+        wanted = pa.Array.from_buffers(pa.int64(), len(numbers), [None, rows])
+        return list(self.columns.take(wanted).to_pylist())
 
     @cached_property
     def _index(self) -> ApproximateIndex | None:

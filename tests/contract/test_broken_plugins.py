@@ -15,6 +15,7 @@ from mlcore.testing import CheckFailure, CheckSkipped, checks
 from mlcore.testing.losses.together import in_group
 
 sys.path.insert(0, str(Path(__file__).parent))
+from broken_calls import CALLS
 from broken_datasets import DATASETS, NoData, dataset_factory
 from broken_influence import INFLUENCE, influence_factory
 from broken_losses import LOSSES, MeanOfNear, NeedsHeadings, OwnNormalisation, loss_factory
@@ -24,7 +25,7 @@ from broken_rerankers import RERANKERS, reranker_factory
 
 sys.path.pop(0)
 
-BROKEN = {**LOSSES, **INFLUENCE, **MINERS, **DATASETS, **NETWORKS, **RERANKERS}
+BROKEN = {**LOSSES, **CALLS, **INFLUENCE, **MINERS, **DATASETS, **NETWORKS, **RERANKERS}
 
 MODULE = """
 import mlcore
