@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# One thread for each of the two test processes: more threads only compete for two cores.
-PYTEST = OMP_NUM_THREADS=1 MLCORE_STRICT_PLUGINS=1 $(BIN)/pytest -n 2 --dist loadfile
+# One thread for each of the two test processes: more threads only compete for two cores. The
+# tests of a file stay together, but for those that an idle process takes over at the end.
+PYTEST = OMP_NUM_THREADS=1 MLCORE_STRICT_PLUGINS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 .PHONY: train test test-base test-slow test-walk test-gpu lint format docs docs-site install clean
 

@@ -8,8 +8,12 @@ is a bug and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib.util
 from collections.abc import Iterable, Sequence
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says if a file cannot grow."""
 
 
 class MlcoreError(Exception):
@@ -131,13 +135,31 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     enough to go on.
     """
     names = sorted(set(known))
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6) or _spelt_otherwise(
+        name, names
+    )
     if nearest:
         return suggestion(nearest)
     if not names:
         return "; there are none"
     listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"; known: {listed}"
+
+
+def _spelt_otherwise(name: str, names: Sequence[str]) -> list[str]:
+    """Return the names that differ in case, hyphens or the word loss: NTXentLoss, GeM."""
+    wanted = _letters(name)
+    same = [known for known in names if _letters(known) == wanted]
+    if same or len(wanted) < _SHORTEST_PART:
+        return same[:1]
+    return [known for known in names if wanted in _letters(known)][:1]
+
+
+_SHORTEST_PART = 4
+
+
+def _letters(name: str) -> str:
+    return "".join(char for char in name.lower() if char.isalnum()).removesuffix("loss")
 
 
 def suggestion(names: Sequence[str]) -> str:

@@ -49,6 +49,9 @@ _VERSIONS_OF = (
     "pytorch-metric-learning",
     "faiss-cpu",
 )
+_LISTINGS = 100
+"""A run in training may remove what was listed, at most so often while it is read."""
+
 _KEPT_CHECKPOINTS = 2
 
 Kind = Literal["data", "code", "config"]
@@ -178,13 +181,19 @@ class RunFolder:
         Raises:
             DataError: There are checkpoints, but none is intact.
         """
-        paths = sorted(self.checkpoints.glob("step-*.ckpt"), reverse=True)
-        for path in paths:
-            if _is_whole(path):
-                return path
-            sys.stderr.write(
-                f"note: {path} is damaged or truncated; using the previous checkpoint\n"
-            )
+        paths: list[Path] = []
+        for _ in range(_LISTINGS):
+            paths = sorted(self.checkpoints.glob("step-*.ckpt"), reverse=True)
+            for path in paths:
+                if _is_whole(path):
+                    return path
+                if not (path.exists() or path.is_symlink()):
+                    break  # the process that trains has removed it: there is a newer one
+                sys.stderr.write(
+                    f"note: {path} is damaged or truncated; using the previous checkpoint\n"
+                )
+            else:
+                break
         if paths:
             raise DataError(
                 f"all checkpoints in {self.checkpoints} are damaged; remove them to train this "

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
+from io import StringIO
 from typing import IO, TYPE_CHECKING, Any
 
 from mlcore.reporting.notebook import NotebookBars, in_notebook
@@ -63,6 +64,18 @@ def json_alone(*, as_json: bool) -> Iterator[None]:
         _RESULTS.reset(token)
 
 
+@contextmanager
+def captured() -> Iterator[StringIO]:
+    """Yield a stream that receives what is written to stdout while the block runs."""
+    stream = StringIO()
+    token = _RESULTS.set(stream)
+    try:
+        with redirect_stdout(stream):
+            yield stream
+    finally:
+        _RESULTS.reset(token)
+
+
 def write_json(value: Any) -> None:
     """Write a result for a script to stdout."""
     write(json.dumps(value, indent=2))
@@ -83,8 +96,6 @@ def show(result: RenderableType) -> None:
 
 def as_text(result: RenderableType) -> str:
     """Return a table as plain text, for a file."""
-    from io import StringIO
-
     return _drawn(result, _console(StringIO()))
 
 

@@ -19,8 +19,15 @@ from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 
-from mlcore.cli.console import flush_results, json_alone, printable
-from mlcore.errors import ConfigError, MlcoreError, Terminated, UnknownNameError
+from mlcore.cli.console import flush_results, json_alone, printable, write_json
+from mlcore.errors import (
+    DISK_FULL,
+    ConfigError,
+    MlcoreError,
+    PluginError,
+    Terminated,
+    UnknownNameError,
+)
 
 COMMANDS = {
     "train": "train a model with a loss, then evaluate it",
@@ -52,6 +59,7 @@ _SECONDS_FOR_THREADS = 2.0
 """How long to wait for threads that are about to end."""
 
 _OPEN_FILES = "Too many open files"
+_CLOSED = "a plugin or library closed sys.stdout, so the result cannot be written; block it"
 _EXPECTED = (MlcoreError, OSError, UnicodeEncodeError)
 
 
@@ -74,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--traceback"]
     try:
         _prepare_streams()
-        with _sigterm_raises(), json_alone(as_json="--json" in words):
+        as_json = "--json" in words and not {"-h", "--help"} & set(words)
+        with _sigterm_raises(), json_alone(as_json=as_json):
             code = dispatch(words)
             flush_results()
             return code
@@ -86,9 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except BaseException as error:
         if isinstance(error, Exception) and not isinstance(error, _EXPECTED):
-            if _OPEN_FILES not in str(error):  # torch's data loading says it as RuntimeError
+            if _OPEN_FILES in str(error):  # torch's data loading says it as RuntimeError
+                error = OSError(errno.EMFILE, _OPEN_FILES)
+            elif isinstance(error, ValueError) and sys.stdout.closed:
+                error = PluginError(_CLOSED)
+            else:
                 raise
-            error = OSError(errno.EMFILE, _OPEN_FILES)
         if _OPEN_FILES in str(error):  # objects that were made by half complain when deleted
             sys.unraisablehook = lambda _: None
         message, code = _explain(error)
@@ -132,6 +144,11 @@ def dispatch(words: Sequence[str]) -> int:
     if command == "--version":
         from mlcore import __version__
 
+        if words[1:] == ["--json"]:
+            write_json({"mlcore": __version__})
+            return 0
+        if words[1:]:
+            raise ConfigError(f"mlcore --version: unexpected argument {words[1]!r}")
         _print(f"mlcore {__version__}")
         return 0
     if command not in COMMANDS:
@@ -199,6 +216,8 @@ def _os_message(error: OSError) -> str:
             "processes (--training.num_workers)"
         )
     reason = error.strerror or str(error)
+    if error.errno in DISK_FULL:
+        reason += "; free some space, or choose another disk"
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     return f"{' and '.join(names)}: {reason}" if names else reason
 

@@ -11,6 +11,9 @@ from mlcore.cli.main import HelpShown
 from mlcore.errors import ConfigError
 from mlcore.options import Command, RawOption, split_argv, unknown_option
 
+WRITTEN = ("out", "map", "picture", "predictions")
+"""Options of all commands that name what they write."""
+
 
 @dataclass(frozen=True)
 class NoOptions:
@@ -78,14 +81,25 @@ class Parser(argparse.ArgumentParser):
             "--json", action="store_true", help="print the result as JSON on stdout"
         )
 
-    def parse_command(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Return the values of the command's flags and arguments; others are refused."""
+    def parse_command(
+        self, argv: Sequence[str], typed: Sequence[str] = ()
+    ) -> argparse.Namespace:
+        """Return the values of the command's flags and arguments; others are refused.
+
+        Args:
+            argv: The words for the command itself.
+            typed: All words of the command line, for the message.
+        """
         found, unknown = self.parse_known_args(argv)
+        for name in WRITTEN:
+            _require_text(f"--{name}", getattr(found, name, None))
         for word in unknown:
             flag = word.partition("=")[0]
             if flag.startswith("-"):
                 raise unknown_option(flag, self.flags(), self.prog)
-            raise ConfigError(f"{self.prog}: unexpected argument {word!r}")
+            raise ConfigError(
+                f"{self.prog}: unexpected argument {word!r}{_one_value(word, typed or argv)}"
+            )
         return found
 
     def parse_with_run_options(
@@ -93,7 +107,7 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[RawOption]]:
         """Return the values of the command's own flags, and the options of a run."""
         own, options = split_argv(argv, self.flags())
-        return self.parse_command(own), options
+        return self.parse_command(own, argv), options
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Raise :class:`HelpShown`: argparse calls this after printing help."""
@@ -102,3 +116,22 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the message that argparse would print before it exits."""
         raise ConfigError(f"{self.prog}: {message}; see '{self.prog} --help'")
+
+
+def _require_text(flag: str, path: object) -> None:
+    """Check, before any work, that a path can be written into the files that name it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{flag} {str(path)!r} is not UTF-8 text; choose another name"
+        ) from None
+
+
+def _one_value(stray: str, words: Sequence[str]) -> str:
+    """Return what may be wrong with a word that follows the value of an option."""
+    at = words.index(stray)
+    flag, value = (words[at - 2], words[at - 1]) if at >= 2 else ("", "")
+    if not flag.startswith("--") or "=" in flag or value.startswith("--"):
+        return ""
+    return f"; {flag} takes one word: separate several values by commas"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -151,11 +152,14 @@ def out_folder(options: Namespace) -> Path:
 
 
 def require_parent(path: Path | None, option: str) -> None:
-    """Raise ConfigError, before long work, if the folder to write into does not exist."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise ConfigError(
-            f"{option} {path}: the folder {path.absolute().parent} does not exist"
-        )
+    """Raise ConfigError, before long work, if the folder to write into cannot take files."""
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ConfigError(f"{option} {path}: the folder {folder} does not exist")
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{option} {path}: the folder {folder} cannot be written to")
 
 
 def require_output_file(path: Path | None, option: str, suffix: str = "") -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mlcore.cli import console
 from mlcore.distributed import is_first, require_open_files
-from mlcore.errors import ConfigError
+from mlcore.errors import DISK_FULL, ConfigError, DataError
 from mlcore.options import RawOption, RunConfig, refuse_unused, run_to_toml
 from mlcore.protocols import PlaceDataset, Progress, no_progress
 from mlcore.registry.discovery import Registry
@@ -184,8 +184,16 @@ def _train(
 
     if processes.num_nodes > 1:
         console.say(f"Waiting for the processes of {processes.num_nodes} machines")
-    with _progress() as progress:
-        ending = fit(experiment, folder, progress=progress, warn=warn)
+    try:
+        with _progress() as progress:
+            ending = fit(experiment, folder, progress=progress, warn=warn)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise DataError(
+            f"{folder.path}: {error.strerror}; free some space, then continue with "
+            f"'mlcore train --resume {folder.path}'"
+        ) from error
     return ending, tuple(warnings)
 
 

@@ -19,11 +19,15 @@ class ImageFiles:
     Args:
         paths: The files.
         notes: What was left out when they were listed.
+        named: Whether the user names each of them, so that none is skipped.
     """
 
-    def __init__(self, paths: Sequence[Path], notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, paths: Sequence[Path], notes: Sequence[str] = (), *, named: bool = False
+    ) -> None:
         self._paths = tuple(paths)
         self.notes = tuple(notes)
+        self._named = named
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -34,9 +38,10 @@ class ImageFiles:
         Raises:
             DataError: It is missing or cannot be decoded.
         """
-        from mlcore.data.images import read_image
+        from mlcore.data.images import NAMED_BY_USER, SKIPPABLE, read_image
 
-        return read_image(self._paths[index])
+        remedy = NAMED_BY_USER if self._named else SKIPPABLE
+        return read_image(self._paths[index], remedy=remedy)
 
     def image_name(self, index: int) -> str:
         """Return the path of image ``index``."""

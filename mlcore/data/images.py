@@ -21,15 +21,22 @@ from mlcore.errors import DataError
 MAX_PIXELS = 100_000_000
 """An image that declares more is refused before it is decoded."""
 
-_REMEDY = "replace it, or set training.skip_unreadable = true to leave such images out"
+NAMED_BY_USER = "replace it, or leave it out"
+"""How to fix an unreadable image that the user names, which is never skipped."""
+
+SKIPPABLE = "replace it, or set training.skip_unreadable = true to leave such images out"
 _ASPECT_TOLERANCE_PX = 1.0
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Path, *, remedy: str = SKIPPABLE) -> Tensor:
     """Return the image at ``path`` as uint8 ``(3, H, W)``, upright, RGB.
 
     Grey, palette, CMYK and 16-bit images are converted, transparency is dropped, EXIF
     orientation is applied.
+
+    Args:
+        path: The file.
+        remedy: How to fix it, for the message.
 
     Raises:
         DataError: The file is missing, not an image, truncated or too large.
@@ -47,11 +54,11 @@ def read_image(path: Path) -> Tensor:
         raise DataError(f"no image at {path}") from None
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{path} is not an image of a known format ({', '.join(formats())}); {_REMEDY}"
+            f"{path} is not an image of a known format ({', '.join(formats())}); {remedy}"
         ) from error
     except Exception as error:
         # A damaged file makes Pillow's decoders raise nearly anything.
-        raise DataError(f"image {path} cannot be decoded: {error}; {_REMEDY}") from error
+        raise DataError(f"image {path} cannot be decoded: {error}; {remedy}") from error
 
 
 def rgb_image(image: Image.Image) -> Tensor:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from mlcore.data.image_files import find_images
-from mlcore.data.images import read_image, rgb_image
+from mlcore.data.images import NAMED_BY_USER, read_image, rgb_image
 from mlcore.errors import DataError
 from mlcore.retrieval.embedder import ImageSource
 
@@ -44,7 +44,7 @@ class ImageList:
             DataError: A file is missing or cannot be decoded.
         """
         image = self._images[index]
-        return image if isinstance(image, Tensor) else read_image(image)
+        return image if isinstance(image, Tensor) else read_image(image, remedy=NAMED_BY_USER)
 
     def image_name(self, index: int) -> str:
         """Return the path of image ``index``, or its number in memory, from 1."""

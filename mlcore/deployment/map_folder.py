@@ -104,9 +104,10 @@ class MapFolder:
             ConfigError: There is something at ``path`` already, or it cannot be created.
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            add = f", or add to that map with 'mlcore index {path} --append'"
             raise ConfigError(
-                f"--out {path} exists already; choose another folder, or add to that map with "
-                f"'mlcore index {path} --append'"
+                f"--out {path} exists already; choose another folder"
+                f"{add if is_map(path) else ''}"
             )
         info = read_info(model)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

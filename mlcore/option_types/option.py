@@ -108,14 +108,17 @@ def options_of(config: type[Any]) -> tuple[Option, ...]:
 
 
 def check_ranges(options: Any) -> None:
-    """Raise ValueError if a number of a dataclass instance is outside its option's range.
+    """Raise ValueError if a number of a dataclass instance is none, or outside its range.
 
     For the ``__post_init__`` of options that are also built without a command line.
     """
     config: Any = type(options)
     for option in _without_help(config):
+        value = getattr(options, option.name)
+        if option.hint in (int, float) and not hasattr(value, "__float__"):
+            raise ValueError(f"{option.name} must be a number, got {value!r}")
         try:
-            option.check(getattr(options, option.name))
+            option.check(value)
         except ValueError as error:
             raise ValueError(f"{option.name} {error}") from None
 

@@ -13,7 +13,7 @@ from mlcore.options.networks import part_defaults
 from mlcore.options.raw import RawOption
 from mlcore.options.sections import Section
 from mlcore.options.several import DATASET, names_of, section_of
-from mlcore.options.suggestions import unknown_option
+from mlcore.options.suggestions import nearest_flags, unknown_option
 from mlcore.protocols import Pairs, Triplets
 from mlcore.registry.discovery import Registry
 
@@ -116,15 +116,21 @@ def require_known(
     owners = _owners(item, registry)
     if section is not None and owners:
         kind = item.section.partition(".")[0]
-        choices = " or ".join(f"--{kind} {name}" for name in owners[:3])
+        choices = ", ".join(f"--{kind} {name}" for name in owners[:3])
+        more = f" and {len(owners) - 3} more" if len(owners) > 3 else ""
         raise ConfigError(
-            f"{item.label} is not an option of {section.title}, which is chosen; "
-            f"{choices} has it"
+            f"{item.label} is not an option of {section.title}, which is chosen; it is one of "
+            f"{choices}{more}"
         )
     if item.file is not None:
         assert section is not None, "the file's reader knows the sections"
         known: list[str] = [*section.options, *(["name"] if item.section in COMPONENTS else [])]
-        raise UnknownNameError(f"key in [{item.section}] of {item.file}", item.option, known)
+        raise UnknownNameError(
+            f"key in [{item.section}] of {item.file}",
+            item.option,
+            known,
+            nearest=_nearest_keys(item, sections),
+        )
     if not item.section and item.option in sections:
         example = next(iter(sections[item.option].options))
         raise ConfigError(
@@ -133,6 +139,18 @@ def require_known(
     flags = [s.flag(option) for s in sections.values() for option in s.options]
     flags += ["--config", *(f"--{name}" for name in COMPONENTS), *command.flags]
     raise unknown_option(f"--{item.key}", flags, command.name)
+
+
+def _nearest_keys(item: RawOption, sections: Mapping[str, Section]) -> list[str] | None:
+    """Return what a key of a file may have meant, such as "loggers of [training]"."""
+    flags = [s.flag(option) for s in sections.values() for option in s.options]
+    found = [flag.removeprefix("--") for flag in nearest_flags(f"--{item.key}", flags)]
+    parted = [key.rpartition(".") for key in found]
+    keys = [
+        option if section == item.section else f"{option} of [{section}]"
+        for section, _, option in parted
+    ]
+    return keys or None
 
 
 def _resolve_all(

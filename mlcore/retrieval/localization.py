@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlcore.data.images import read_image
+from mlcore.data.images import NAMED_BY_USER, read_image
 from mlcore.errors import DataError
 from mlcore.protocols import HasCoordinates, PlaceDataset, PlaceTable
 from mlcore.retrieval.confidence import SEARCHED, UNKNOWN, Answer, Confidence
@@ -174,7 +174,7 @@ class QueryImages:
         """Return image ``index`` of the list as uint8 ``(3, H, W)``."""
         one = self._asked[index]
         if one.path is not None:
-            return read_image(one.path)
+            return read_image(one.path, remedy=NAMED_BY_USER)
         assert one.index is not None
         return self._dataset.load_image(one.index)
 

@@ -287,6 +287,16 @@ def _altitudes() -> dict[str, Rows]:
     return {"": Rows(embeddings, replace(batch, positions_m=positions))}
 
 
+def _short_tuples() -> dict[str, Rows]:
+    """As the sampler makes them where there are not enough images."""
+    embeddings, batch = standard()
+    second = batch.tuple_id == 1
+    keep = torch.ones(len(batch), dtype=torch.bool)
+    for role in (Role.NEAR, Role.FAR):
+        keep[(second & (batch.role == role)).nonzero()[: 2 if role == Role.NEAR else 1]] = False
+    return {"": Rows(embeddings[keep], batch.take(keep))}
+
+
 CONDITIONS: dict[str, Callable[[], dict[str, Rows]]] = {
     "one-row": _one_row,
     "no-positive": _no_positive,
@@ -298,6 +308,7 @@ CONDITIONS: dict[str, Callable[[], dict[str, Rows]]] = {
     "coincident-positions": _coincident_positions,
     "no-headings": _no_headings,
     "altitudes": _altitudes,
+    "short-tuples": _short_tuples,
 }
 """The batches of each condition, by variant."""
 

@@ -123,7 +123,7 @@ class Check:
         except Fault as fault:
             expected, came = fault.expected, fault.came
             cause, reproduce = fault.__cause__, fault.reproduce
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the plugin's
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the plugin's, whatever it is
             expected, came, cause, reproduce = "no exception", one_line(error), error, ""
         else:
             return
@@ -143,7 +143,7 @@ class Check:
             self.test()
         except CheckSkipped:
             raise
-        except Exception:  # noqa: BLE001 - whatever it is, it is what was declared
+        except (Exception, SystemExit):  # noqa: BLE001 - it is what was declared
             return
         __tracebackhide__ = True
         raise CheckFailure(

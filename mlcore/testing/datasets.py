@@ -7,6 +7,7 @@ import pickle
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mlcore.protocols import PlaceDataset, PlaceTable, Split, SuppliesExtras
 from mlcore.testing.check import CheckSkipped, Fault, expect
 from mlcore.testing.factory import CHECKS as FACTORY_CHECKS
 from mlcore.testing.subject import Subject
+from mlcore.testing.traces import leaves_no_trace
 
 _SPLITS = ("train", "validation", "test")
 _LARGEST_EXTENT_M = 1_000_000.0
@@ -81,6 +83,12 @@ def metres_plausible(subject: Subject) -> None:
             "NaN or inf",
         )
         if table.headings_rad is not None:
+            unknown = int(np.isnan(table.headings_rad).sum())
+            expect(
+                not unknown,
+                f"{name}.headings_rad of every image, or headings_rad=None",
+                f"NaN in {unknown} of {len(table)} rows",
+            )
             low, high = float(table.headings_rad.min()), float(table.headings_rad.max())
             expect(
                 -math.pi < low and high <= math.pi,
@@ -102,6 +110,13 @@ def splits_disjoint(subject: Subject) -> None:
     dataset = _open(subject)
     radius_m = subject.factory.radii.near_radius_m
     tables = [table for _, table in _tables(dataset, ("train",))]
+    own = np.concatenate([table.index for table in tables])
+    for name, table in _tables(dataset, ("validation", "test")):
+        both = np.intersect1d(own, table.index)
+        shown = [dataset.image_name(int(index)) for index in both[:3]]
+        expect(
+            not len(both), f"images of {name} that are not in train", f"{len(both)}: {shown}"
+        )
     train = np.concatenate([apart_m(t.positions_m, t.region) for t in tables])
     tree = cKDTree(train)
     for name, table in _tables(dataset, ("validation", "test")):
@@ -129,6 +144,14 @@ def images(subject: Subject) -> None:
                 if isinstance(image, torch.Tensor)
                 else type(image).__name__,
             )
+        first = dataset.load_image(_some(table)[0])
+        before = first.clone()
+        dataset.load_image(_some(table)[-1])
+        expect(
+            torch.equal(first, before),
+            "an image that stays what it is when the next is loaded",
+            "another: load_image returns a tensor that it fills again",
+        )
         names = [dataset.image_name(int(index)) for index in table.index[:1000]]
         expect(
             len(set(names)) == len(names) and all(isinstance(n, str) and n for n in names),
@@ -241,7 +264,7 @@ def _expect_same(first: PlaceDataset, second: PlaceDataset) -> None:
             "region",
         ):
             one, two = getattr(table, column), getattr(other, column)
-            same = one is two or np.array_equal(one, two)
+            same = one is two or np.array_equal(one, two, equal_nan=column != "index")
             expect(same, f"the same {name}.{column}", "another")
         for index in _some(table):
             expect(
@@ -249,6 +272,11 @@ def _expect_same(first: PlaceDataset, second: PlaceDataset) -> None:
                 f"the same image {index}",
                 "another",
             )
+
+
+def _use(subject: Subject) -> tuple[object, Callable[[], object]]:
+    dataset = _open(subject)
+    return dataset, lambda: dataset.load_image(_some(dataset.train.references)[0])
 
 
 CHECKS: dict[str, Callable[[Subject], None]] = {
@@ -260,4 +288,5 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "images": images,
     "deterministic": deterministic,
     "picklable": picklable,
+    "leaves-no-trace": partial(leaves_no_trace, use=_use),
 }

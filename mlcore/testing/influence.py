@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mlcore.testing.check import CheckSkipped, Fault, expect
 from mlcore.testing.factory import CHECKS as FACTORY_CHECKS
 from mlcore.testing.losses.learning import gap
 from mlcore.testing.subject import Subject
+from mlcore.testing.traces import leaves_no_trace
 
 _UNBOUNDED_M = 100.0
 """How far an unbounded support is tried."""
@@ -183,6 +185,16 @@ def learns(subject: Subject) -> None:
     )
 
 
+def across_regions(subject: Subject) -> None:
+    """Images of two regions are infinitely far apart, and only repel."""
+    weight = float(build(subject.factory)(torch.tensor([math.inf], dtype=torch.float64)))
+    expect(
+        weight == 0,
+        "weight 0 at an infinite distance, which images of two regions have",
+        f"{weight:.6g}",
+    )
+
+
 def headings(subject: Subject) -> None:
     """An influence function of headings weighs equal ones most, and ends at ``support_rad``."""
     function: InfluenceFunction = build(subject.factory)
@@ -309,6 +321,11 @@ def _compiled(
     return lambda *variables: float(weight(*variables, *values))
 
 
+def _use(subject: Subject) -> tuple[object, Callable[[], object]]:
+    function = build(subject.factory)
+    return function, lambda: function(torch.linspace(0, 50, 101, dtype=torch.float64))
+
+
 CHECKS: dict[str, Callable[[Subject], None]] = {
     **FACTORY_CHECKS,
     "range": in_range,
@@ -317,7 +334,9 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "support": support,
     "shape-and-dtype": shape_and_dtype,
     "learns": learns,
+    "across-regions": across_regions,
     "inputs-unmodified": inputs_unmodified,
     "headings": headings,
     "device-code": device_code,
+    "leaves-no-trace": partial(leaves_no_trace, use=_use),
 }

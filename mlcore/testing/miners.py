@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -28,6 +29,7 @@ from mlcore.testing.cases import (
 from mlcore.testing.check import Fault, expect
 from mlcore.testing.factory import CHECKS as FACTORY_CHECKS
 from mlcore.testing.subject import Subject
+from mlcore.testing.traces import leaves_no_trace
 
 
 def form(subject: Subject) -> None:
@@ -49,8 +51,27 @@ def indices_valid(subject: Subject) -> None:
 
 
 def roles_right(subject: Subject) -> None:
-    """Positives lie within the near radius, negatives beyond the far one."""
-    _expect_roles(subject, _ordinary())
+    """Positives are near and look the same way, negatives are far; across regions too."""
+    for rows in (_ordinary(), _turned(), _two_regions()):
+        _expect_roles(subject, rows)
+
+
+def _turned() -> Rows:
+    """Return the ordinary batch with every second image looking the other way."""
+    rows = _ordinary()
+    headings = rows.batch.headings_rad
+    assert headings is not None
+    turn = math.pi * (torch.arange(len(headings)) % 2)
+    return rows._replace(batch=replace(rows.batch, headings_rad=headings - turn))
+
+
+def _two_regions() -> Rows:
+    """Return the ordinary batch with the second tuple at the positions of the first."""
+    rows = _ordinary()
+    batch = rows.batch
+    half = len(batch) // 2
+    positions = torch.cat([batch.positions_m[:half]] * 2)
+    return rows._replace(batch=replace(batch, positions_m=positions, region=batch.tuple_id))
 
 
 def near_thresholds(subject: Subject) -> None:
@@ -69,12 +90,12 @@ def _expect_roles(subject: Subject, rows: Rows) -> None:
                 f"{_told(is_positive)} (context.near_radius_m, far_radius_m, "
                 "near_heading_limit_rad)",
                 f"{len(wrong)} others, such as rows {row} and {other}, "
-                f"{_apart_m(rows, row, other):.3f} m apart",
+                f"{_apart(rows, row, other)}",
             )
 
 
 def seed(subject: Subject) -> None:
-    """Same seed, same tuples, whatever was drawn before."""
+    """Same seed, same tuples, whatever was drawn or mined before."""
     rows, factory = _ordinary(), subject.factory
     torch.manual_seed(1)
     miner = build(factory)
@@ -97,6 +118,12 @@ def seed(subject: Subject) -> None:
         _same(first, other),
         "the same tuples of another miner built with the same context",
         "others; draw from torch.Generator().manual_seed(context.seed)",
+    )
+    rows = standard(near=3, far=3, seed=1)
+    expect(
+        _same(miner(*rows), build(factory)(*rows)),
+        "the tuples of a batch whatever batch came before",
+        "others: it keeps something of the first batch",
     )
 
 
@@ -165,9 +192,17 @@ def _told(is_positive: bool) -> str:
     return f"negatives beyond {relation.far_radius_m:g} m"
 
 
-def _apart_m(rows: Rows, row: int, other: int) -> float:
-    positions = rows.batch.positions_m
-    return float(torch.linalg.vector_norm(positions[row] - positions[other]))
+def _apart(rows: Rows, row: int, other: int) -> str:
+    """Return what is between two images, in words."""
+    batch = rows.batch
+    positions = batch.positions_m
+    words = f"{float(torch.linalg.vector_norm(positions[row] - positions[other])):.3f} m apart"
+    if batch.region is not None and batch.region[row] != batch.region[other]:
+        return f"{words} in numbers, but of two regions (batch.region)"
+    if batch.headings_rad is not None:
+        turn = float(batch.headings_rad[row] - batch.headings_rad[other])
+        words += f", headings {abs(math.remainder(turn, 2 * math.pi)):.2f} rad apart"
+    return words
 
 
 def _same(first: Pairs | Triplets, second: Pairs | Triplets) -> bool:
@@ -180,6 +215,11 @@ def _described(value: Any) -> str:
     return type(value).__name__
 
 
+def _use(subject: Subject) -> tuple[object, Callable[[], object]]:
+    miner = build(subject.factory)
+    return miner, lambda: miner(*_ordinary())
+
+
 CHECKS: dict[str, Callable[[Subject], None]] = {
     **FACTORY_CHECKS,
     "form": form,
@@ -188,5 +228,6 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "near-thresholds": near_thresholds,
     "seed": seed,
     "inputs-unmodified": inputs_unmodified,
+    "leaves-no-trace": partial(leaves_no_trace, use=_use),
     **{name: partial(condition, name=name) for name in CONDITIONS},
 }

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from mlcore.protocols import Features, FeatureShape
 from mlcore.testing.check import CheckSkipped, Fault, expect
 from mlcore.testing.factory import CHECKS as FACTORY_CHECKS
 from mlcore.testing.subject import Subject
+from mlcore.testing.traces import leaves_no_trace, registered
 
 _NUM_IMAGES = 2
 _SIDE_PX = 64
@@ -101,7 +103,9 @@ def shapes(subject: Subject) -> None:
         size = module.output_dim if isinstance(module, Pooling) else module.embedding_dim
         shape = tuple(found.shape)
         expect(shape == (_NUM_IMAGES, size), f"shape ({_NUM_IMAGES}, {size})", shape)
-    expect(bool(case.output().isfinite().all()), "finite numbers", "NaN or infinity")
+    numbers = case.output()
+    expect(numbers.dtype == torch.float32, "float32 for a batch in float32", numbers.dtype)
+    expect(bool(numbers.isfinite().all()), "finite numbers", "NaN or infinity")
 
 
 def one_image(subject: Subject) -> None:
@@ -120,6 +124,15 @@ def odd_sizes(subject: Subject) -> None:
     except (ConfigError, DataError) as error:
         raise CheckSkipped(f"it refuses {_ODD_SIZE_PX} px: {error}") from error
     expect(bool(found.isfinite().all()), "finite numbers", "NaN or infinity")
+
+
+def flat_images(subject: Subject) -> None:
+    """Images of one colour, such as a covered lens, give finite numbers and gradients."""
+    case = case_of(subject)
+    for value in (0, 128):
+        flat = _each(case.batch, lambda tensor, value=value: torch.full_like(tensor, value))  # type: ignore[misc]
+        found = case.output(flat)
+        expect(bool(found.isfinite().all()), "finite numbers", f"NaN or infinity for {value}")
 
 
 def half_precision(subject: Subject) -> None:
@@ -278,6 +291,11 @@ def _expect_close(found: Tensor, wanted: Tensor, how: str, close: float = _CLOSE
         raise Fault(f"the same numbers {how}", f"some off by {off:.2g} of {scale:.2g}")
 
 
+def _use(subject: Subject) -> tuple[object, Callable[[], object]]:
+    case = case_of(subject)
+    return case.module, case.output
+
+
 CHECKS: dict[str, Callable[[Subject], None]] = {
     **FACTORY_CHECKS,
     "shapes": shapes,
@@ -289,4 +307,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "state-dict": state_dict,
     "picklable": picklable,
     "in-chunks": in_chunks,
+    "flat-images": flat_images,
+    "registered": partial(registered, use=_use),
+    "leaves-no-trace": partial(leaves_no_trace, use=_use),
 }

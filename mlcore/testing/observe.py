@@ -38,11 +38,11 @@ def observe(name: str, module: str) -> dict[str, Any]:
     """Load a plugin and return what its import and hooks did to this process."""
     watch, printed = TorchImport(), io.StringIO()
     sys.meta_path.insert(0, watch)
-    before, started = _state(), time.perf_counter()
+    before, started = process_state(), time.perf_counter()
     with contextlib.redirect_stdout(printed):
         Source(name, repr(name), module).load()
     seconds = time.perf_counter() - started
-    after = _state()
+    after = process_state()
     return {
         "torch_by": watch.by,
         "seconds": seconds,
@@ -51,7 +51,7 @@ def observe(name: str, module: str) -> dict[str, Any]:
     }
 
 
-def _state() -> dict[str, object]:
+def process_state() -> dict[str, object]:
     """Return what of a process is not a plugin's to change, by name."""
     handlers = {
         number.name: signal.getsignal(number)

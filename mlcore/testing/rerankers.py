@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from mlcore.protocols import Reranker
 from mlcore.testing.check import expect
 from mlcore.testing.factory import CHECKS as FACTORY_CHECKS
 from mlcore.testing.subject import Subject
+from mlcore.testing.traces import leaves_no_trace
 
 _SIZES_PX = ((120, 160), (97, 131), (160, 120))
 _NUM_PATCHES = 250
@@ -108,6 +110,11 @@ def _scores(reranker: Reranker, query: Tensor, references: list[Tensor]) -> NDAr
     return np.asarray(reranker(query.clone(), copies), dtype=np.float64)
 
 
+def _use(subject: Subject) -> tuple[object, Callable[[], object]]:
+    reranker, query, references = reranker_of(subject), scene(0), [scene(1)]
+    return reranker, lambda: reranker(query, references)
+
+
 CHECKS: dict[str, Callable[[Subject], None]] = {
     **FACTORY_CHECKS,
     "scores": scores,
@@ -117,4 +124,5 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "pairs-alone": pairs_alone,
     "inputs-unmodified": inputs_unmodified,
     "picklable": picklable,
+    "leaves-no-trace": partial(leaves_no_trace, use=_use),
 }

@@ -144,7 +144,14 @@ def _check(
 
 
 def _run(kind: str, rule: Rule, subject: Any) -> None:
-    importlib.import_module(_MODULES[kind]).CHECKS[rule.name](subject)
+    test = importlib.import_module(_MODULES[kind]).CHECKS[rule.name]
+    if kind == "plugin":
+        test(subject)
+        return
+    from mlcore.testing.traces import restored_settings
+
+    with restored_settings():
+        test(subject)
 
 
 def _temporary_folder() -> Path:

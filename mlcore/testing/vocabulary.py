@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ FACTORY = (
     Rule("limits-known", "the keys of limits are names of declarable checks"),
 )
 
+TRACE = Rule("leaves-no-trace", "a call leaves no output, thread, graph or setting behind")
+REGISTERED = Rule(
+    "registered", "tensors that it holds are parameters or buffers", declarable=True
+)
+
 CONDITIONS = (
     Rule("one-row", "it copes with a batch of one image", declarable=True),
     Rule("no-positive", "it copes with a batch without a near pair", declarable=True),
@@ -48,6 +53,7 @@ CONDITIONS = (
     Rule("coincident-positions", "it copes with images of one position", declarable=True),
     Rule("no-headings", "it copes with a batch without headings", declarable=True),
     Rule("altitudes", "it copes with positions of three coordinates", declarable=True),
+    Rule("short-tuples", "it copes with tuples of different sizes", declarable=True),
 )
 
 LOSS = (
@@ -74,6 +80,8 @@ LOSS = (
     Rule("rows-add-up", "the shares of forward_rows add up to the whole"),
     Rule("shared-adds-up", "so do the gradients of forward_shared, and its loss is the whole"),
     Rule("memory", "memory grows with the batch as declared"),
+    REGISTERED,
+    TRACE,
     *CONDITIONS,
 )
 
@@ -90,20 +98,23 @@ MINER = (
     ),
     Rule("seed", "the context's seed decides every tuple; calls leave no trace"),
     Rule("inputs-unmodified", "embeddings and batch are left as they were"),
+    TRACE,
     *CONDITIONS,
 )
 
 INFLUENCE = (
     *FACTORY,
     Rule("shape-and-dtype", "weights have the shape and dtype of the distances", gate=True),
-    Rule("range", "weights are finite and in [0, 1] from 0 m to 1,000 km"),
+    Rule("range", "weights are finite and in [0, 1] from 0 m to 1,000 km", gate=True),
     Rule("monotone", "weights never rise with distance"),
     Rule("value-at-zero", "repulsion_start_m says where the weight leaves 1"),
     Rule("support", "every pair inside support_m has a positive weight"),
     Rule("learns", "a step down a gradient with it brings near images together"),
+    Rule("across-regions", "the weight is 0 at an infinite distance", after="learns"),
     Rule("inputs-unmodified", "distances are left as they were"),
     Rule("headings", "different headings never weigh more; support_rad says where they end"),
     Rule("device-code", "device_code agrees to float32 rounding", declarable=True),
+    TRACE,
 )
 
 DATASET = (
@@ -113,8 +124,9 @@ DATASET = (
     Rule("metres-plausible", "positions are metres, headings radians", declarable=True),
     Rule("splits-disjoint", "training images are apart from the others", declarable=True),
     Rule("images", "load_image gives uint8 (3, H, W); names differ"),
-    Rule("deterministic", "opened twice, it is the same"),
-    Rule("picklable", "a copy in another process gives the same images"),
+    Rule("deterministic", "opened twice, it is the same", after="images"),
+    Rule("picklable", "a copy in another process gives the same images", after="images"),
+    replace(TRACE, after="images"),
 )
 
 NETWORK = (
@@ -125,9 +137,17 @@ NETWORK = (
     Rule("half-precision", "16 bits give finite numbers", declarable=True),
     Rule("inputs-unmodified", "the batch is left as it was"),
     Rule("gradient", "a gradient reaches what is trained, and nothing else"),
-    Rule("state-dict", "the state_dict decides every number"),
-    Rule("picklable", "a copy in another process gives the same numbers"),
-    Rule("in-chunks", "a batch in chunks gives the same numbers", declarable=True),
+    Rule("state-dict", "the state_dict decides every number", after="one-image"),
+    Rule("picklable", "a copy in another process gives the same numbers", after="one-image"),
+    Rule(
+        "in-chunks",
+        "a batch in chunks gives the same numbers",
+        declarable=True,
+        after="one-image",
+    ),
+    Rule("flat-images", "images of one colour give finite numbers", declarable=True),
+    replace(REGISTERED, after="state-dict"),
+    TRACE,
 )
 
 RERANKER = (
@@ -139,6 +159,7 @@ RERANKER = (
     Rule("pairs-alone", "a score depends on its pair of images alone"),
     Rule("inputs-unmodified", "images are left as they were"),
     Rule("picklable", "a copy in another process gives the same scores"),
+    TRACE,
 )
 
 RULES: dict[str, tuple[Rule, ...]] = {

@@ -84,7 +84,8 @@ class PaperMultiSimilarityLoss(nn.Module):
         """
         directions = torch.nn.functional.normalize(embeddings, dim=1)
         # relu, unlike clamp, has no gradient at 0, where zero embeddings are.
-        similarity = torch.relu(directions @ directions.T)
+        # Autocast makes products 16 bits wide, too few for an exponent of 50.
+        similarity = torch.relu((directions @ directions.T).to(embeddings.dtype))
         classes = self._classes(batch)
         if self.mining:
             classes = self._mine(similarity.detach(), classes)

@@ -123,6 +123,7 @@ LOSSES = (
         summary="softmax over the distances to one learned proxy per place",
         source="Movshovitz-Attias et al., No Fuss Distance Metric Learning using Proxies, "
         "ICCV 2017",
+        limits={"registered": "PML holds proxy labels as a tensor and moves it at each call"},
     ),
     place_loss(
         "pml-arcface",

@@ -55,5 +55,6 @@ LOSSES = (
         summary="near images within one embedding distance, far ones beyond another",
         source="Wu et al., Sampling Matters in Deep Embedding Learning, ICCV 2017",
         accepts=Triplets,
+        limits={"registered": "PML holds beta as a tensor and moves it at each call"},
     ),
 )

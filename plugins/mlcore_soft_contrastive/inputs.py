@@ -132,6 +132,8 @@ def _places(
             f"{what} must be (N, D) and floating point, got {tuple(embeddings.shape)} "
             f"{embeddings.dtype}"
         )
+    if embeddings.layout != torch.strided:
+        raise ValueError(f"{what} must be dense, got {embeddings.layout}; call .to_dense()")
     positions = _tensor(f"{name}positions_m", positions_m, embeddings.device)
     size, shape = embeddings.shape[0], tuple(positions.shape)
     if positions.dim() != 2 or shape[1] not in (2, 3):

@@ -26,7 +26,7 @@ COMMAND_LINE = {
     ),
     "option of another loss": (
         "--loss proposed --loss.margin 0.1",
-        "--loss.margin is not an option of loss 'soft-contrastive', which is chosen; --loss ",
+        "--loss.margin is not an option of loss 'soft-contrastive', which is chosen; it is one of --loss ",
     ),
     "miner for a loss that mines": (
         "--loss proposed --miner geometric-pairs",

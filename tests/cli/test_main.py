@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
@@ -18,6 +19,8 @@ import mlcore
 from mlcore.cli import main as cli
 from mlcore.errors import ConfigError, DataError, NonFiniteLossError
 from mlcore.files import atomic_write
+
+FULL = "No space left on device; free some space, or choose another disk"
 
 
 @pytest.fixture
@@ -57,9 +60,20 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"mlcore {mlcore.__version__}\n"
 
 
+def test_version_in_json(capsys):
+    assert cli.main(["--version", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"mlcore": mlcore.__version__}
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (["--version", "foo"], "mlcore --version: unexpected argument 'foo'"),
+        (
+            ["train", "--resize", "480", "640"],
+            "mlcore train: unexpected argument '640'; --resize",
+        ),
+        (["index", "run", "--out", "map\udcff"], "--out 'map\\udcff' is not UTF-8 text"),
         (["plugin"], "unknown command 'plugin'; did you mean 'plugins'?"),
         (["--versio"], "unknown option '--versio'; did you mean '--version'?"),
         (["nonsense"], "unknown command 'nonsense'; known: compare, completion, "),
@@ -90,9 +104,9 @@ def os_error(number, *files):
         (
             os_error(errno.ENOSPC, "runs/a/config.toml"),
             2,
-            "mlcore: error: runs/a/config.toml: No space left on device\n",
+            f"mlcore: error: runs/a/config.toml: {FULL}\n",
         ),
-        (os_error(errno.ENOSPC), 2, "mlcore: error: No space left on device\n"),
+        (os_error(errno.ENOSPC), 2, f"mlcore: error: {FULL}\n"),
         (
             os_error(errno.EACCES, "a", None, "b"),
             2,
@@ -127,7 +141,7 @@ def test_a_full_disk_names_the_file(capsys, command, tmp_path):
 
     command(body)
     assert cli.main(["fake"]) == 2
-    message = f"mlcore: error: {tmp_path / 'config.toml'}: No space left on device\n"
+    message = f"mlcore: error: {tmp_path / 'config.toml'}: {FULL}\n"
     assert capsys.readouterr().err == message
     assert list(tmp_path.iterdir()) == []
 
@@ -179,6 +193,16 @@ def test_help_in_json(capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["command"] == "list"
     assert found["help"].startswith("usage: mlcore list")
+
+
+@pytest.mark.parametrize("name", ["train", "data", "list"])
+def test_help_of_a_command_is_on_stdout_and_in_json(capsys, name):
+    assert cli.main(["help", name, "--json"]) == 0
+    captured = capsys.readouterr()
+    shown = json.loads(captured.out)["help"]
+    assert shown.startswith(f"usage: mlcore {name}")
+    assert cli.main([name, "--help", "--json"]) == 0
+    assert capsys.readouterr().out == shown
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
@@ -287,3 +311,16 @@ def test_training_in_a_locale_without_umlauts_names_the_remedy(tmp_path, folder,
     assert "set PYTHONUTF8=1, or a locale in UTF-8" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_plugin_that_closes_stdout_gets_one_sentence(capsys, command, monkeypatch):
+    closed = io.StringIO()
+
+    def close_and_write(_argv):
+        monkeypatch.setattr(sys, "stdout", closed)
+        closed.close()
+        print("a result")  # noqa: T201 - as a command does
+
+    command(close_and_write)
+    assert cli.main(["fake"]) == 2
+    assert "a plugin or library closed sys.stdout" in capsys.readouterr().err

@@ -93,6 +93,16 @@ def test_several_maps_and_a_folder_without_positions(here, capsys):
     assert "unknown" in capsys.readouterr().out
 
 
+def test_what_is_no_map_is_not_to_be_added_to(here, capsys):
+    (here / "note.txt").write_text("x")
+    words = ("index", here / "map", "--images", here / "photos", "--out", here / "note.txt")
+    assert error_of(capsys, *words).endswith("note.txt exists already; choose another folder")
+    damaged = here / "damaged.jpg"
+    damaged.write_text("x")
+    error = error_of(capsys, "localize", here / "map", damaged)
+    assert error.endswith("; replace it, or leave it out")
+
+
 def test_images_are_appended_and_the_index_follows(here, capsys):
     assert found_by(capsys, "index", here / "map", "--index", "fp16")["references"] == 60
     words = ("index", here / "map", "--append", "--images", here / "photos")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import multiprocessing
@@ -280,3 +281,19 @@ def test_a_run_on_several_data_sets_goes_on(tmp_path):
     for name, value in state_of(run).items():
         assert torch.equal(value, expected[name])
     assert train("--resume", run, "--dataset.2.radius_m", "31") == 2
+
+
+def test_a_disk_that_fills_while_training_names_the_run_and_how_to_continue(
+    capsys, tmp_path, monkeypatch
+):
+    def full(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mlcore.training.fit", full)
+    run = tmp_path / "run"
+    assert train(*TINY, "--out", run) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == (
+        f"mlcore: error: {run}: No space left on device; free some space, then continue with "
+        f"'mlcore train --resume {run}'"
+    )

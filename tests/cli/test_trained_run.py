@@ -48,6 +48,16 @@ def mlcore(*words: object) -> int:
     return main([str(word) for word in words])
 
 
+def test_what_cannot_be_written_is_known_before_the_work(run, capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert mlcore("evaluate", run) == 2
+    assert capsys.readouterr().err == (
+        f"mlcore: error: {run} cannot be written to; give --out FILE elsewhere\n"
+    )
+    assert mlcore("evaluate", run, "--out", run / "again.json") == 2
+    assert f"again.json: the folder {run} cannot be written to" in capsys.readouterr().err
+
+
 def test_evaluate_repeats_what_training_found(run, capsys):
     before = json.loads((run / "evaluation.json").read_text())
     (run / "evaluation.json").unlink()

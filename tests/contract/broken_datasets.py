@@ -146,7 +146,42 @@ class HoldsFunction(Road):
         self.decode = lambda image: image
 
 
+class OneBuffer(Road):
+    buffer = torch.zeros((3, 8, 12), dtype=torch.uint8)
+
+    def load_image(self, index):
+        return self.buffer.copy_(super().load_image(index))
+
+
+class SameImages(Road):
+    def table(self, number):
+        return replace(super().table(number), index=np.arange(40))
+
+
+class UnknownHeadings(Road):
+    def table(self, number):
+        return replace(super().table(number), headings_rad=np.full(40, np.nan))
+
+
+class Truncated(Road):
+    def load_image(self, index):
+        if index > 60:
+            raise OSError("truncated")
+        return super().load_image(index)
+
+
+class Prints(Road):
+    def load_image(self, index):
+        print(index)  # noqa: T201 - what is to be found
+        return super().load_image(index)
+
+
 DATASETS = {
+    "fills one tensor again and again": (dataset_factory(OneBuffer), {"images"}),
+    "test images in train": (dataset_factory(SameImages), {"splits-disjoint"}),
+    "headings that are not known": (dataset_factory(UnknownHeadings), {"metres-plausible"}),
+    "images that cannot be read": (dataset_factory(Truncated), {"images"}),
+    "prints": (dataset_factory(Prints), {"leaves-no-trace"}),
     "raises what nobody understands": (dataset_factory(Crashes), {"opens"}),
     "int32 index": (dataset_factory(Int32Index), {"lengths"}),
     "an image twice": (dataset_factory(TwiceTheSame), {"lengths", "images"}),

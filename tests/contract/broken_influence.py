@@ -173,7 +173,16 @@ class IgnoresHeadingInC(View):
     device_code = RampInC.device_code
 
 
+class FadesByProducts(Ramp):
+    support_m = 1e6
+
+    def __call__(self, distance_m):
+        x = distance_m / self.cutoff_m
+        return ((1 + x) * torch.exp(-x)).clamp(min=1e-300)
+
+
 INFLUENCE = {
+    "not 0 across regions": (influence_factory(FadesByProducts), {"across-regions"}),
     "weighs opposite headings": (influence_factory(TurnsBack), {"headings", "device-code"}),
     "weight 0 of headings in the support": (influence_factory(LateView), {"headings"}),
     "less for equal headings than for none": (
@@ -189,7 +198,7 @@ INFLUENCE = {
     "not a number at its cutoff": (influence_factory(NotANumber), {"range"}),
     "C that decides the cutoff otherwise": (influence_factory(Inclusive), {"device-code"}),
     "negative weights": (influence_factory(BelowZero), {"range"}),
-    "rises again": (influence_factory(Bump), {"monotone"}),
+    "rises again": (influence_factory(Bump), {"monotone", "across-regions"}),
     "less than 1 at 0 m": (influence_factory(NeverWhole), {"value-at-zero"}),
     "repels before its start": (influence_factory(LateStart), {"value-at-zero"}),
     "support without attraction": (influence_factory(EndlessSupport), {"support"}),

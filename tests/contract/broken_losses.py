@@ -217,12 +217,11 @@ class MeanOfNear(Pull):
 
 
 class MeanOfFar(Pull):
-    def near(self, batch):
-        self.far = self.distance(batch) > 25
-        return super().near(batch)
-
-    def output(self, cost, near):
-        return LossOutput(cost.mean() + (0.1 * cost[self.far].max() if len(cost) > 2 else 0))
+    def forward(self, embeddings, batch, tuples=None):
+        loss, stats = super().forward(embeddings, batch)
+        far = self.distance(batch) > 25
+        more = 0.1 * self.cost(embeddings)[far].max() if len(embeddings) > 2 else 0
+        return LossOutput(loss + more, stats)
 
 
 class Deviation(Pull):

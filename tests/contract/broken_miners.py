@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -105,7 +105,42 @@ class ThreeNearest(AllPairs):
         return super().__call__(embeddings, batch)
 
 
+class IgnoresRegions(AllPairs):
+    def __call__(self, embeddings, batch):
+        return super().__call__(embeddings, replace(batch, region=None))
+
+
+class IgnoresHeadings(AllPairs):
+    def __call__(self, embeddings, batch):
+        return super().__call__(embeddings, replace(batch, headings_rad=None))
+
+
+class FirstTuples(AllPairs):
+    found = None
+
+    def __call__(self, embeddings, batch):
+        self.found = self.found or super().__call__(embeddings, batch)
+        return self.found
+
+
+class EqualTuples(AllPairs):
+    def __call__(self, embeddings, batch):
+        batch.role.view(int(batch.tuple_id.max()) + 1, -1)
+        return super().__call__(embeddings, batch)
+
+
+class Prints(AllPairs):
+    def __call__(self, embeddings, batch):
+        print(len(batch))  # noqa: T201 - what is to be found
+        return super().__call__(embeddings, batch)
+
+
 MINERS = {
+    "pairs across regions": (miner_factory(IgnoresRegions), {"roles-right"}),
+    "pairs that look opposite ways": (miner_factory(IgnoresHeadings), {"roles-right"}),
+    "keeps the first tuples": (miner_factory(FirstTuples), {"seed"}),
+    "tuples of one size taken for granted": (miner_factory(EqualTuples), {"short-tuples"}),
+    "prints": (miner_factory(Prints), {"leaves-no-trace"}),
     "int32 indices": (miner_factory(Int32), {"form"}),
     "another form than declared": (miner_factory(produces=Triplets), {"form"}),
     "nothing ever": (miner_factory(Nothing), {"form"}),

@@ -204,14 +204,50 @@ class WholeOfAnotherSize(Whole):
     embedding_dim = 4
 
 
+class HalfWidth(Mean):
+    def forward(self, features):
+        return super().forward(features).half()
+
+
+class UnitLength(Mean):
+    def forward(self, features):
+        centred = features.maps.mean(dim=(2, 3))
+        return self.linear(centred / centred.norm(dim=1, keepdim=True))
+
+
+class KeepsGraph(Mean):
+    def forward(self, features):
+        self.last = super().forward(features)
+        return self.last
+
+
+class StaysOnCpu(Mean):
+    def __init__(self, num_channels):
+        super().__init__(num_channels)
+        self.scale = torch.ones(num_channels)
+
+    def mean(self, maps):
+        return super().mean(maps) * self.scale.to(maps.dtype)
+
+
+class RandomAtInference(Mean):
+    def mean(self, maps):
+        return nn.functional.dropout(super().mean(maps))
+
+
 NETWORKS = {
+    "half precision": (pooling_factory(HalfWidth), {"shapes"}),
+    "divides by no length": (pooling_factory(UnitLength), {"flat-images"}),
+    "keeps the graph": (pooling_factory(KeepsGraph), {"leaves-no-trace"}),
+    "a tensor that stays on the CPU": (pooling_factory(StaysOnCpu), {"registered"}),
+    "random at inference": (pooling_factory(RandomAtInference), {"one-image"}),
     "no Features": (backbone_factory(BareMaps), {"shapes"}),
     "other channels": (backbone_factory(WrongChannels), {"shapes"}),
     "no token": (backbone_factory(TokenMissing), {"shapes"}),
     "infinite features": (backbone_factory(NotANumber), {"shapes"}),
     "features depend on the batch": (
         backbone_factory(OverTheBatch),
-        {"one-image", "in-chunks"},
+        {"one-image"},
     ),
     "changes the images": (backbone_factory(ChangesImages), {"inputs-unmodified"}),
     "a trained block that is not used": (backbone_factory(LeavesABlockOut), {"gradient"}),
@@ -221,12 +257,12 @@ NETWORKS = {
     "pooling changes the features": (pooling_factory(ChangesFeatures), {"inputs-unmodified"}),
     "pooling depends on the batch": (
         pooling_factory(MeanOverTheBatch),
-        {"one-image", "in-chunks"},
+        {"one-image"},
     ),
     "pooling cuts the gradient": (pooling_factory(NoGradient), {"gradient"}),
     "model depends on the batch": (
         model_factory(WholeOverTheBatch),
-        {"one-image", "in-chunks"},
+        {"one-image"},
     ),
     "model of another size": (model_factory(WholeOfAnotherSize), {"shapes"}),
     "only float32": (backbone_factory(OnlySingle), {"half-precision", "in-chunks"}),

@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from mlcore.cli.conformance_table import run_checks
 from mlcore.testing import CheckFailure, CheckSkipped, checks
+from mlcore.testing.losses.together import in_group
 
 sys.path.insert(0, str(Path(__file__).parent))
+from broken_calls import CALLS
 from broken_datasets import DATASETS, NoData, dataset_factory
 from broken_influence import INFLUENCE, influence_factory
 from broken_losses import LOSSES, MeanOfNear, NeedsHeadings, OwnNormalisation, loss_factory
@@ -22,7 +25,7 @@ from broken_rerankers import RERANKERS, reranker_factory
 
 sys.path.pop(0)
 
-BROKEN = {**LOSSES, **INFLUENCE, **MINERS, **DATASETS, **NETWORKS, **RERANKERS}
+BROKEN = {**LOSSES, **CALLS, **INFLUENCE, **MINERS, **DATASETS, **NETWORKS, **RERANKERS}
 
 MODULE = """
 import mlcore
@@ -283,3 +286,11 @@ def test_listing_checks_imports_no_torch(install):
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"
+
+
+def test_a_process_that_skips_a_collective_is_named():
+    def work(group):
+        return group.add_up(torch.ones(1)) if group.rank == 0 else None
+
+    with pytest.raises(RuntimeError, match="process 0 calls add_up, process 1 returns"):
+        in_group(2, work)

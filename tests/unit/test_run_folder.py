@@ -10,6 +10,7 @@ import sys
 import pytest
 import torch
 
+from mlcore import run_folder
 from mlcore.errors import ConfigError, DataError
 from mlcore.files import atomic_write
 from mlcore.registry.discovery import Plugin
@@ -69,6 +70,22 @@ def test_no_checkpoint_is_whole(run):
         run.checkpoint_path(step).write_bytes(b"not a zip archive")
     with pytest.raises(DataError, match="are damaged"):
         run.newest_checkpoint()
+
+
+def test_checkpoints_that_training_removes_meanwhile_are_not_called_damaged(
+    run, capsys, monkeypatch
+):
+    is_whole = run_folder._is_whole
+
+    def later(path):
+        for step in (5, 10):
+            run.checkpoint_path(step).unlink(missing_ok=True)
+        torch.save({"global_step": 15}, run.checkpoint_path(15))
+        return is_whole(path)
+
+    monkeypatch.setattr(run_folder, "_is_whole", later)
+    assert run.newest_checkpoint() == run.checkpoint_path(15)
+    assert capsys.readouterr().err == ""
 
 
 def test_all_but_the_newest_two_checkpoints_are_removed(run):

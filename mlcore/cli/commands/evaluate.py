@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,6 +72,8 @@ def evaluate(
     require_parent(options.out, "--out")
     if options.out is not None and options.out.exists():
         raise ConfigError(f"--out {options.out} already exists; choose another file")
+    if options.out is None and options.run.is_dir() and not os.access(options.run, os.W_OK):
+        raise ConfigError(f"{options.run} cannot be written to; give --out FILE elsewhere")
     trained = open_run(options.run, changes, options.block, command)
 
     from mlcore.evaluation.documents import to_document

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import redirect_stdout, suppress
-from io import StringIO
+from contextlib import suppress
 
 from mlcore.cli import console, main
 from mlcore.cli.parser import Parser
@@ -27,8 +26,7 @@ def run(argv: Sequence[str]) -> int:
     words = [*options.words, "--help"]
     if not options.json:
         return main.dispatch(words)
-    shown = StringIO()
-    with redirect_stdout(shown), suppress(main.HelpShown):
+    with console.captured() as shown, suppress(main.HelpShown):
         main.dispatch(words)
     found = {"command": " ".join(options.words), "help": shown.getvalue()}
     console.write_json(found if options.words else {**found, "commands": main.COMMANDS})

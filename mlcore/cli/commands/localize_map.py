@@ -58,7 +58,9 @@ def localize_in_maps(
     require_one_model(maps)
     model = open_model(options.run, changes, options.block, command)
     with console.progress() as progress:
-        localized = localize(ImageFiles(images), maps, model, options.top, progress, reranking)
+        localized = localize(
+            ImageFiles(images, named=True), maps, model, options.top, progress, reranking
+        )
     found = [matches for matches, _ in localized]
     answers = [answer for _, answer in localized]
     if options.predictions is not None:

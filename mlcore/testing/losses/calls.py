@@ -16,6 +16,9 @@ from mlcore.testing.cases import LossCase
 from mlcore.testing.check import expect
 
 _SEED = 3
+_FLOATS = (torch.float32, torch.float64)
+"""Half precision overflows in the sums of a loss."""
+
 _RELATIVE = 1e-5
 """Agreement asked for where sums are made in another order, in float32 or better."""
 
@@ -41,7 +44,11 @@ def output_of(case: LossCase) -> LossOutput:
     loss: Any = output.loss
     expect(isinstance(loss, Tensor), "a tensor as the loss", type(loss).__name__)
     expect(loss.shape == (), "a scalar loss, shape ()", f"shape {tuple(loss.shape)}")
-    expect(loss.is_floating_point(), "a floating-point loss", loss.dtype)
+    exact = loss.dtype in _FLOATS or torch.is_autocast_enabled("cpu")
+    expect(exact and loss.is_floating_point(), "a loss in float32 or float64", loss.dtype)
+    expect(isinstance(output.stats, dict), "a dict as stats", type(output.stats).__name__)
+    odd = [name for name in output.stats if not isinstance(name, str)]
+    expect(not odd, "names of stats that are strings", odd)
     return output  # type: ignore[no-any-return]
 
 

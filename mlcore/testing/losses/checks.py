@@ -16,6 +16,7 @@ from mlcore.testing.factory import CHECKS as FACTORY_CHECKS
 from mlcore.testing.losses import invariances, learning, memory, needs, repeats, together
 from mlcore.testing.losses.calls import backward, differentiate, output_of
 from mlcore.testing.subject import Subject
+from mlcore.testing.traces import leaves_no_trace, registered
 
 
 def scalar(subject: Subject) -> None:
@@ -39,7 +40,7 @@ def scalar(subject: Subject) -> None:
 
 
 def gradient(subject: Subject) -> None:
-    """The loss can be learned from."""
+    """The loss can be learned from, and computed without a graph, as validation does."""
     case = loss_case_of(subject.factory, rows_of("standard"))
     value = differentiate(case)
     assert case.embeddings.grad is not None
@@ -48,6 +49,8 @@ def gradient(subject: Subject) -> None:
         "a gradient at the embeddings for a batch of random embeddings",
         f"zeros everywhere, at a loss of {float(value):.6g}",
     )
+    with torch.no_grad():
+        output_of(case)
     named: Any = getattr(case.loss, "named_parameters", tuple)
     idle = [n for n, p in named() if p.requires_grad and p.grad is None]
     expect(not idle, "a gradient at every parameter of the loss", f"none at {', '.join(idle)}")
@@ -93,11 +96,21 @@ def condition(subject: Subject, name: str) -> None:
             ) from error
 
 
+def _use(subject: Subject) -> tuple[object, Callable[[], object]]:
+    case = loss_case_of(subject.factory, rows_of("standard"))
+
+    def step() -> None:
+        leaf = case.embeddings.detach().clone().requires_grad_()
+        case.loss(leaf, case.batch, case.tuples).loss.backward()  # type: ignore[no-untyped-call]
+
+    return case.loss, step
+
+
 def _told(error: Exception) -> tuple[str, str]:
     if isinstance(error, Fault):
         return error.expected, error.came
     text = str(error).strip().partition("\n")[0]
-    return "a finite loss and gradient, and no exception", f"{type(error).__name__}: {text}"
+    return "no exception", f"{type(error).__name__}: {text}"
 
 
 def _reproduce(subject: Subject, name: str, variant: str) -> str:
@@ -130,5 +143,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "rows-add-up": invariances.rows_add_up,
     "shared-adds-up": together.adds_up,
     "memory": memory.memory,
+    "registered": partial(registered, use=_use),
+    "leaves-no-trace": partial(leaves_no_trace, use=_use),
     **{name: partial(condition, name=name) for name in CONDITIONS},
 }

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from mlcore.testing.cases import LossCase, loss_case_of, rows_of
+from mlcore.testing.cases import LossCase, loss_case_of, rows_of, standard
 from mlcore.testing.check import Fault, expect
-from mlcore.testing.losses.calls import differentiate
+from mlcore.testing.losses.calls import differentiate, output_of
 from mlcore.testing.subject import Subject
 
 _CALLS = 3
@@ -34,6 +34,7 @@ def repeatable(subject: Subject) -> None:
     first, *others = _values(subject, seeded=False)
     worst = max(others, key=lambda value: abs(value - first))
     if _agree(subject, first, worst):
+        _expect_no_memory(subject)
         return
     seeded, *again = _values(subject, seeded=True)
     if all(_agree(subject, seeded, value) for value in again):
@@ -47,6 +48,23 @@ def repeatable(subject: Subject) -> None:
         f"{worst:.9g}: a call left something behind, such as a running mean, or draws random "
         "numbers of its own",
     )
+
+
+def _expect_no_memory(subject: Subject) -> None:
+    """A batch gives what it gives to a new loss, whatever batch came before."""
+    values = []
+    for earlier in (None, standard()):
+        torch.manual_seed(3)
+        case = loss_case_of(subject.factory, standard(seed=1))
+        if earlier is not None:
+            output_of(loss_case_of(subject.factory, earlier)._replace(loss=case.loss))
+        values.append(float(output_of(case).loss.detach()))
+    fresh, again = values
+    if not _agree(subject, fresh, again):
+        raise Fault(
+            f"the loss of a batch whatever batch came before, {fresh:.9g}",
+            f"{again:.9g}: it keeps something of the first batch, such as a mask",
+        )
 
 
 def reproducible(subject: Subject) -> None:

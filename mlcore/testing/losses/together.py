@@ -30,16 +30,19 @@ def in_group(count: int, work: Callable[[ProcessGroup], T]) -> list[T]:
 
     Raises:
         Exception: What the first thread that failed raised.
-        threading.BrokenBarrierError: The threads called different methods of the group.
+        RuntimeError: The threads called different methods of the group, or not equally often.
     """
-    meeting = _Meeting(threading.Barrier(count), [torch.empty(0)] * count)
+    meeting = _Meeting(threading.Barrier(count), [""] * count, [torch.empty(0)] * count)
 
     def call(rank: int) -> T:
+        member = _Thread(rank, count, meeting)
         try:
-            return work(_Thread(rank, count, meeting))
+            result = work(member)
+            member.returns()
         except BaseException:
             meeting.barrier.abort()
             raise
+        return result
 
     with ThreadPoolExecutor(count) as pool:
         futures = [pool.submit(call, rank) for rank in range(count)]
@@ -53,6 +56,7 @@ def in_group(count: int, work: Callable[[ProcessGroup], T]) -> list[T]:
 @dataclass(frozen=True)
 class _Meeting:
     barrier: threading.Barrier
+    calls: list[str]
     values: list[Tensor]
 
 
@@ -65,16 +69,25 @@ class _Thread:
     meeting: _Meeting
 
     def add_up(self, values: Tensor) -> Tensor:
-        return self._all(values).sum(dim=0)
+        return torch.stack(self._meet("calls add_up", values)).sum(dim=0)
 
     def largest(self, values: Tensor) -> Tensor:
-        return self._all(values).amax(dim=0)
+        return torch.stack(self._meet("calls largest", values)).amax(dim=0)
 
-    def _all(self, values: Tensor) -> Tensor:
+    def returns(self) -> None:
+        """Meet the others at the end, so that none waits for a thread that has returned."""
+        self._meet("returns", torch.empty(0))
+
+    def _meet(self, call: str, values: Tensor) -> list[Tensor]:
+        """Return the values of all threads; an error if they did not make the same call."""
         meeting = self.meeting
+        meeting.calls[self.rank] = call
         meeting.values[self.rank] = values.detach().clone()
         meeting.barrier.wait(PATIENCE_S)
-        together = torch.stack(meeting.values)
+        calls, together = list(meeting.calls), list(meeting.values)
+        if len(set(calls)) > 1:
+            what = ", ".join(f"process {rank} {call}" for rank, call in enumerate(calls))
+            raise RuntimeError(f"processes wait for each other forever: {what}")
         meeting.barrier.wait(PATIENCE_S)  # before anyone brings the next values
         return together
 

@@ -31,6 +31,7 @@ def damaged(values: torch.Tensor, rows: list[int], value: float = NAN) -> torch.
     [
         ({"embeddings": torch.ones(4)}, r"embeddings must be \(N, D\).*\(4,\)"),
         ({"embeddings": torch.ones(4, 3, dtype=torch.int64)}, "floating point.*int64"),
+        ({"embeddings": X.to_sparse()}, r"embeddings must be dense, got torch.sparse_coo"),
         ({"positions_m": torch.zeros(4)}, r"positions_m must be \(N, 2\) or \(N, 3\)"),
         ({"positions_m": torch.zeros(4, 4)}, r"got \(4, 4\)"),
         ({"positions_m": torch.zeros(5, 2)}, "positions_m has 5 rows, the embeddings have 4"),
@@ -87,6 +88,9 @@ def test_values_that_are_not_finite_name_their_rows(
     ("options", "message"),
     [
         ({"alpha": 0.0}, "loss: alpha must be greater than 0, got 0"),
+        ({"alpha": "2"}, "loss: alpha must be a number, got '2'"),
+        ({"beta": None}, "loss: beta must be a number, got None"),
+        ({"epsilon": [0.1]}, r"loss: epsilon must be a number, got \[0.1\]"),
         ({"beta": float("inf")}, "loss: beta must be finite, got inf"),
         ({"base": NAN}, "loss: base must be between -2 and 2, got nan"),
         ({"epsilon": NAN}, "loss: epsilon must be between -2 and 2, got nan"),
