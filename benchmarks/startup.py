@@ -58,6 +58,12 @@ _LOCALIZED = ("small-cnn", "EfficientNet-Lite0")
 _EMBED = "import sys, mlcore; mlcore.load_run(sys.argv[1]).embed(sys.argv[2])"
 _SIDES = ("--model.input_height_px", "224", "--model.input_width_px", "224")
 
+_READING = """
+What networks of torchvision and timm take beyond VGG16 is the import of torchvision's networks,
+also by timm: `torchvision.ops` imports `torch._dynamo`, which none of them uses. mlcore cannot
+leave that out without changing their modules. The last column compares with `import torch` in
+the same turns, and so depends little on what else the machine did."""
+
 _MODULE = '''
 from dataclasses import dataclass
 import mlcore
@@ -100,7 +106,8 @@ def main(argv: Sequence[str]) -> int:
     common.report(
         __file__,
         __doc__ or "",
-        common.markdown_table(["process", "processor time", f"times `{TORCH}`"], rows),
+        common.markdown_table(["process", "processor time", f"times `{TORCH}`"], rows)
+        + _READING,
         options=options,
         argv=argv,
         method=f"one thread, 1 warm-up, {rounds} repeats, in turns; median [smallest, largest]",

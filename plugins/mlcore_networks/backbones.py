@@ -104,8 +104,7 @@ def vgg16() -> Convolutions:
     """Return VGG16 up to conv5_3 *before* its ReLU and pooling, as NetVLAD crops it.
 
     Its blocks are the five groups of convolutions between poolings. Names and initial weights
-    are torchvision's; without its import, which takes longer than the network, a trained one
-    opens in a third of the time.
+    are torchvision's, whose networks take about as long to import as torch itself.
     """
     convolutions: list[nn.Module] = []
     starts = []
