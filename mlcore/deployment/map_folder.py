@@ -105,10 +105,8 @@ class MapFolder:
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             add = f", or add to that map with 'mlcore index {path} --append'"
-            raise ConfigError(
-                f"--out {path} exists already; choose another folder"
-                f"{add if is_map(path) else ''}"
-            )
+            add = add if is_map(path) else ""
+            raise ConfigError(f"--out {path} exists already; choose another folder{add}")
         info = read_info(model)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
@@ -317,8 +315,8 @@ class MapFolder:
         """Return what is known of some references, by column."""
         import pyarrow as pa  # which imports pandas to convert a list: longer than a search
 
-        rows = pa.py_buffer(np.array(numbers, dtype=np.int64))
-        wanted = pa.Array.from_buffers(pa.int64(), len(numbers), [None, rows])
+        rows = np.array(numbers, dtype=np.int64)
+        wanted = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
         return list(self.columns.take(wanted).to_pylist())
 
     @cached_property
