@@ -6,6 +6,7 @@ import argparse
 import datetime as dt
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -243,6 +244,18 @@ def run_python(*words: str, environment: Mapping[str, str] | None = None) -> Non
         stdout=subprocess.DEVNULL,
         env={**os.environ, **(environment or {})},
     )
+
+
+def processor_seconds(run: Callable[[], object]) -> float:
+    """Return the processor time of the processes that a call starts and waits for."""
+
+    def spent() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = spent()
+    run()
+    return spent() - before
 
 
 def _git(*words: str) -> str:

@@ -225,7 +225,8 @@ def host_table(sizes: Sequence[int]) -> list[str]:
 def nothing(name: str, *arguments: Any) -> None:
     """Prepare the arguments as CuPy's launcher does, and launch nothing."""
     if name != "product":
-        tuple(map(cupy_launch.as_scalar, arguments))
+        _, _, *passed = arguments  # after grid and block
+        tuple(map(cupy_launch.as_scalar, passed))
 
 
 class _NoProducts(Products):

@@ -32,11 +32,13 @@ DURATION = "10 minutes"
 SMALL = ["--model.input_height_px", "112", "--model.input_width_px", "112"]
 BACKBONES = {
     "small-cnn": ["--backbone", "small-cnn"],
+    "VGG16": ["--backbone", "vgg16"],
     "timm: test_efficientnet": ["--backbone", "timm", "--backbone.model", "test_efficientnet"],
     "timm: test_vit": ["--backbone", "timm", "--backbone.model", "test_vit"],
 }
+POOLINGS = {"salad": ["--pooling.num_clusters", "8"]}
+"""Options where the defaults need larger images."""
 NAMED = {
-    "VGG16-NetVLAD": [["--backbone", "vgg16"], "netvlad"],
     "EfficientNet-Lite0": [["--backbone", "efficientnet-lite0"], "gem"],
     "ResNet-18": [["--backbone", "resnet18"], "gem"],
 }
@@ -71,7 +73,7 @@ def _networks(*, quick: bool) -> Iterator[tuple[str, str, list[str]]]:
         poolings = ["gem"]
     for name, words in BACKBONES.items():
         for pooling in poolings:
-            yield name, pooling, [*words, "--pooling", pooling]
+            yield name, pooling, [*words, "--pooling", pooling, *POOLINGS.get(pooling, ())]
     for name, (words, pooling) in {} if quick else NAMED.items():
         yield name, pooling, [*words, "--pooling", pooling]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,9 +22,9 @@ from mlcore.files import user_cache_dir
 from mlcore.networks import (
     build_model,
     load_initial_weights,
+    model_with,
     require_trainable,
     typical_input_size,
-    without_weights,
 )
 from mlcore.options import Chosen, RunConfig, run_from_toml
 from mlcore.options.config import attribute_errors, model_input_size
@@ -36,7 +36,6 @@ from mlcore.protocols import (
     Progress,
     no_progress,
 )
-from mlcore.run_folder import require_same_shapes
 from mlcore.sampling.planner import Planner
 from mlcore.seeding import derive_seed
 
@@ -314,23 +313,6 @@ def restore(run: RunFolder, registry: Registry) -> tuple[RunConfig, EmbeddingMod
         if name.startswith("model.")
     }
     return config, model_with(config, weights, f"{checkpoint}")
-
-
-def model_with(config: RunConfig, weights: Mapping[str, Tensor], what: str) -> EmbeddingModel:
-    """Return the network of a configuration with given weights, in evaluation mode.
-
-    Args:
-        config: Decides the network.
-        weights: Its state dictionary.
-        what: Where they come from, for messages.
-
-    Raises:
-        DataError: They are those of another network.
-    """
-    model = build_model(without_weights(config))
-    require_same_shapes(model.state_dict(), weights, what)
-    model.load_state_dict(weights)
-    return model.eval()
 
 
 def _sample_images(

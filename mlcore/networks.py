@@ -1,23 +1,23 @@
-"""The network of a run as training starts from it: its parts, its weights.
+"""The network of a run: its parts, and the weights that it starts from or was trained to.
 
 Importing this imports no torch, as :mod:`mlcore.experiment` must not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlcore.errors import ConfigError, DataError
+from mlcore.errors import ConfigError, DataError, MlcoreError
 from mlcore.factories import BuildContext, Weights
 from mlcore.files import user_cache_dir
 from mlcore.models.config import ModelConfig, input_size
 from mlcore.options import Chosen, RunConfig
 from mlcore.options.config import attribute_errors, model_input_size
 from mlcore.protocols import FeatureShape, Loss
-from mlcore.run_folder import RunFolder
+from mlcore.run_folder import RunFolder, require_same_shapes
 from mlcore.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -47,6 +47,30 @@ def build_model(config: RunConfig) -> EmbeddingModel:
     model: EmbeddingModel = _built(config.model, context)
     model.normalize = config.loss.factory.normalize
     return model
+
+
+def model_with(config: RunConfig, weights: Mapping[str, Tensor], what: str) -> EmbeddingModel:
+    """Return the network of a configuration with given weights, in evaluation mode.
+
+    Args:
+        config: Decides the network.
+        weights: Its state dictionary; the network keeps these tensors.
+        what: Where they come from, for messages.
+
+    Raises:
+        DataError: They are those of another network.
+    """
+    from mlcore.models.zeros import ZeroParameters, assign
+
+    config = without_weights(config)
+    try:
+        with ZeroParameters():
+            model = build_model(config)
+    except MlcoreError:  # it computes with what it draws, or fails in any case
+        model = build_model(config)
+    require_same_shapes(model.state_dict(), weights, what)
+    assign(model, weights)
+    return model.eval()
 
 
 def typical_input_size(

@@ -72,6 +72,7 @@ def open_model(
     if folder is None and is_map(path):
         raise DataError(f"map {path} has no model: {path / 'model'} is missing")
     if folder is None:
+        require_run_or_map(path)
         trained = open_run(path, (), block, command)
         console.say(f"note: {path} has no model folder yet; it is written now")
         folder = save_model_of(trained, _fitted_whitening(trained))
@@ -93,6 +94,17 @@ def open_model(
             f"training has reached step {trained_until} since"
         )
     return model
+
+
+def require_run_or_map(path: Path) -> None:
+    """Raise DataError for a folder that is neither a run nor a map; a missing one passes."""
+    from mlcore.deployment.map_folder import is_map
+
+    if path.is_dir() and not RunFolder(path).config.is_file() and not is_map(path):
+        raise DataError(
+            f"{path} is not a run folder, which has a config.toml, nor a map of 'mlcore "
+            "index', which has a map.json"
+        )
 
 
 def _require_option(item: RawOption, command: Command, allowed: Sequence[str]) -> None:

@@ -315,8 +315,11 @@ class MapFolder:
 
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Return what is known of some references, by column."""
-        found: list[dict[str, Any]] = self.columns.take(list(numbers)).to_pylist()
-        return found
+        import pyarrow as pa  # which imports pandas to convert a list: longer than a search
+
+        rows = pa.py_buffer(np.array(numbers, dtype=np.int64))
+        wanted = pa.Array.from_buffers(pa.int64(), len(numbers), [None, rows])
+        return list(self.columns.take(wanted).to_pylist())
 
     @cached_property
     def _index(self) -> ApproximateIndex | None:

@@ -266,7 +266,7 @@ def load_model(
         without=("loss",) if asks_for_data else ("loss", "dataset"),
     )
 
-    from mlcore.experiment import model_with
+    from mlcore.networks import model_with
 
     network = model_with(config, weights, str(path / "weights.safetensors"))
     network.normalize = info.normalize

@@ -10,6 +10,9 @@ from mlcore import Features
 from mlcore.models import Backbone, ColourNormalisation
 from mlcore_networks.contrast import ContrastNormalisation
 
+_VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+"""Channels and number of the convolutions between poolings: table 1 D of Simonyan 2015."""
+
 
 class Convolutions(Backbone):
     """Input normalisation followed by convolutions.
@@ -100,28 +103,32 @@ def _convolution(
 def vgg16() -> Convolutions:
     """Return VGG16 up to conv5_3 *before* its ReLU and pooling, as NetVLAD crops it.
 
-    Its blocks are the five groups of convolutions between poolings.
+    Its blocks are the five groups of convolutions between poolings. Names and initial weights
+    are torchvision's, whose networks take about as long to import as torch itself.
     """
-    from torchvision.models.vgg import cfgs, make_layers
-
-    convolutions = make_layers(cfgs["D"])[:-2]  # less the last ReLU and pooling
-    starts = ["features.0"]
-    for number, layer in enumerate(convolutions):
-        if isinstance(layer, nn.MaxPool2d):
-            starts.append(f"features.{number + 1}")
+    convolutions: list[nn.Module] = []
+    starts = []
+    num_in = 3
+    for num_out, repeats in _VGG16:
+        starts.append(f"features.{len(convolutions)}")
+        for _ in range(repeats):
+            convolutions += [nn.Conv2d(num_in, num_out, 3, padding=1), nn.ReLU(inplace=True)]
+            num_in = num_out
+        convolutions.append(nn.MaxPool2d(2))
+    del convolutions[-2:]  # the last ReLU and pooling
+    for layer in convolutions:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
-    last = len(convolutions) - 1
     layers = nn.Sequential()
-    layers.add_module("features", convolutions)
+    layers.add_module("features", nn.Sequential(*convolutions))
     return Convolutions(
         ColourNormalisation(),
         layers,
         blocks=starts,
-        explained=f"features.{last}",
-        num_channels=int(convolutions[last].out_channels),
+        explained=f"features.{len(convolutions) - 1}",
+        num_channels=num_in,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -86,9 +87,11 @@ class TileEvaluation:
     def forward(self, embeddings: Tensor, references: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the terms of each row."""
         plan = self.plan
-        self.x = UnitRows.of(embeddings, plan.rows)
-        self.y = self.x if references is None else UnitRows.of(references, plan.columns)
-        self.walk = Walk(plan, self.x.values, self.y.values)
+        self.x = UnitRows.of(embeddings, plan.rows, plan.threads)
+        self.y = self.x
+        if references is not None:
+            self.y = UnitRows.of(references, plan.columns, plan.threads)
+        self.walk = Walk(plan, self.x, self.y)
         with plan.products.rounding():
             self.walk.mine()
             self.walk.sum()
@@ -112,8 +115,8 @@ class TileEvaluation:
                 repulsion.abs().amax(), needs_columns=needs_columns
             )
             return (
-                unsorted(x.chain(by_x), plan.rows).to(x.dtype),
-                None if by_y is None else unsorted(y.chain(by_y), plan.columns).to(y.dtype),
+                x.chain(by_x),
+                None if by_y is None else y.chain(by_y),
             )
 
 
@@ -173,3 +176,8 @@ class _TiledGradient(torch.autograd.Function):
             "the tiled soft contrastive loss has no second derivatives (create_graph); use "
             "implementation='dense'"
         )
+
+
+for _function in (_TiledLoss.forward, _TiledGradient.forward):
+    # torch asks for it at every call; to make it anew takes as long as ten launches.
+    vars(_function)["__signature__"] = inspect.signature(_function)

@@ -124,6 +124,8 @@ def _row_terms(
 
 CPU_TILE = 512
 """512 x 512 floats stay in a core's caches and fill its matrix units."""
+SMALL_BATCH, SMALL_CPU_TILE = 1024, 256
+"""So few images are at most three tiles of 512, which keep no two threads busy."""
 DEVICE_TILE = 4096
 """In kernels, whose launches would cost more than the work in a smaller tile; 64 MiB. See
 :func:`mlcore_soft_contrastive.cuda.walk.tile_width`."""
@@ -226,5 +228,7 @@ def choose(
         return "cupy", tile, CudaKernels(cupy_launch.cupy_kernels)
     by_pair = geometry.num_regions > MOST_REGIONS
     if on_cpu and not by_pair and numba_backend.covers(geometry, config, embeddings):
-        return "tiled-numba", CPU_TILE, numba_backend.NumbaBackend
+        size = max(len(geometry.rows), len(geometry.columns))
+        tile = min(CPU_TILE, SMALL_CPU_TILE) if size <= SMALL_BATCH else CPU_TILE
+        return "tiled-numba", tile, numba_backend.NumbaBackend
     return "tiled-torch", CPU_TILE if on_cpu else TORCH_TILE, TorchBackend

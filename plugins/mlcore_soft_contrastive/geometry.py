@@ -12,13 +12,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
 
 from mlcore.geometry import takes_headings
-from mlcore.protocols import InfluenceFunction
+from mlcore.protocols import DeviceInfluenceFunction, InfluenceFunction
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,11 @@ class Geometry:
         """Number of regions of rows and columns together."""
         codes = [side.region for side in (self.rows, self.columns) if side.region is not None]
         return len(torch.unique(torch.cat(codes))) if codes else 1
+
+
+def has_device_code(influence: InfluenceFunction) -> TypeGuard[DeviceInfluenceFunction]:
+    """Return whether kernels can compute an influence function."""
+    return hasattr(influence, "device_code")  # isinstance would look at every member
 
 
 class PairWeights(NamedTuple):

@@ -295,7 +295,8 @@ def test_maps_of_different_models_are_refused(here, capsys):
         ("export map --format faiss --out x.faiss --top 3", "--top applies to --format hloc"),
         ("export map --format hloc --out x.h5 --top 3", "--top needs --queries DIR"),
         ("export map --format hloc --out x.h5 --top 0", "--top must be at least 1, got 0"),
-        ("export photos --format onnx --out x.onnx", "is not a run folder"),
+        ("export photos --format onnx --out x.onnx", "photos is not a run folder, which has"),
+        ("localize photos photo.png", "nor a map of 'mlcore index', which has a map.json"),
         ("export map --format faiss --out here/x.faiss", "here does not exist"),
     ],
 )

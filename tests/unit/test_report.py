@@ -21,6 +21,7 @@ from mlcore.reporting.report.charts import Line, line_chart, round_values
 from mlcore.reporting.report.content import ReportContent
 from mlcore.reporting.report.map import Frame, pictured_rows
 from mlcore.reporting.report.page import report_text
+from mlcore.reporting.report.results import validation
 from mlcore.reporting.report.thumbnails import thumbnails
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&</script><b>.jpg"
@@ -297,4 +298,36 @@ def test_axes_have_round_ticks():
         [Line("a", [0, 10], [1, 1])], title="t", description="d", x_label="x", y_label="y"
     )
     (line,) = chart.lines
-    assert line.points == "54.0,93.0 312.0,93.0"
+    assert line.points == "60.0,93.0 304.0,93.0"
+
+
+def test_small_numbers_on_an_axis_all_have_exponents():
+    def labels(*values):
+        chart = line_chart(
+            [Line("a", range(len(values)), values)],
+            title="t",
+            description="d",
+            x_label="x",
+            y_label="y",
+        )
+        return [tick.text for tick in chart.y_ticks]
+
+    assert labels(0, 0.003) == ["0", "5e-4", "1e-3", "1.5e-3", "2e-3", "2.5e-3", "3e-3"]
+    assert labels(0, 0.012) == ["0", "0.002", "0.004", "0.006", "0.008", "0.01", "0.012"]
+    assert labels(-0.002, 0.001) == ["-2e-3", "-1.5e-3", "-1e-3", "-5e-4", "0", "5e-4", "1e-3"]
+
+
+def test_validation_is_charted_in_percent_with_the_best_step():
+    rows = [
+        {"step": 20.0, "area": 0.4, "accuracy_2.5_m": 0.25, "loss": 2.5, "best_step": 20.0},
+        {"step": 40.0, "area": 0.5, "accuracy_2.5_m": 0.5, "loss": 2.25, "best_step": 40.0},
+        {"step": 60.0, "area": 0.45, "accuracy_2.5_m": 0.75, "loss": 2.0, "best_step": 40.0},
+    ]
+    section = validation(content(validation=rows))
+    assert [chart.title for chart in section.charts] == ["area (%)", "< 2.5 m (%)", "loss"]
+    assert section.charts[0].description == "area (%) from 40 at step 20 to 45 at step 60"
+    assert [tick.text for tick in section.charts[1].y_ticks] == ["30", "40", "50", "60", "70"]
+    assert section.title == "Validation during training"
+    assert section.text.endswith(" The area is largest at step 40.")
+    assert "&lt; 2.5 m (%)" in report_text(content(validation=rows))
+    assert validation(content()) is None

@@ -210,6 +210,11 @@ def _report(folder: MapFolder, options: Namespace) -> None:
         f"{len(folder)} references, {with_position} of them with a position, "
         f"{folder.info.dimensions} dimensions"
     )
+    if not with_position:
+        console.say(
+            "note: matches will have no metres, since --images reads no positions; a data set "
+            "does, also from EXIF: --dataset images --dataset.root DIR"
+        )
     if index is not None:
         console.write(
             f"index {index.kind} ({index.factory}): {index.size_bytes / 2**20:.1f} MiB, built "

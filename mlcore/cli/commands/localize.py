@@ -18,6 +18,7 @@ from mlcore.cli.commands.localize_map import (
     say_answers,
     write_predictions,
 )
+from mlcore.cli.model_arguments import require_run_or_map
 from mlcore.cli.parser import Parser
 from mlcore.cli.run_arguments import (
     RETRIEVAL_OPTIONS,
@@ -106,6 +107,7 @@ def run(argv: Sequence[str]) -> int:
     reranking, changes = _reranking(options, changes)
     if is_map(options.run):
         return localize_in_maps(options, changes, parser.command, reranking)
+    require_run_or_map(options.run)
     if options.predictions is not None:
         require_keys(options.images)
     trained = _open(options, changes, parser.command)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54.0, 312.0, 8.0, 178.0  # of a viewBox of 320 x 220
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 304.0, 8.0, 178.0  # of a viewBox of 320 x 220
+"""Also in the template. Labels of six figures end before the axis's name and the border."""
+
+
+_SMALL = 0.01
 
 
 class Line(NamedTuple):
@@ -108,8 +112,8 @@ def line_chart(
         description=description,
         x_label=x_label,
         y_label=y_label,
-        x_ticks=[Tick(x_at(value), _text(value)) for value in round_values(x_low, x_high)],
-        y_ticks=[Tick(y_at(value), _text(value)) for value in round_values(y_low, y_high)],
+        x_ticks=_ticks(x_low, x_high, x_at),
+        y_ticks=_ticks(y_low, y_high, y_at),
         lines=[
             DrawnLine(
                 line.style,
@@ -140,5 +144,17 @@ def _range_of(values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def _text(value: float) -> str:
-    return f"{value:.6g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.0e}"
+def _ticks(low: float, high: float, at: Callable[[float], float]) -> list[Tick]:
+    """Return ticks whose labels are all decimal, or all with an exponent if all are small."""
+    values = round_values(low, high)
+    is_small = max(map(abs, values)) < _SMALL
+    return [
+        Tick(at(value), _with_exponent(value) if is_small else f"{value:.6g}")
+        for value in values
+    ]
+
+
+def _with_exponent(value: float) -> str:
+    """Return a number as in 2.5e-3."""
+    mantissa, _, exponent = f"{value:.5e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}" if value else "0"

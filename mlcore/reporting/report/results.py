@@ -254,13 +254,31 @@ def training(content: ReportContent) -> ChartSection | None:
 
 def validation(content: ReportContent) -> ChartSection | None:
     """Return a chart of each measure of the validations during training that varies."""
-    rows = [{k: v for k, v in row.items() if k != "best_step"} for row in content.validation]
-    charts = _charts(rows)
+    charts = _charts([_in_percent(row) for row in content.validation])
     if not charts:
         return None
     best = content.validation[-1].get("best_step")
-    title = "Validation during training" + (f", best at step {best}" if best else "")
-    return ChartSection(id="validation", title=title, charts=charts)
+    return ChartSection(
+        id="validation",
+        title="Validation during training",
+        charts=charts,
+        text="All queries of the validation split, without whitening: area under the accuracy "
+        "curve, accuracy within each threshold, and the loss on fixed batches of that split."
+        + (f" The area is largest at step {best:g}." if best else ""),
+    )
+
+
+def _in_percent(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of ``validation.jsonl`` with the headings and percentages of tables."""
+    shown: dict[str, Any] = {}
+    for name, value in row.items():
+        kind, _, threshold = name.partition("_")
+        if kind in ("area", "accuracy"):
+            heading = f"< {threshold.replace('_', ' ')} (%)" if threshold else "area (%)"
+            shown[heading] = 100 * value if isinstance(value, int | float) else value
+        elif name != "best_step":
+            shown[name] = value
+    return shown
 
 
 def _charts(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:

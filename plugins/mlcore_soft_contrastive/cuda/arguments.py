@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mlcore.protocols import DeviceInfluenceFunction
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
-from mlcore_soft_contrastive.geometry import Geometry, edge_m
+from mlcore_soft_contrastive.geometry import Geometry, edge_m, has_device_code
 
 LOG2_E = math.log2(math.e)
 FAR_MARGIN = 1e-5
@@ -103,7 +102,7 @@ def work(
 ) -> Structure:
     """Return ``struct Work``."""
     influence = geometry.influence
-    assert isinstance(influence, DeviceInfluenceFunction)
+    assert has_device_code(influence)
     parameters = list(influence.device_code().parameters.values())
     support_m, start_m = influence.support_m, influence.repulsion_start_m
     support_rad, limit_rad = geometry.support_rad, geometry.heading_threshold_rad

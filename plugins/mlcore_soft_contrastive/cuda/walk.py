@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from mlcore.geometry import takes_headings
-from mlcore.protocols import DeviceInfluenceFunction, ProcessGroup
+from mlcore.protocols import ProcessGroup
 from mlcore_soft_contrastive.config import LARGEST_EXPONENT, SoftContrastiveConfig
 from mlcore_soft_contrastive.cuda import arguments
 from mlcore_soft_contrastive.cuda.sides import (
@@ -34,7 +34,7 @@ from mlcore_soft_contrastive.cuda.sides import (
     variant_of,
 )
 from mlcore_soft_contrastive.cuda.unit_rows import UnitRows
-from mlcore_soft_contrastive.geometry import Geometry
+from mlcore_soft_contrastive.geometry import Geometry, has_device_code
 from mlcore_soft_contrastive.tiled.cupy_launch import Launch, on_device
 from mlcore_soft_contrastive.tiled.kernel_source import tiles_source
 from mlcore_soft_contrastive.tiled.products import Products
@@ -82,7 +82,7 @@ class CudaKernels:
         """Return whether the kernels support this configuration, on any device."""
         return (
             embeddings.dtype != torch.float64
-            and isinstance(geometry.influence, DeviceInfluenceFunction)
+            and has_device_code(geometry.influence)
             and config.largest_exponent <= LARGEST_EXPONENT
         )
 
@@ -94,7 +94,7 @@ class CudaKernels:
         group: ProcessGroup | None = None,
     ) -> CudaEvaluation:
         """Return an evaluation; see there."""
-        assert isinstance(geometry.influence, DeviceInfluenceFunction)
+        assert has_device_code(geometry.influence)
         turns = geometry.influence_turns if takes_headings(geometry.influence) else None
         variant = variant_of(geometry, plain=config.aggregation == "plain")
         source = tiles_source(geometry.influence.device_code(), variant, turns=turns)

@@ -106,10 +106,8 @@ class FusedEvaluation:
         by_y = others[0] if others else None
         with torch.autocast(by_x.device.type, enabled=False):
             return (
-                unsorted(self._x.chain(by_x), self._row_blocks).to(self._x.dtype),
-                None
-                if by_y is None
-                else unsorted(self._y.chain(by_y), self._column_blocks).to(self._y.dtype),
+                self._x.chain(by_x),
+                None if by_y is None else self._y.chain(by_y),
             )
 
     def _prepare(self) -> None:
@@ -186,8 +184,7 @@ class FusedEvaluation:
             _raise(side.attraction[rows], one)
         elif step == "mining_extrema":
             _raise(side.below[rows], one)
-            above = side.above[rows]
-            torch.minimum(above, -two.amax(dim=0), out=above)
+            _raise(side.above[rows], two.amax(dim=0))
         else:
             if self._config.mining:
                 _raise(side.below[rows], (one.double() + self._config.epsilon).float())
@@ -275,7 +272,7 @@ def _turns(geometry: Geometry) -> str:
     return "both" if influence else "limit"
 
 
-def _no_single_tile(step: Step, tile: Tensor, pair: TilePair) -> tuple[Tensor, Tensor]:
+def _no_single_tile(step: Step, tile: Tensor, pair: TilePair) -> None:
     del step, tile, pair
     raise AssertionError("fused kernels visit strips, never a tile alone")
 

@@ -195,9 +195,12 @@ def as_scalar(argument: Any) -> Any:
     """Return what CuPy passes on byte for byte; of integers first, as most are."""
     if isinstance(argument, int):
         return np.int32(argument)
-    if isinstance(argument, Tensor):
-        assert argument.is_contiguous()
-        return np.uint64(argument.data_ptr())
     if argument is None:
         return _NULL
-    return argument.scalar if isinstance(argument, ctypes.Structure) else np.float64(argument)
+    if isinstance(argument, ctypes.Structure):
+        return argument.scalar
+    if isinstance(argument, float):
+        return np.float64(argument)
+    # Not asked whether it is one: of other types, that takes torch a Python function.
+    assert argument.is_contiguous()
+    return np.uint64(argument.data_ptr())

@@ -8,12 +8,14 @@ so that a tile is far as a whole where its regions differ.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from mlcore_soft_contrastive.geometry import Places
+from mlcore_soft_contrastive.tiled.numba_rows import curve_index
 
 _CURVE_BITS = 16
 
@@ -62,14 +64,17 @@ class TilePair:
     gap_m: float
     symmetric: bool
 
-    @property
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and of columns."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    @cached_property
     def size(self) -> int:
         """Number of pairs."""
-        height: int = self.rows.stop - self.rows.start
-        width: int = self.columns.stop - self.columns.start
-        return height * width
+        return self.shape[0] * self.shape[1]
 
-    @property
+    @cached_property
     def mirrored(self) -> bool:
         """Whether the tile also stands for its transpose, which is not walked."""
         return self.symmetric and self.rows != self.columns
@@ -157,10 +162,25 @@ def hilbert_index(points: Tensor) -> Tensor:
     Args:
         points: ``(N, 2)`` float64.
     """
+    cells = _cells(points)
+    if cells.device.type != "cpu":
+        return _index_by_operations(cells)
+    index = torch.empty(len(cells), dtype=torch.int64)
+    curve_index(cells.numpy(), _CURVE_BITS, index.numpy())
+    return index
+
+
+def _cells(points: Tensor) -> Tensor:
+    """Return the cell of a square grid in which each point lies."""
     lower = points.amin(dim=0)
     extent = (points.amax(dim=0) - lower).max().clamp_(min=1e-9)
-    cells = ((points - lower) / extent * (2**_CURVE_BITS - 1)).long()
-    x, y = cells[:, 0].clone(), cells[:, 1].clone()
+    cells: Tensor = ((points - lower) / extent * (2**_CURVE_BITS - 1)).long()
+    return cells
+
+
+def _index_by_operations(cells: Tensor) -> Tensor:
+    """Do as :func:`curve_index` does, where the cells are not in the CPU's memory."""
+    x, y = cells.unbind(dim=1)
     index = torch.zeros_like(x)
     for bit in range(_CURVE_BITS - 1, -1, -1):
         right, upper = (x >> bit) & 1, (y >> bit) & 1

@@ -11,7 +11,6 @@ from mlcore_soft_contrastive.geometry import Geometry, edge_m, wrapped
 from mlcore_soft_contrastive.influence import FieldOfView, Linear, Sigmoid, Step, Tanh
 from mlcore_soft_contrastive.tiled import numba_kernels, numba_pairs, state
 from mlcore_soft_contrastive.tiled.layout import TilePair
-from mlcore_soft_contrastive.tiled.numba_kernels import CHUNK
 from mlcore_soft_contrastive.tiled.numba_pairs import Rule, Side, Span
 
 _LOG2_E = 1.4426950408889634
@@ -50,25 +49,16 @@ class NumbaBackend:
         self.columns = self.rows if columns is rows else _side(columns, geometry)
         self._own = rows.own.numpy()
 
-    def __call__(self, step: state.Step, tile: Tensor, pair: TilePair) -> tuple[Tensor, Tensor]:
-        span = Span(
-            row=pair.rows.start,
-            column=pair.columns.start,
-            near=pair.gap_m < self.rule.support_m,
-            symmetric=pair.symmetric,
-            mirrored=pair.mirrored,
-        )
-        chunks = -(-tile.shape[0] // CHUNK)
-        by_row = np.zeros((2, tile.shape[0]))
-        by_chunk = np.zeros((2, chunks, tile.shape[1]), np.float32)
+    def __call__(self, step: state.Step, tile: Tensor, pair: TilePair) -> Tensor | None:
+        near = pair.gap_m < self.rule.support_m
+        span = Span(pair.rows.start, pair.columns.start, near, pair.symmetric, pair.mirrored)
         sides = self.rows, self.columns, self._own, self.rule
-        getattr(numba_kernels, step)(tile.numpy(), span, *sides, by_row, by_chunk)
-        combine = np.sum if step == "sums" else np.max
-        return torch.from_numpy(by_row), torch.from_numpy(combine(by_chunk, axis=1))
+        kept = getattr(numba_kernels, step)(tile.numpy(), span, *sides)
+        return None if kept is None else torch.tensor(kept)
 
 
 def _side(side: state.Side, geometry: Geometry) -> Side:
-    """Return the numbers of ``side`` as the kernels read them, thresholds not copied."""
+    """Return the numbers of ``side`` as the kernels read them; its state is not copied."""
     origin_m = geometry.columns.positions_m.mean(dim=0)
     exact = np.zeros((3, len(side.places)))
     exact[: len(origin_m)] = side.places.positions_m.T.numpy()
@@ -87,6 +77,7 @@ def _side(side: state.Side, geometry: Geometry) -> Side:
         above=side.above.numpy(),
         attraction=side.attraction.numpy(),
         repulsion=side.repulsion.numpy(),
+        sums=side.sums.numpy(),
     )
 
 
@@ -111,5 +102,6 @@ def _rule(geometry: Geometry, config: SoftContrastiveConfig) -> Rule:
         alpha=np.float32(config.alpha * _LOG2_E),
         beta=np.float32(config.beta * _LOG2_E),
         base=np.float32(config.base),
+        epsilon=config.epsilon,
         plain=config.aggregation == "plain",
     )

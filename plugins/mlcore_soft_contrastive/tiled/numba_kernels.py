@@ -4,9 +4,8 @@ Float32, one pass over the tile for each step, everything else in the first-leve
 what a chain of torch operations spends on memory traffic is spent on arithmetic here.
 numba compiles at first use (some seconds, then cached on disk) and needs no compiler.
 
-A step leaves two numbers per row in ``by_row`` ``(2, bi)``, and two per column and chunk of
-rows in ``by_column`` ``(2, chunks, bj)``, which the caller combines; see
-:class:`mlcore_soft_contrastive.tiled.state.Backend`.
+A step takes what it finds into the state of the rows and, if the tile is mirrored, of the
+columns: see :class:`mlcore_soft_contrastive.tiled.state.Backend`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import numpy as np
 from mlcore_soft_contrastive.tiled.numba_pairs import (
     ONE,
     ZERO,
-    Doubles,
     Floats,
     Rule,
     Side,
@@ -39,19 +37,18 @@ def most_attracting(
     columns: Side,
     self_column: Any,
     rule: Rule,
-    by_row: Doubles,
-    by_column: Floats,
 ) -> None:
     """Find the largest p."""
     bi, bj = tile.shape
+    by_column = np.zeros(bj, np.float32)
     pieces = cut(span, bi, bj, rows, columns, rule)
     scratch = np.empty(5 * bj, np.float32)
     for k in range(len(pieces)):
-        chunk, first, last, left, right, near = piece(pieces, k)
+        first, last, left, right, near = piece(pieces, k)
         if not near:
             continue
         out = scratch[: 5 * (right - left)].reshape(5, right - left)
-        largest, p = by_column[0, chunk, left:right], out[1]
+        largest, p = by_column[left:right], out[1]
         for i in range(first, last):
             row, similarity = span.row + i, tile[i, left:right]
             own = self_column[row] - span.column - left
@@ -59,7 +56,9 @@ def most_attracting(
             for j in range(len(p)):
                 p[j] = out[0, j] * max(similarity[j], ZERO)
                 largest[j] = max(largest[j], p[j])
-            by_row[0, i] = max(by_row[0, i], largest_of(p))
+            rows.attraction[row] = max(rows.attraction[row], largest_of(p))
+    if span.mirrored:
+        _raise(columns.attraction[span.column : span.column + bj], by_column)
 
 
 @compiled("contract", "nsz")
@@ -70,19 +69,18 @@ def mining_extrema(
     columns: Side,
     self_column: Any,
     rule: Rule,
-    by_row: Doubles,
-    by_column: Floats,
 ) -> None:
     """Find the largest n, and the largest (t - s) w+; ``attraction`` holds t by now."""
     bi, bj = tile.shape
+    by_column = np.zeros((2, bj), np.float32)
     t_columns = columns.attraction[span.column : span.column + bj].astype(np.float32)
     pieces = cut(span, bi, bj, rows, columns, rule)
     scratch = np.empty(5 * bj, np.float32)
     n, shortfall = np.empty(bj, np.float32), np.zeros(bj, np.float32)
     for k in range(len(pieces)):
-        chunk, first, last, left, right, near = piece(pieces, k)
+        first, last, left, right, near = piece(pieces, k)
         out = scratch[: 5 * (right - left)].reshape(5, right - left)
-        largest, lacking = by_column[0, chunk, left:right], by_column[1, chunk, left:right]
+        largest, lacking = by_column[0, left:right], by_column[1, left:right]
         for i in range(first, last):
             row, similarity = span.row + i, tile[i, left:right]
             if near:
@@ -96,12 +94,15 @@ def mining_extrema(
                     largest[j] = max(largest[j], n[j])
                     lacking[j] = max(lacking[j], (t_others[j] - s) * out[0, j])
                 lacks = largest_of(shortfall[: right - left])
-                by_row[1, i] = max(by_row[1, i], lacks)
+                rows.above[row] = max(rows.above[row], lacks)
             else:
                 for j in range(len(similarity)):
                     n[j] = max(similarity[j], ZERO)
                     largest[j] = max(largest[j], n[j])
-            by_row[0, i] = max(by_row[0, i], largest_of(n[: right - left]))
+            rows.below[row] = max(rows.below[row], largest_of(n[: right - left]))
+    if span.mirrored:
+        _raise(columns.below[span.column : span.column + bj], by_column[0])
+        _raise(columns.above[span.column : span.column + bj], by_column[1])
 
 
 @compiled("contract", "nsz")
@@ -112,17 +113,16 @@ def most_repelling(
     columns: Side,
     self_column: Any,
     rule: Rule,
-    by_row: Doubles,
-    by_column: Floats,
-) -> None:
-    """Find the largest n."""
+) -> Any:
+    """Find the largest n; return whether any may be kept."""
     bi, bj = tile.shape
+    by_row, by_column = np.zeros(bi, np.float32), np.zeros(bj, np.float32)
     pieces = cut(span, bi, bj, rows, columns, rule)
     scratch = np.empty(5 * bj, np.float32)
     for k in range(len(pieces)):
-        chunk, first, last, left, right, near = piece(pieces, k)
+        first, last, left, right, near = piece(pieces, k)
         out = scratch[: 5 * (right - left)].reshape(5, right - left)
-        largest, n = by_column[0, chunk, left:right], out[2]
+        largest, n = by_column[left:right], out[2]
         out[1] = ONE
         for i in range(first, last):
             row, similarity = span.row + i, tile[i, left:right]
@@ -132,7 +132,23 @@ def most_repelling(
             for j in range(len(n)):
                 n[j] = out[1, j] * max(similarity[j], ZERO)
                 largest[j] = max(largest[j], n[j])
-            by_row[0, i] = max(by_row[0, i], largest_of(n))
+            by_row[i] = max(by_row[i], largest_of(n))
+    kept = _take_repelling(rows, span.row, by_row, rule)
+    if span.mirrored:
+        kept |= _take_repelling(columns, span.column, by_column, rule)
+    return kept
+
+
+@compiled()
+def _take_repelling(side: Side, first: int, largest: Floats, rule: Rule) -> Any:
+    """Raise the thresholds of attracting pairs; return whether a largest n may be kept."""
+    kept = False
+    for j in range(len(largest)):
+        kept |= largest[j] > side.above[first + j]
+        # In float64, so that a threshold is rounded once.
+        below = np.float32(np.float64(largest[j]) + rule.epsilon)
+        side.below[first + j] = max(side.below[first + j], below)
+    return kept
 
 
 @compiled("contract", "nsz")
@@ -143,19 +159,17 @@ def sums(
     columns: Side,
     self_column: Any,
     rule: Rule,
-    by_row: Doubles,
-    by_column: Floats,
 ) -> None:
     """Sum over the kept attracting and over the kept repelling pairs."""
     bi, bj = tile.shape
     alpha, beta, base, plain = rule.alpha, rule.beta, rule.base, rule.plain
     pieces = cut(span, bi, bj, rows, columns, rule)
-    scratch = np.empty(5 * bj, np.float32)
+    scratch, of_piece = np.empty(5 * bj, np.float32), np.empty((2, bj), np.float32)
     for k in range(len(pieces)):
-        chunk, first, last, left, right, near = piece(pieces, k)
+        first, last, left, right, near = piece(pieces, k)
         out = scratch[: 5 * (right - left)].reshape(5, right - left)
-        attraction = by_column[0, chunk, left:right]
-        repulsion = by_column[1, chunk, left:right]
+        attraction, repulsion = of_piece[0, : right - left], of_piece[1, : right - left]
+        attraction[:], repulsion[:] = ZERO, ZERO
         below = columns.below[span.column + left : span.column + right]
         above = columns.above[span.column + left : span.column + right]
         for i in range(first, last):
@@ -177,14 +191,18 @@ def sums(
                     repulsion[j] += repelling if n > above[j] else ZERO
                     out[2, j] = attracting if p < row_below else ZERO
                     out[3, j] = repelling if n > row_above else ZERO
-                by_row[0, i] += total(out[2])
+                rows.sums[0, row] += total(out[2])
             else:
                 for j in range(len(similarity)):
                     s = max(similarity[j], ZERO)
                     repelling = s if plain else exp2(beta * (s - base))
                     repulsion[j] += repelling if s > above[j] else ZERO
                     out[3, j] = repelling if s > row_above else ZERO
-            by_row[1, i] += total(out[3])
+            rows.sums[1, row] += total(out[3])
+        if span.mirrored:
+            for j in range(len(repulsion)):
+                columns.sums[0, span.column + left + j] += attraction[j]
+                columns.sums[1, span.column + left + j] += repulsion[j]
 
 
 @compiled("contract", "nsz")
@@ -195,8 +213,6 @@ def gradient(
     columns: Side,
     self_column: Any,
     rule: Rule,
-    by_row: Doubles,  # noqa: ARG001 - called like the other steps
-    by_column: Floats,  # noqa: ARG001
 ) -> None:
     """Write the derivative by each similarity over the tile.
 
@@ -211,7 +227,7 @@ def gradient(
     pieces = cut(span, bi, bj, rows, columns, rule)
     scratch = np.empty(5 * bj, np.float32)
     for k in range(len(pieces)):
-        _, first, last, left, right, near = piece(pieces, k)
+        first, last, left, right, near = piece(pieces, k)
         out = scratch[: 5 * (right - left)].reshape(5, right - left)
         attraction, repulsion = attractions[left:right], repulsions[left:right]
         below = columns.below[span.column + left : span.column + right]
@@ -249,6 +265,13 @@ def gradient(
                     similarity[j] = factor if s > ZERO else ZERO
             if 0 <= own < len(similarity):
                 similarity[own] = ZERO
+
+
+@compiled()
+def _raise(values: Floats, found: Floats) -> None:
+    """Raise each value to what was found."""
+    for j in range(len(values)):
+        values[j] = max(values[j], found[j])
 
 
 CHUNK = 32
@@ -309,9 +332,9 @@ def cut(span: Span, height: int, width: int, rows: Side, columns: Side, rule: Ru
 
 @compiled()
 def piece(pieces: Any, k: int) -> Any:
-    """Return chunk, rows, columns and nearness of a piece, to be unpacked."""
+    """Return rows, columns and nearness of a piece, to be unpacked."""
     at = pieces[k]
-    return at[0], at[1], at[2], at[3], at[4], at[5] > 0
+    return at[1], at[2], at[3], at[4], at[5] > 0
 
 
 @compiled()

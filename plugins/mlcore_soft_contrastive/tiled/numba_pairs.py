@@ -47,7 +47,7 @@ class Side(NamedTuple):
         exact: ``(3, N)`` float64, as given: centring would round them.
         headings: ``(N,)`` float64 in [0, 2 pi); empty if they do not matter.
         below: ``(N,)`` float32, as in :class:`mlcore_soft_contrastive.tiled.state.Side`;
-            ``above``, ``attraction`` and ``repulsion`` likewise.
+            ``above``, ``attraction``, ``repulsion`` and ``sums`` likewise.
     """
 
     high: Floats
@@ -58,6 +58,7 @@ class Side(NamedTuple):
     above: Floats
     attraction: Floats
     repulsion: Floats
+    sums: Doubles
 
 
 class Rule(NamedTuple):
@@ -76,6 +77,7 @@ class Rule(NamedTuple):
         alpha: Times log2(e).
         beta: Times log2(e).
         base: The lambda of the formula.
+        epsilon: Mining margin.
         plain: Whether pairs are summed without exponential.
     """
 
@@ -91,6 +93,7 @@ class Rule(NamedTuple):
     alpha: np.float32
     beta: np.float32
     base: np.float32
+    epsilon: float
     plain: bool
 
 

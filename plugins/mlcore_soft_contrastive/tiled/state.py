@@ -1,6 +1,6 @@
 """What one evaluation knows of each image: extrema and thresholds of mining, sums, terms.
 
-A *back end* computes on one tile; this module takes what it found into the state. With
+A *back end* computes on one tile, and takes what it finds into the state. With
 ``p = w+ s`` and ``n = w- s`` of a pair, multi-similarity mining keeps of row i::
 
     attracting pairs with  p < below_i = max n + epsilon
@@ -12,7 +12,6 @@ over all pairs of the row; all three extrema include 0, so that ``least <= 0 <= 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal, Protocol
 
 import torch
@@ -32,25 +31,27 @@ _NOWHERE = -(2**31)
 class Backend(Protocol):
     """Computes on one tile; numba, torch and the CUDA kernels do alike."""
 
-    def __call__(self, step: Step, tile: Tensor, pair: TilePair) -> tuple[Tensor, Tensor]:
+    def __call__(self, step: Step, tile: Tensor, pair: TilePair) -> Tensor | None:
         """Run ``step`` on the raw products ``x_I x_J^T`` of unit embeddings, contiguous.
 
+        Takes what it finds into the state of the rows and, if the tile is mirrored, of the
+        columns:
+
+        - most_attracting: max p into ``attraction``
+        - mining_extrema: max n into ``below``; max (t - s) w+ into ``above``, t being the
+          row's or column's own
+        - most_repelling: max n + epsilon into ``below``
+        - sums: those over kept attracting and kept repelling pairs into ``sums``
+        - gradient: nothing; the derivative by each similarity is written over the tile
+
         Returns:
-            Two numbers per row and two per column, ``(2, rows)`` and ``(2, columns)``, over
-            the pairs of the tile alone:
-
-            - most_attracting: max p; unused
-            - mining_extrema: max n; max (t - s) w+, t being the row's or column's own
-            - most_repelling: max n; unused
-            - sums: sum over kept attracting pairs; over kept repelling pairs
-            - gradient: unused; the derivative by each similarity is written over the tile
-
-            All maxima include 0. The columns' numbers are read for mirrored tiles only.
+            Of most_repelling, a scalar: whether some row (or column) may keep a repelling pair
+            of the tile, which is so if its largest n exceeds ``above``.
         """
 
 
 class MakeBackend(Protocol):
-    """Makes the back end of one evaluation; it reads, and never writes, the two sides."""
+    """Makes the back end of one evaluation, which reads and updates the two sides."""
 
     def __call__(
         self, geometry: Geometry, config: SoftContrastiveConfig, rows: Side, columns: Side
@@ -64,8 +65,9 @@ class Side:
         places: Where they are, float64, as given.
         own: Of the rows, ``(N,)`` int64, the sorted column that is the row itself, or far
             below 0.
+        keep: ``(2, N)``, ``below`` and ``above``.
         below: ``(N,)``, while mining max n, then the threshold of attracting pairs.
-        above: ``(N,)``, while mining ``least``, then the threshold of repelling pairs.
+        above: ``(N,)``, while mining ``-least``, then the threshold of repelling pairs.
         attraction: ``(N,)``, while mining t; in backward what pairs are multiplied by.
         repulsion: ``(N,)``, in backward what pairs are multiplied by.
         sums: ``(2, N)`` float64, attraction and repulsion, of ``exp(exponent - shift)``.
@@ -78,9 +80,10 @@ class Side:
         self.places = places.take(order.order)
         self.own = own
         size, device = len(places), own.device
-        self.below, self.above, self.attraction, self.repulsion = torch.zeros(
-            4, size, dtype=dtype, device=device
+        self.keep, (self.attraction, self.repulsion) = torch.zeros(
+            2, 2, size, dtype=dtype, device=device
         )
+        self.below, self.above = self.keep
         self.sums, self.shifts, self.terms, self.by_terms = torch.zeros(
             4, 2, size, dtype=torch.float64, device=device
         )
@@ -119,8 +122,7 @@ class TileState:
 
     def most_attracting(self, tile: Tensor, pair: TilePair) -> None:
         """Mining, first step: take the tile into each row's t."""
-        for side, span, (largest, _) in self._found("most_attracting", tile, pair):
-            _raise(side.attraction[span], largest)
+        self.backend("most_attracting", tile, pair)
 
     def least_most_attracting(self, pair: TilePair) -> float:
         """Return the least t so far among the rows (and columns) of a tile.
@@ -128,15 +130,11 @@ class TileState:
         A tile whose p are all at most this can raise no t. Since w+ never rises with
         distance and s <= 1, no p exceeds w+ at the gap of the tile's two boxes.
         """
-        least = [side.attraction[span].min() for side, span in self._sides(pair)]
-        return float(torch.stack(least).min())
+        return min(float(side.attraction[span].min()) for side, span in self.sides(pair))
 
     def mining_extrema(self, tile: Tensor, pair: TilePair) -> None:
         """Mining, second step, when every t is known: max n and ``least``."""
-        for side, span, (largest, lacking) in self._found("mining_extrema", tile, pair):
-            _raise(side.below[span], largest)
-            above = side.above[span]
-            torch.minimum(above, -lacking.to(above.dtype), out=above)
+        self.backend("mining_extrema", tile, pair)
 
     def join_most_attracting(self) -> None:
         """Take other processes' tiles into t."""
@@ -146,10 +144,7 @@ class TileState:
     def join_extrema(self) -> None:
         """Take other processes' tiles into max n and ``least``, or both thresholds."""
         if self._group is not None:
-            both = torch.stack([self._rows.below, -self._rows.above])
-            below, above = self._group.largest(both)
-            self._rows.below.copy_(below)
-            self._rows.above.copy_(-above)
+            self._rows.keep.copy_(self._group.largest(self._rows.keep))
 
     def join_sums(self) -> None:
         """Add the sums of other processes' tiles, at the largest of their shifts."""
@@ -171,8 +166,8 @@ class TileState:
         ``w+(0) < epsilon``: then ``above <= t - epsilon < 0``, whatever ``least`` is, and
         every repelling pair is kept.
         """
-        t, least = self._rows.attraction.double(), self._rows.above.double()
-        return torch.where(t > 0.0, -least / t, torch.inf)
+        t, lacking = self._rows.attraction.double(), self._rows.above.double()
+        return torch.where(t > 0.0, lacking / t, torch.inf)
 
     def start_sums(self) -> None:
         """Turn the extrema into thresholds."""
@@ -180,8 +175,8 @@ class TileState:
         for side in {id(side): side for side in (self._rows, self._columns)}.values():
             if self._config.mining:
                 # In float64, so that a threshold is rounded once.
-                t, least = side.attraction.double(), side.above.double()
-                side.above.copy_(t + least - epsilon)
+                t, lacking = side.attraction.double(), side.above.double()
+                side.above.copy_(t - lacking - epsilon)
                 side.below.copy_(side.below.double() + epsilon)
             else:
                 side.below.fill_(torch.inf)
@@ -191,20 +186,15 @@ class TileState:
         """Mining, after :meth:`start_sums`: take a far or weak tile into ``below``.
 
         Returns:
-            Scalar: whether some row (or column) may keep a repelling pair of the tile,
-            which is so if its largest n exceeds ``above``.
+            Scalar: whether some row (or column) may keep a repelling pair of the tile.
         """
-        kept = []
-        for side, span, (largest, _) in self._found("most_repelling", tile, pair):
-            below = side.below[span]
-            _raise(below, largest.double() + self._config.epsilon)
-            kept.append((largest > side.above[span]).any())
-        return torch.stack(kept).any()
+        kept = self.backend("most_repelling", tile, pair)
+        assert kept is not None
+        return kept
 
     def sums(self, tile: Tensor, pair: TilePair) -> None:
         """Add the tile to the sums."""
-        for side, span, found in self._found("sums", tile, pair):
-            side.sums[:, span] += found
+        self.backend("sums", tile, pair)
 
     def terms(self) -> RowTerms:
         """Return the two terms of each row's loss, sorted, float64."""
@@ -235,18 +225,15 @@ class TileState:
         """Write the derivative by each similarity over the tile."""
         self.backend("gradient", tile, pair)
 
-    def _sides(self, pair: TilePair) -> list[tuple[Side, slice]]:
+    def sides(self, pair: TilePair) -> list[tuple[Side, slice]]:
         """Return whose state a tile counts for: its rows' and, if mirrored, its columns'."""
-        both = [(self._rows, pair.rows), (self._columns, pair.columns)]
-        return both if pair.mirrored else both[:1]
+        return sides_of(pair, self._rows, self._columns)
 
-    def _found(
-        self, step: Step, tile: Tensor, pair: TilePair
-    ) -> Iterator[tuple[Side, slice, Tensor]]:
-        """Run a step; yield each side that the tile counts for, and what was found for it."""
-        found = self.backend(step, tile, pair)
-        for (side, span), numbers in zip(self._sides(pair), found, strict=False):
-            yield side, span, numbers
+
+def sides_of(pair: TilePair, rows: Side, columns: Side) -> list[tuple[Side, slice]]:
+    """Return whose state a tile counts for: its rows' and, if mirrored, its columns'."""
+    both = [(rows, pair.rows), (columns, pair.columns)]
+    return both if pair.mirrored else both[:1]
 
 
 def self_columns(geometry: Geometry, rows: Ordered, columns: Ordered) -> Tensor:
@@ -258,7 +245,3 @@ def self_columns(geometry: Geometry, rows: Ordered, columns: Ordered) -> Tensor:
     places[columns.order] = torch.arange(len(places), device=places.device)
     own = geometry.self_index[rows.order]
     return torch.where(own >= 0, places[own.clamp(min=0)], _NOWHERE)
-
-
-def _raise(values: Tensor, found: Tensor) -> None:
-    torch.maximum(values, found.to(values.dtype), out=values)

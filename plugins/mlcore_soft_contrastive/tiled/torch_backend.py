@@ -14,7 +14,7 @@ from torch import Tensor
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.geometry import Geometry, PairWeights, pair_weights
 from mlcore_soft_contrastive.tiled.layout import TilePair
-from mlcore_soft_contrastive.tiled.state import Side, Step
+from mlcore_soft_contrastive.tiled.state import Side, Step, sides_of
 
 
 class _Pairs(NamedTuple):
@@ -47,50 +47,59 @@ class TorchBackend:
         self._geometry, self._config = geometry, config
         self._rows, self._columns = rows, columns
 
-    def __call__(self, step: Step, tile: Tensor, pair: TilePair) -> tuple[Tensor, Tensor]:
-        if step == "most_repelling" and pair.gap_m >= self._geometry.influence.support_m:
-            return _two(tile.amax(dim=1).relu()), _two(tile.amax(dim=0).relu())
+    def __call__(self, step: Step, tile: Tensor, pair: TilePair) -> Tensor | None:
         # The gradient by a similarity is a sum over the losses of both its images, also in a
         # tile that stands for itself alone.
-        both = pair.symmetric if step == "gradient" else pair.mirrored
-        views = self._views(tile, pair, both=both)
         if step == "gradient":
             total = torch.zeros_like(tile)
-            for k, view in enumerate(views):
+            for k, view in enumerate(self._views(tile, pair, both=pair.symmetric)):
                 by_similarity = self._row_gradient(view)
                 total += by_similarity if k == 0 else by_similarity.T
             torch.mul(total, tile > 0, out=tile)
-            return tile.new_empty(2, 0), tile.new_empty(2, 0)
-        find = {
+            return None
+        if step == "most_repelling":
+            return self._most_repelling(tile, pair)
+        take = {
             "most_attracting": _most_attracting,
             "mining_extrema": _mining_extrema,
-            "most_repelling": _most_repelling,
             "sums": self._sums,
         }[step]
-        found = [find(view) for view in views]
-        return found[0], found[-1]
+        for view in self._views(tile, pair, both=pair.mirrored):
+            take(view)
+        return None
 
-    def _sums(self, view: _Pairs) -> Tensor:
+    def _most_repelling(self, tile: Tensor, pair: TilePair) -> Tensor:
+        if pair.gap_m >= self._geometry.influence.support_m:
+            largest = [tile.amax(dim=1).relu(), tile.amax(dim=0).relu()]
+        else:
+            views = self._views(tile, pair, both=pair.mirrored)
+            largest = [view.n.amax(dim=1).relu() for view in views]
+        kept = []
+        sides = sides_of(pair, self._rows, self._columns)
+        for (side, span), found in zip(sides, largest, strict=False):
+            _raise(side.below[span], found.double() + self._config.epsilon)
+            kept.append((found > side.above[span]).any())
+        return torch.stack(kept).any()
+
+    def _sums(self, view: _Pairs) -> None:
         """Sum relative to the largest exponents so far; raise the rows' shifts to them."""
         config = self._config
         attracting, repelling = view.kept_attracting(), view.kept_repelling()
-        if config.aggregation == "plain":
-            return torch.stack(
-                [(view.p * attracting).sum(dim=1), (view.n * repelling).sum(dim=1)]
-            )
-        found = []
-        for k, exponents in enumerate(
+        for k, (plain, exponents, kept) in enumerate(
             (
-                (config.alpha * (config.base - view.p)).masked_fill_(~attracting, -torch.inf),
-                (config.beta * (view.n - config.base)).masked_fill_(~repelling, -torch.inf),
+                (view.p, config.alpha * (config.base - view.p), attracting),
+                (view.n, config.beta * (view.n - config.base), repelling),
             )
         ):
             sums, before = view.side.sums[k, view.span], view.side.shifts[k, view.span]
+            if config.aggregation == "plain":
+                sums += (plain * kept).sum(dim=1)
+                continue
+            exponents.masked_fill_(~kept, -torch.inf)
             shift = torch.maximum(before, exponents.amax(dim=1).double())
             sums *= torch.exp(before - shift)
             before.copy_(shift)
-            found.append(torch.exp(exponents - shift[:, None].to(exponents.dtype)).sum(dim=1))
-        return torch.stack(found)
+            sums += torch.exp(exponents - shift[:, None].to(exponents.dtype)).sum(dim=1)
 
     def _row_gradient(self, view: _Pairs) -> Tensor:
         """Return the derivative of the rows' own terms by each similarity."""
@@ -129,19 +138,15 @@ class TorchBackend:
         return views
 
 
-def _most_attracting(view: _Pairs) -> Tensor:
-    return _two(view.p.amax(dim=1).relu())
+def _most_attracting(view: _Pairs) -> None:
+    _raise(view.side.attraction[view.span], view.p.amax(dim=1))
 
 
-def _mining_extrema(view: _Pairs) -> Tensor:
+def _mining_extrema(view: _Pairs) -> None:
     lacking = (view.column(view.side.attraction) - view.s) * view.weights.attraction
-    return torch.stack([view.n.amax(dim=1).double(), lacking.amax(dim=1)]).relu()
+    _raise(view.side.below[view.span], view.n.amax(dim=1))
+    _raise(view.side.above[view.span], lacking.amax(dim=1))
 
 
-def _most_repelling(view: _Pairs) -> Tensor:
-    return _two(view.n.amax(dim=1).relu())
-
-
-def _two(found: Tensor) -> Tensor:
-    """Return ``found`` where two numbers are expected and one is read."""
-    return found.expand(2, -1)
+def _raise(values: Tensor, found: Tensor) -> None:
+    torch.maximum(values, found.to(values.dtype), out=values)

@@ -27,6 +27,7 @@ from mlcore_soft_contrastive.tiled.memory import TileMemory, most_kept
 from mlcore_soft_contrastive.tiled.products import Products
 from mlcore_soft_contrastive.tiled.state import TileState
 from mlcore_soft_contrastive.tiled.threads import in_turns, mean
+from mlcore_soft_contrastive.tiled.unit_rows import UnitRows
 
 ROUNDING = 1e-5
 """Relative margin of bounds on what back ends compute in float32: some 100 of its units."""
@@ -79,15 +80,16 @@ class Plan:
 class Walk:
     """Goes over the tiles: similarities, elementwise work, gradient products."""
 
-    def __init__(self, plan: Plan, x: Tensor, y: Tensor) -> None:
+    def __init__(self, plan: Plan, x: UnitRows, y: UnitRows) -> None:
         self.plan = plan
-        self.x = plan.products.factor(x)
-        self.y = self.x if y is x else plan.products.factor(y)
-        self._dtype = x.dtype
-        floats = x.numel() + (0 if plan.square else y.numel())
+        self._units = x, y
+        self.x = plan.products.factor(x.values)
+        self.y = self.x if y is x else plan.products.factor(y.values)
+        self._dtype = x.values.dtype
+        floats = self.x.numel() + (0 if plan.square else self.y.numel())
         sizes = [pair.size for pair in plan.pairs]
         self._memory = TileMemory(
-            x,
+            x.values,
             sizes=sizes,
             largest=max(sizes, default=0),
             threads=plan.threads,
@@ -270,10 +272,11 @@ class Walk:
         largest = torch.stack(list(largest_of.values())).double().cpu()
         count = max(len(self.x), len(self.y))
         most = 2 * count * float(steepest) * torch.exp(config.beta * (largest - config.base))
-        rows = _shortest(by_x, self.x, plan.rows)
+        x, y = self._units
+        rows = _shortest(by_x, x, plan.rows)
         columns = rows
         if not plan.square:
-            columns = {} if by_y is None else _shortest(by_y, self.y, plan.columns)
+            columns = {} if by_y is None else _shortest(by_y, y, plan.columns)
         digit = torch.finfo(by_x.dtype).eps / 2
         significant = []
         for k, similarity, bound in zip(
@@ -290,26 +293,23 @@ class Walk:
     def _similarities(self, k: int, scratch: Tensor, *, keep: bool) -> Tensor:
         """Return ``x_I x_J^T`` of tile ``k``, in ``scratch`` unless kept."""
         pair = self.plan.pairs[k]
-        x, y = self.x[pair.rows], self.y[pair.columns]
         kept = self._memory.kept(k)
         if kept is not None:
-            return kept[: pair.size].view(len(x), len(y))
+            return kept[: pair.size].view(pair.shape)
         target = self._memory.keep(k) if keep else None
         if target is None:
             target = scratch
-        return self.plan.products.similarities(x, y, target[: pair.size].view(len(x), len(y)))
+        return self.plan.products.similarities(
+            self.x[pair.rows], self.y[pair.columns], target[: pair.size].view(pair.shape)
+        )
 
 
-def _shortest(gradient: Tensor, unit: Tensor, order: Blocks) -> dict[int, float]:
+def _shortest(gradient: Tensor, unit: UnitRows, order: Blocks) -> dict[int, float]:
     """Return, by a block's first row, the least length across ``unit`` of its gradients.
 
     Never less than :data:`SHORTEST_SHARE` of the root mean square over all rows.
     """
-    lengths = gradient.new_empty(len(gradient))
-    for span in order.spans:  # a block at a time: no temporary of the embeddings' size
-        rows, units = gradient[span], unit[span].to(gradient.dtype)
-        along = (rows * units).sum(dim=1, keepdim=True)
-        lengths[span] = torch.linalg.vector_norm(rows - along * units, dim=1)
+    lengths = unit.lengths_across(gradient)
     usual = mean(lengths.double().square()).sqrt()  # squares that float32 might not hold
     return _least(lengths.clamp_(min=SHORTEST_SHARE * float(usual)), order)
 

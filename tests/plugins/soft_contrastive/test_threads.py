@@ -154,11 +154,11 @@ def test_no_bit_depends_on_the_number_of_threads(
         assert torch.equal(distances, pairwise_distance(positions))
 
 
-@pytest.mark.parametrize("size", [300, 700])
+@pytest.mark.parametrize("size", [200, 300, 1100])
 def test_default_tiles_give_the_same_bits_for_any_number_of_threads(
     size: int, route: Route, evaluate: Evaluate
 ) -> None:
-    """300 images are one tile, 700 are three."""
+    """200 images are one tile, 300 are three; 1,100 are six, of twice the width."""
     embeddings, positions, _ = route(size, 2000.0, 4)
     expected = evaluate(embeddings.float(), positions, implementation="tiled")
     assert expected[2] == "tiled-numba"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -154,3 +156,16 @@ def test_the_map_says_which_index_it_has(folder):
     folder.build_index("flat")
     assert MapFolder.open(folder.path).info.index is None
     assert not (folder.path / "index.faiss").exists()
+
+
+def test_rows_are_read_without_pandas(folder):
+    """Its import takes longer than a search; in a fresh process, for others may have it."""
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from mlcore.deployment.map_folder import MapFolder\n"
+        "rows = MapFolder.open(Path(sys.argv[1])).rows([401, 3])\n"
+        "assert [row['image'] for row in rows] == ['401.jpg', '003.jpg'], rows\n"
+        "assert 'pandas' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder.path)], check=True)
+    assert folder.rows([]) == []
