@@ -105,10 +105,8 @@ class MapFolder:
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             add = f", or add to that map with 'mlcore index {path} --append'"
-            raise ConfigError(
-                f"--out {path} exists already; choose another folder"
-                f"{add if is_map(path) else ''}"
-            )
+            add = add if is_map(path) else ""
+            raise ConfigError(f"--out {path} exists already; choose another folder{add}")
         info = read_info(model)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
