@@ -77,7 +77,7 @@ def test_a_folder_of_ones_own_images(tmp_path):
                 easting = 455_000 + 1000 * number + 2 * along
                 name = f"@{easting}.0@5735000.0@@@@@{along}@.png"
                 Image.fromarray(image).save(folder / name)
-    assert num_checked("images", ImagesConfig(root=tmp_path)) == 10
+    assert num_checked("images", ImagesConfig(root=tmp_path)) == 11
 
 
 def num_checked(name, config):
@@ -95,6 +95,6 @@ def num_checked(name, config):
 def test_data_sets_of_many_cities(tmp_path):
     write_gsv(tmp_path / "gsv", cities=("London", "Tokyo", "cph", "sf"))
     apart = {"validation_cities": ("cph",), "test_cities": ("sf",)}
-    assert num_checked("gsv-cities", GsvCitiesConfig(root=tmp_path / "gsv", **apart)) == 10
+    assert num_checked("gsv-cities", GsvCitiesConfig(root=tmp_path / "gsv", **apart)) == 11
     write_msls(tmp_path / "msls", cities=("goa", "London", "cph", "sf"))
-    assert num_checked("msls", MslsConfig(root=tmp_path / "msls", **apart)) == 10
+    assert num_checked("msls", MslsConfig(root=tmp_path / "msls", **apart)) == 11
