@@ -37,7 +37,7 @@ def leaves_no_trace(subject: Subject, *, use: Use) -> None:
         with contextlib.redirect_stdout(printed):
             component, call = use(subject)
             call()
-            kept = _graphs_kept(call)
+            kept = _graphs_kept(component, call)
         expect(
             not printed.getvalue(), "nothing printed to stdout", repr(printed.getvalue()[:80])
         )
@@ -133,21 +133,28 @@ def _settings() -> dict[str, object]:
     }
 
 
-def _graphs_kept(call: Callable[[], object]) -> list[Tensor]:
+def _graphs_kept(component: object, call: Callable[[], object]) -> list[Tensor]:
     """Return the tensors with a graph that outlive a call and its result."""
-    before = {id(tensor) for tensor in _with_graph()}
-    call()
-    kept = [tensor for tensor in _with_graph() if id(tensor) not in before]
-    if kept:  # by a cycle of references, it may be
-        kept.clear()
-        gc.collect()
-        kept = [tensor for tensor in _with_graph() if id(tensor) not in before]
-    return kept
+    gc.freeze()  # what is older than the call need not be searched, which takes seconds
+    try:
+        call()
+        kept = _with_graph(component)
+        if kept:  # by a cycle of references, it may be
+            kept.clear()
+            gc.collect()
+            kept = _with_graph(component)
+        return kept
+    finally:
+        gc.unfreeze()
 
 
-def _with_graph() -> list[Tensor]:
-    tensors = [found for found in gc.get_objects() if issubclass(type(found), Tensor)]
-    return [tensor for tensor in tensors if tensor.grad_fn is not None]
+def _with_graph(component: object) -> list[Tensor]:
+    """Return the tensors with a graph that a component holds or that are newer than it."""
+    old = [tensor for _, tensor in _held(component)]
+    if isinstance(component, nn.Module):
+        old += component.buffers()
+    new = [found for found in gc.get_objects() if issubclass(type(found), Tensor)]
+    return [tensor for tensor in (*old, *new) if tensor.grad_fn is not None]
 
 
 def _place(component: object, tensor: Tensor) -> str:

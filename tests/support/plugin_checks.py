@@ -18,7 +18,7 @@ def assert_kit_runs_whole(plugin, config):
         except CheckSkipped as reason:
             skipped.append(f"{check}: {reason}")
     assert skipped == []
-    assert len(found) == 10
+    assert len(found) == 11
 
 
 def imported_by_listing(module, *libraries):
