@@ -9,7 +9,7 @@ from mlcore.testing import CheckSkipped, checks
 
 
 def assert_kit_runs_whole(plugin, config):
-    """All ten checks of a data set pass, and none is skipped."""
+    """All eleven checks of a data set pass, and none is skipped."""
     skipped = []
     found = list(checks(plugin, only="dataset/*", configs={plugin: config}))
     for check in found:
