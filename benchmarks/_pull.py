@@ -11,11 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmarks.regimes.research import weights_of
 from mlcore.protocols import Batch, LossOutput, Pairs, Triplets
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.dense import log_one_plus_sum_exp, mine, normalized
-from mlcore_soft_contrastive.geometry import PairWeights, pair_weights
-from mlcore_soft_contrastive.inputs import checked_geometry
+from mlcore_soft_contrastive.geometry import PairWeights
 from mlcore_soft_contrastive.loss import BatchLoss
 
 NEAR_M, FAR_M = 10.0, 20.0
@@ -138,15 +138,9 @@ class Probe(nn.Module):
         self, embeddings: Tensor, batch: Batch, tuples: Pairs | Triplets | None = None
     ) -> LossOutput:
         """Return the loss; ``embeddings`` is ``(B, D)``."""
-        geometry = checked_geometry(
-            embeddings,
-            batch.positions_m,
-            batch.headings_rad,
-            region=batch.region,
-            influence=self.original.influence,
-            heading_limit_rad=self.original.heading_limit_rad,
+        found = pull(
+            embeddings, weights_of(self.original, embeddings, batch), self.original.config
         )
-        found = pull(embeddings, pair_weights(geometry), self.original.config)
         positions_m = batch.positions_m
         distance_m = (positions_m[:, None] - positions_m[None]).norm(dim=-1)
         self.records.append(summary(found, zone_of(distance_m)))

@@ -26,7 +26,7 @@ from benchmarks import _common as common
 from benchmarks.regimes.plan import OFF_THE_SHELF, OutOfTimeError
 from benchmarks.regimes.rows import BY_NAME, REGIMES, Setting
 from benchmarks.regimes.runs import Job, embed, train
-from benchmarks.regimes.towns import TopOfNetwork, Town, open_town
+from benchmarks.regimes.towns import QUICK_TOWN, TopOfNetwork, Town, open_town
 from mlcore.evaluation.sweeps import EmbeddedSplit, mean_accuracy, mean_upper_bound, sweep
 from mlcore.experiment import assemble
 from mlcore.models.networks import Network
@@ -49,7 +49,6 @@ LOSSES = {
 }
 """The settings that the comparison in regimes chose on town 1."""
 KINDS = ("whitened", "not whitened")
-QUICK_TOWN = ("--dataset.train_length_m", "400", "--dataset.test_length_m", "200")
 
 Figures = dict[str, dict[str, list[float]]]
 """Accuracies by kind, and by "dimensions" or "spacings"; the bound of each spacing."""

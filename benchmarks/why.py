@@ -30,7 +30,7 @@ from benchmarks._why_tables import UNTRAINED, Found, Runs, draw, gradients, simi
 from benchmarks.regimes.plan import AREA_LIMIT_M, OutOfTimeError
 from benchmarks.regimes.rows import REGIMES, Regime
 from benchmarks.regimes.runs import PLAIN, WHITENED, Job, Result, evaluate, keep, kept, run
-from benchmarks.regimes.towns import TopOfNetwork, Town, open_town
+from benchmarks.regimes.towns import QUICK_TOWN, TopOfNetwork, Town, open_town
 from mlcore.experiment import assemble
 from mlcore.models.networks import Network
 from mlcore.registry.discovery import Registry
@@ -39,7 +39,6 @@ from mlcore_soft_contrastive.loss import BatchLoss
 DURATION = "15 minutes on 1 core"
 TOWNS = (1, 0)
 STEPS = 200
-QUICK_TOWN = ("--dataset.train_length_m", "400", "--dataset.test_length_m", "200")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from benchmarks.regimes.rows import PROPOSED, REGIMES, ROWS, SEARCH_TOWN, Regime
 from benchmarks.regimes.runs import Job, budget
 from benchmarks.regimes.statistics import RESAMPLES
 from benchmarks.regimes.tables import Table, draw, markdown, search_markdown
+from benchmarks.regimes.towns import QUICK_TOWN
 from mlcore.registry.discovery import Registry
 
 _METHOD = (
@@ -40,7 +41,6 @@ _METHOD = (
     f"{SEARCH_TOWN}, frozen, and that choice in all regimes"
 )
 _QUICK_ROWS = "proposed,pml-triplet-margin,rank-n-contrast"
-_QUICK_TOWN = ("--dataset.train_length_m", "400", "--dataset.test_length_m", "200")
 _WHERE_AND_WHEN = ("--runs", "--minutes")
 """Options with a value that do not change a result."""
 
@@ -190,7 +190,7 @@ def quick(options: Namespace, argv: Sequence[str]) -> None:
         folder=folder,
         rows=tuple(rows_named(_QUICK_ROWS)),
         max_steps=4,
-        extra=_QUICK_TOWN,
+        extra=QUICK_TOWN,
         noise_m=0.0,
         deadline=time.monotonic() + 600,
         registry=Registry.discover(),

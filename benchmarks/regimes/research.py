@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mlcore.protocols import Batch, LossOutput, Pairs, Triplets
 from mlcore_soft_contrastive.dense import log_one_plus_sum_exp, mine, normalized
-from mlcore_soft_contrastive.geometry import pair_weights
+from mlcore_soft_contrastive.geometry import PairWeights, pair_weights
 from mlcore_soft_contrastive.inputs import checked_geometry
 from mlcore_soft_contrastive.loss import BatchLoss
 
@@ -49,6 +49,19 @@ class Change:
         return ChangedLoss(loss, self)
 
 
+def weights_of(loss: BatchLoss, embeddings: Tensor, batch: Batch) -> PairWeights:
+    """Return the weights that a loss gives to the pairs of a batch; each ``(B, B)``."""
+    geometry = checked_geometry(
+        embeddings,
+        batch.positions_m,
+        batch.headings_rad,
+        region=batch.region,
+        influence=loss.influence,
+        heading_limit_rad=loss.heading_limit_rad,
+    )
+    return pair_weights(geometry)
+
+
 class ChangedLoss(nn.Module):
     """The proposed loss with a change.
 
@@ -67,15 +80,7 @@ class ChangedLoss(nn.Module):
     ) -> LossOutput:
         """Return the mean loss of the batch's images; ``embeddings`` is ``(B, D)``."""
         config = self.original.config
-        geometry = checked_geometry(
-            embeddings,
-            batch.positions_m,
-            batch.headings_rad,
-            region=batch.region,
-            influence=self.original.influence,
-            heading_limit_rad=self.original.heading_limit_rad,
-        )
-        weights = pair_weights(geometry)
+        weights = weights_of(self.original, embeddings, batch)
         x = normalized(embeddings)
         similarity = torch.relu(x @ x.T)
         similarity = torch.where(weights.same, similarity.detach(), similarity)

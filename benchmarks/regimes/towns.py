@@ -29,6 +29,8 @@ from mlcore.protocols import Features, PlaceDataset, PlaceTable, Split
 from mlcore.seeding import derive_seed
 
 _IMAGES_AT_ONCE = 64
+QUICK_TOWN = ("--dataset.train_length_m", "400", "--dataset.test_length_m", "200")
+"""Options of a short route, for benchmarks in their quick form."""
 
 
 class NoisyTraining:

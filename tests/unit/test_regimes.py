@@ -20,11 +20,12 @@ from mlcore.cli.main import main as mlcore
 from mlcore.evaluation.documents import from_document
 from mlcore.evaluation.results import Evaluation, EvaluationProtocol
 from mlcore.options import parse_run
-from mlcore.protocols import Batch, LossOutput
+from mlcore.protocols import LossOutput
 from mlcore.registry.discovery import Registry
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.influence import Sigmoid
 from mlcore_soft_contrastive.loss import BatchLoss
+from tests.support.scene import scene
 
 TOWN = (
     *("--dataset.train_length_m", "200", "--dataset.validation_length_m", "60"),
@@ -234,22 +235,6 @@ def test_holm():
     assert found.tolist() == pytest.approx([0.09, 0.04, 0.09, 0.5])
 
 
-def scene():
-    generator = torch.Generator().manual_seed(0)
-    positions_m = 60 * torch.rand(9, 2, generator=generator, dtype=torch.float64)
-    embeddings = torch.rand(9, 4, generator=generator, dtype=torch.float64)
-    zeros = torch.zeros(9, dtype=torch.int64)
-    batch = Batch(
-        positions_m=positions_m,
-        headings_rad=None,
-        tuple_id=zeros,
-        role=zeros,
-        place_id=zeros,
-        index=torch.arange(9),
-    )
-    return embeddings, batch
-
-
 @pytest.mark.parametrize("mining", [True, False])
 def test_without_a_change_it_is_the_proposed_loss(mining):
     embeddings, batch = scene()
@@ -271,7 +256,7 @@ def test_changes_by_explicit_loops(divides):
     found = ChangedLoss(BatchLoss(config, influence), change)(embeddings, batch).loss
 
     x = torch.nn.functional.normalize(embeddings, dim=1)
-    similarity, size = (x @ x.T).tolist(), len(x)
+    similarity, size = (x @ x.T).relu().tolist(), len(x)
     pairs = [similarity[i][j] for i in range(size) for j in range(size) if i != j]
     deviation = np.std(pairs, ddof=1)
     lambda_, beta = np.mean(pairs) + deviation, 5.0 / deviation

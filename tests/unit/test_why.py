@@ -9,44 +9,14 @@ import torch
 
 from benchmarks import dimensions, why
 from benchmarks._pull import ZONES, Probe, pull, summary, zone_of
+from benchmarks.regimes.research import weights_of
 from mlcore.options import parse_run
-from mlcore.protocols import Batch
 from mlcore.registry.discovery import Registry
 from mlcore_soft_contrastive.config import SoftContrastiveConfig
 from mlcore_soft_contrastive.dense import normalized
-from mlcore_soft_contrastive.geometry import pair_weights
 from mlcore_soft_contrastive.influence import Sigmoid, Step
-from mlcore_soft_contrastive.inputs import checked_geometry
 from mlcore_soft_contrastive.loss import BatchLoss
-
-
-def scene():
-    """Nine images on 40 m, with embeddings of 4 dimensions."""
-    generator = torch.Generator().manual_seed(0)
-    positions_m = 40 * torch.rand(9, 2, generator=generator, dtype=torch.float64)
-    embeddings = torch.rand(9, 4, generator=generator, dtype=torch.float64) - 0.2
-    zeros = torch.zeros(9, dtype=torch.int64)
-    batch = Batch(
-        positions_m=positions_m,
-        headings_rad=None,
-        tuple_id=zeros,
-        role=zeros,
-        place_id=zeros,
-        index=torch.arange(9),
-    )
-    return embeddings, batch
-
-
-def weights_of(embeddings, batch, influence):
-    geometry = checked_geometry(
-        embeddings,
-        batch.positions_m,
-        None,
-        region=None,
-        influence=influence,
-        heading_limit_rad=None,
-    )
-    return pair_weights(geometry)
+from tests.support.scene import scene
 
 
 @pytest.mark.parametrize("mining", [True, False])
@@ -54,7 +24,9 @@ def weights_of(embeddings, batch, influence):
 def test_the_gradient_of_pairs_adds_up_to_that_of_the_loss(mining, influence):
     embeddings, batch = scene()
     config = SoftContrastiveConfig(mining=mining, base=0.8)
-    found = pull(embeddings, weights_of(embeddings, batch, influence), config)
+    found = pull(
+        embeddings, weights_of(BatchLoss(config, influence), embeddings, batch), config
+    )
 
     gradients = []
     for surrogate in (False, True):
@@ -72,7 +44,9 @@ def test_the_gradient_of_pairs_adds_up_to_that_of_the_loss(mining, influence):
 def test_the_norm_of_a_pair_is_that_of_its_gradient_at_a_unit_embedding():
     embeddings, batch = scene()
     config = SoftContrastiveConfig(mining=False)
-    found = pull(embeddings, weights_of(embeddings, batch, Sigmoid()), config)
+    found = pull(
+        embeddings, weights_of(BatchLoss(config, Sigmoid()), embeddings, batch), config
+    )
     leaf = normalized(embeddings).requires_grad_()
     row, column = 2, 5
     cosine = torch.nn.functional.cosine_similarity(leaf[row], leaf[column].detach(), dim=0)
@@ -83,7 +57,9 @@ def test_the_norm_of_a_pair_is_that_of_its_gradient_at_a_unit_embedding():
 def test_shares_by_explicit_loops():
     embeddings, batch = scene()
     config = SoftContrastiveConfig(mining=False, base=0.9, beta=20.0)
-    found = pull(embeddings, weights_of(embeddings, batch, Sigmoid()), config)
+    found = pull(
+        embeddings, weights_of(BatchLoss(config, Sigmoid()), embeddings, batch), config
+    )
     figures = summary(found, zone_of(torch.cdist(batch.positions_m, batch.positions_m)))
 
     x = torch.nn.functional.normalize(embeddings, dim=1)
@@ -131,7 +107,10 @@ def test_the_options_of_all_runs_are_known():
     for start in why.STARTS:
         for variant in why.VARIANTS:
             words = [*start.regime.options(), "--loss", "proposed", *variant.words]
-            parse_run([*words, "--training.learning_rate", start.learning_rate], registry)
+            words += ["--training.learning_rate", start.learning_rate]
+            config = parse_run(words, registry)
+            assert config.training.learning_rate == float(start.learning_rate)
+            assert ("lambda 0.6" in variant.name) == (config.loss.options.base == 0.6)
 
 
 def test_means_of_runs_leave_out_steps_without_such_pairs():
