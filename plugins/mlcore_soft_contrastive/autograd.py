@@ -87,10 +87,10 @@ class TileEvaluation:
     def forward(self, embeddings: Tensor, references: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the terms of each row."""
         plan = self.plan
-        self.x = UnitRows.of(embeddings, plan.rows, plan.threads)
+        self.x = UnitRows.of(embeddings, plan.rows, plan.threads or 1)
         self.y = self.x
         if references is not None:
-            self.y = UnitRows.of(references, plan.columns, plan.threads)
+            self.y = UnitRows.of(references, plan.columns, plan.threads or 1)
         self.walk = Walk(plan, self.x, self.y)
         with plan.products.rounding():
             self.walk.mine()

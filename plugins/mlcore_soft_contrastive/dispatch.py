@@ -125,7 +125,8 @@ def _row_terms(
 CPU_TILE = 512
 """512 x 512 floats stay in a core's caches and fill its matrix units."""
 SMALL_BATCH, SMALL_CPU_TILE = 1024, 256
-"""So few images are at most three tiles of 512, which keep no two threads busy."""
+"""Of so few images a second thread would cost more than it does: threads wait for Python's
+lock at each tile. Smaller tiles skip more pairs."""
 DEVICE_TILE = 4096
 """In kernels, whose launches would cost more than the work in a smaller tile; 64 MiB. See
 :func:`mlcore_soft_contrastive.cuda.walk.tile_width`."""
@@ -189,7 +190,6 @@ def plan_tiles(
     """
     name, tile, make = chosen
     dtype = torch.float64 if dtype == torch.float64 else torch.float32
-    threads = torch.get_num_threads()
     places = geometry.rows, geometry.columns
     if geometry.num_regions > MOST_REGIONS:
         places = replace(places[0], region=None), replace(places[1], region=None)
@@ -204,8 +204,7 @@ def plan_tiles(
         pairs=pairs if group is None else share_of(pairs, group.rank, group.count),
         state=TileState(geometry, config, rows, columns, make, dtype, group),
         products=Products(),
-        # A GPU works in one stream; torch's own operations bring their own threads.
-        threads=threads if name == "tiled-numba" else 1,
+        threads=_threads(geometry) if name == "tiled-numba" else None,
         group=group,
     )
 
@@ -228,7 +227,14 @@ def choose(
         return "cupy", tile, CudaKernels(cupy_launch.cupy_kernels)
     by_pair = geometry.num_regions > MOST_REGIONS
     if on_cpu and not by_pair and numba_backend.covers(geometry, config, embeddings):
-        size = max(len(geometry.rows), len(geometry.columns))
-        tile = min(CPU_TILE, SMALL_CPU_TILE) if size <= SMALL_BATCH else CPU_TILE
+        tile = min(CPU_TILE, SMALL_CPU_TILE) if _is_small(geometry) else CPU_TILE
         return "tiled-numba", tile, numba_backend.NumbaBackend
     return "tiled-torch", CPU_TILE if on_cpu else TORCH_TILE, TorchBackend
+
+
+def _is_small(geometry: Geometry) -> bool:
+    return max(len(geometry.rows), len(geometry.columns)) <= SMALL_BATCH
+
+
+def _threads(geometry: Geometry) -> int:
+    return 1 if _is_small(geometry) else torch.get_num_threads()

@@ -8,11 +8,12 @@ delays only tiles with the same rows or columns.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import os
 import threading
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -29,7 +30,7 @@ def in_turns(
     work: Callable[[T], None],
     items: Sequence[T],
     touched: Callable[[T], Iterable[Hashable]],
-    threads: int,
+    threads: int | None,
 ) -> None:
     """Call ``work`` on each item, in several threads.
 
@@ -41,11 +42,13 @@ def in_turns(
         work: Called once per item; an exception in any thread is raised here.
         items: What to work on.
         touched: What of the shared data the work on an item reads and writes.
-        threads: With 1, everything is done in the calling thread.
+        threads: In each, torch computes single-threaded; one is the calling thread. None is
+            the calling thread too, with torch's own threads.
     """
-    if threads <= 1 or not items:
-        for item in items:
-            work(item)
+    if threads is None or threads <= 1 or not items:
+        with contextlib.nullcontext() if threads is None else _single_threaded():
+            for item in items:
+                work(item)
         return
     turns = _Turns([set(touched(item)) for item in items])
 
@@ -71,7 +74,10 @@ def in_turns(
 
 def share(work: Callable[[int, int], None], size: int, threads: int) -> None:
     """Call ``work(start, stop)`` on slices of ``range(size)``, one per thread."""
-    threads = max(1, min(threads, size))
+    threads = min(threads, size)
+    if threads <= 1:
+        work(0, size)
+        return
     slices = list(itertools.pairwise([size * k // threads for k in range(threads + 1)]))
     in_turns(lambda piece: work(*piece), slices, lambda piece: [piece], threads)
 
@@ -85,6 +91,23 @@ def mean(values: Tensor) -> Tensor:
         return values.mean()
     parts = [values[k : k + ONE_THREAD].sum() for k in range(0, len(values), ONE_THREAD)]
     return torch.stack(parts).sum() / len(values)
+
+
+@contextlib.contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Let torch compute single-threaded in the calling thread.
+
+    A thread of the pool would do as well, but its memory is its own: at 1,024 rows, a third
+    slower. Another thread whose first call of torch falls into this time stays with one.
+    """
+    before = torch.get_num_threads()
+    if before > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if before > 1:
+            torch.set_num_threads(before)
 
 
 class _Turns:

@@ -51,7 +51,8 @@ class Plan:
         pairs: The tiles; of several processes, this one's.
         state: State of each image, and the back end; serves one evaluation.
         products: The matrix products.
-        threads: How many threads take tiles.
+        threads: How many threads take tiles, in each of which torch computes single-threaded;
+            None for the calling thread and what torch starts itself.
         group: The processes that share the tiles. What decides about a tile (extrema,
             thresholds, lengths of gradients) is joined before it is used, so that each
             decides as one process would that has all tiles.
@@ -64,7 +65,7 @@ class Plan:
     pairs: list[TilePair]
     state: TileState
     products: Products
-    threads: int = 1
+    threads: int | None = None
     group: ProcessGroup | None = None
 
     @property
@@ -92,7 +93,7 @@ class Walk:
             x.values,
             sizes=sizes,
             largest=max(sizes, default=0),
-            threads=plan.threads,
+            threads=plan.threads or 1,
             most=None
             if plan.config.save_similarity
             else most_kept(floats, mining=plan.config.mining),

@@ -140,6 +140,7 @@ def test_no_bit_depends_on_the_number_of_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(dispatch, "CPU_TILE", 16)
+    monkeypatch.setattr(dispatch, "SMALL_BATCH", 0)
     embeddings, positions, headings = route(203, length_m, 3)
     options: dict[str, Any] = {"headings_rad": headings, "heading_limit_rad": 1.5}
     expected = evaluate(embeddings.float(), positions, mining=mining, **options)
@@ -158,7 +159,7 @@ def test_no_bit_depends_on_the_number_of_threads(
 def test_default_tiles_give_the_same_bits_for_any_number_of_threads(
     size: int, route: Route, evaluate: Evaluate
 ) -> None:
-    """200 images are one tile, 300 are three; 1,100 are six, of twice the width."""
+    """1,100 images are six tiles, for all threads; fewer are for one thread of several."""
     embeddings, positions, _ = route(size, 2000.0, 4)
     expected = evaluate(embeddings.float(), positions, implementation="tiled")
     assert expected[2] == "tiled-numba"
@@ -182,9 +183,20 @@ def test_a_mean_has_the_same_bits_for_any_number_of_threads(size: int) -> None:
         assert torch.equal(actual, expected)
 
 
-def test_a_single_item_is_worked_on_by_one_thread_of_torch() -> None:
+@pytest.mark.parametrize(("items", "threads"), [(1, 3), (3, 1)])
+def test_one_item_or_one_thread_is_one_thread_of_torch_too(items: int, threads: int) -> None:
     torch.set_num_threads(3)
     inside: list[int] = []
-    in_turns(lambda _: inside.append(torch.get_num_threads()), range(1), lambda k: [k], 3)
+    in_turns(
+        lambda _: inside.append(torch.get_num_threads()), range(items), lambda k: [k], threads
+    )
     torch.set_num_threads(1)
-    assert inside == [1]
+    assert inside == [1] * items
+
+
+def test_without_a_number_of_threads_torch_uses_its_own() -> None:
+    torch.set_num_threads(3)
+    inside: list[int] = []
+    in_turns(lambda _: inside.append(torch.get_num_threads()), range(2), lambda k: [k], None)
+    torch.set_num_threads(1)
+    assert inside == [3, 3]
