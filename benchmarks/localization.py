@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks import _common as common
 from benchmarks.regimes import main as regimes
+from benchmarks.regimes.towns import QUICK_TOWN
 
 DURATION = (
     "about an hour for 5 seeds on 2 cores, 100 minutes beside other work; in a regime, on one "
@@ -109,8 +110,7 @@ def _quick_words(out: Path) -> list[str]:
     shutil.rmtree(out, ignore_errors=True)
     return [
         *("--losses", ",".join([*PAPER[:2], STOCK[0]]), "--out", str(out)),
-        *("--training.max_steps", "20", "--dataset.train_length_m", "400"),
-        *("--dataset.test_length_m", "200"),
+        *("--training.max_steps", "4", *QUICK_TOWN),
     ]
 
 

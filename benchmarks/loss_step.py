@@ -120,7 +120,10 @@ def _jobs(options: Namespace) -> list[dict[str, Any]]:
     with_pml = options.minutes is None
     jobs = _time_jobs(sizes, options.device, quick=options.quick, with_pml=with_pml)
     jobs += _memory_jobs(sizes, options.device, with_pml=with_pml)
-    return jobs + (company if options.device == "cpu" else [])
+    jobs += company if options.device == "cpu" else []
+    if options.quick:  # the last of each kind, with everything that it can have
+        return list({job["what"]: job for job in jobs}.values())
+    return jobs
 
 
 def _time_jobs(

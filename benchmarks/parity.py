@@ -8,6 +8,7 @@ against plain autograd; precision and compile run the small CNN with the propose
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks import _common as common
 from benchmarks._joint import (
+    DTYPES,
     Gradients,
     Setting,
     difference,
@@ -60,24 +62,28 @@ def main(argv: Sequence[str]) -> int:
 def in_parts_table(counts: Sequence[int]) -> str:
     """Return the largest difference over all losses by processes, chunks and dtype."""
     names = list(losses())
-    rows = []
-    for count in (1, *counts):
-        for chunk_size in (0, 4):
-            if count == 1 and not chunk_size:
-                continue
-            found = {}
-            for dtype in ("float64", "float32"):
-                settings = [Setting(name, dtype, chunk_size) for name in names]
-                if count == 1:
-                    values = [difference(losses()[s.loss], s) for s in settings]
-                else:
-                    values = spawned(count, settings)
-                found[dtype] = max(zip(values, names, strict=True))
-            cells = [f"{value:.1e} ({name})" for value, name in found.values()]
-            rows.append((count, chunk_size or "-", len(names), *cells))
     wrong = Setting("soft-contrastive", ignoring=True)
-    (ignoring,) = spawned(counts[0], [wrong])
-    rows.append((f"{counts[0]}, ignoring the others' negatives", "-", 1, f"{ignoring:.1e}", ""))
+    rows, ignoring = [], 0.0
+    for count in (1, *counts):
+        chunk_sizes = (4,) if count == 1 else (0, 4)
+        settings = [Setting(*one) for one in itertools.product(names, DTYPES, chunk_sizes)]
+        if count == 1:
+            values = [difference(losses()[s.loss], s) for s in settings]
+        else:
+            *values, ignoring = spawned(count, [*settings, wrong])
+        for chunk_size in chunk_sizes:
+            cells = []
+            for dtype in DTYPES:
+                value, name = max(
+                    (value, s.loss)
+                    for s, value in zip(settings, values, strict=True)
+                    if (s.dtype, s.chunk_size) == (dtype, chunk_size)
+                )
+                cells.append(f"{value:.1e} ({name})")
+            rows.append((count, chunk_size or "-", len(names), *cells))
+    rows.append(
+        (f"{counts[-1]}, ignoring the others' negatives", "-", 1, f"{ignoring:.1e}", "")
+    )
     columns = ["processes", "chunk", "losses", "float64 (worst)", "float32 (worst)"]
     return common.markdown_table(columns, rows)
 

@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     parser = common.parser(__file__, __doc__ or "")
     parser.add_argument("--steps", type=int, default=100_000)
     options = parser.parse_args(argv)
-    steps = 1000 if options.quick else options.steps
+    steps = 300 if options.quick else options.steps
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         started = time.monotonic()

@@ -89,11 +89,11 @@ def mlcore_losses():
 def main(argv: Sequence[str]) -> int:
     """Time commands with and without the additional plugins, and trained networks."""
     options = common.parser(__file__, __doc__ or "").parse_args(argv)
-    rounds = 1 if options.quick else 5
+    warmup, rounds = (0, 1) if options.quick else (1, 5)
     with tempfile.TemporaryDirectory() as folder:
         names = _NETWORKS if not options.quick else _QUICK
         processes = {**_commands(Path(folder)), **_deployed(Path(folder), names)}
-        seconds = _in_turns(processes, rounds)
+        seconds = _in_turns(processes, warmup, rounds)
     bare = median(seconds[TORCH])
     rows = [
         (
@@ -110,20 +110,23 @@ def main(argv: Sequence[str]) -> int:
         + _READING,
         options=options,
         argv=argv,
-        method=f"one thread, 1 warm-up, {rounds} repeats, in turns; median [smallest, largest]",
+        method=f"one thread, {warmup} warm-ups, {rounds} repeats, in turns; median [smallest, "
+        "largest]",
     )
     return 0
 
 
-def _in_turns(processes: Mapping[str, Process], rounds: int) -> dict[str, list[float]]:
-    """Return the processor times of each process, without those of a first round."""
+def _in_turns(
+    processes: Mapping[str, Process], warmup: int, rounds: int
+) -> dict[str, list[float]]:
+    """Return the processor times of each process, without those of the first rounds."""
     seconds: dict[str, list[float]] = {label: [] for label in processes}
-    for turn in range(rounds + 1):
+    for turn in range(warmup + rounds):
         for label, (words, more) in processes.items():
             environment = {**more, "OMP_NUM_THREADS": "1"}
             run = partial(common.run_python, *words, environment=environment)
             spent = common.processor_seconds(run)
-            if turn:
+            if turn >= warmup:
                 seconds[label].append(spent)
     return seconds
 

@@ -29,8 +29,11 @@ from mlcore.protocols import Features, PlaceDataset, PlaceTable, Split
 from mlcore.seeding import derive_seed
 
 _IMAGES_AT_ONCE = 64
-QUICK_TOWN = ("--dataset.train_length_m", "400", "--dataset.test_length_m", "200")
-"""Options of a short route, for benchmarks in their quick form."""
+QUICK_TOWN = (
+    *("--dataset.train_length_m", "200", "--dataset.validation_length_m", "100"),
+    *("--dataset.test_length_m", "100"),
+)
+"""Options of a short route, for all benchmarks in their quick form: it is drawn once."""
 
 
 class NoisyTraining:

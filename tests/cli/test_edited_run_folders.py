@@ -46,7 +46,7 @@ def renamed(path):
 
 def other_width(path):
     state = torch.load(path, weights_only=True)
-    state["state_dict"] = {n: w.repeat(2, *w.shape) for n, w in state["state_dict"].items()}
+    state["state_dict"] = {n: torch.stack([w, w]) for n, w in state["state_dict"].items()}
     torch.save(state, path)
 
 

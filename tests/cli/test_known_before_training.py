@@ -18,15 +18,17 @@ TINY = [
     *("--model.embedding_dim", "16", "--model.longest_side_px", "48"),
     *("--sampling.tuples_per_batch", "2", "--sampling.near_per_tuple", "3"),
     *("--sampling.far_per_tuple", "3", "--training.max_steps", "2"),
-    *("--training.log_every", "1", "--evaluation.dimensions", "8"),
-    *("--evaluation.baselines", "false"),
+    *("--training.log_every", "1"),
 ]
+EVALUATED = ["--evaluation.dimensions", "8", "--evaluation.baselines", "false"]
+ONLY_TRAINED = ["--training.evaluate", "false", "--evaluation.whitening", "none"]
 PROGRAM = """
-import sys
+import contextlib, io, json, sys
 from mlcore.cli.main import main
-code = main(sys.argv[1:])
-print("torch" in sys.modules)
-sys.exit(code)
+for words in json.load(sys.stdin):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        code = main(words)
+    print(json.dumps([code, said.getvalue(), "torch" in sys.modules]))
 """
 
 
@@ -48,22 +50,33 @@ def write_route(folder, *, far=0, split="{}", shapes=((64, 48),)):
     return folder
 
 
-def run(*words):
-    """Run a command; returns its exit code, last line of stderr, and whether torch came in."""
+def run(*commands):
+    """Run commands one after the other in a fresh process; return the last line of each.
+
+    Each must end with exit code 2 before torch is imported.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *map(str, words)],
+        [sys.executable, "-c", PROGRAM],
+        input=json.dumps([[str(word) for word in command] for command in commands]),
         capture_output=True,
         text=True,
         timeout=200,
-        check=False,
+        check=True,
     )
-    assert "Traceback" not in done.stderr
-    said = done.stderr.splitlines()
-    return done.returncode, said[-1], done.stdout.splitlines()[-1] == "True"
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(results) == len(commands)
+    for command, (code, said, torch_imported) in zip(commands, results, strict=True):
+        assert (code, torch_imported) == (2, False), (command, said)
+        assert "Traceback" not in said
+    return [said.splitlines()[-1] for _, said, _ in results]
+
+
+def mlcore(*words):
+    return main([str(word) for word in words])
 
 
 def commands(folder, out):
-    data = ["--dataset", "images", "--dataset.root", folder, *TINY, "--out", out]
+    data = ["--dataset", "images", "--dataset.root", folder, *TINY, *EVALUATED, "--out", out]
     yield ["train", *data]
     yield ["compare", "--losses", "proposed,triplet", *data]
 
@@ -76,69 +89,67 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_data_set_that_cannot_be_evaluated(tmp_path, case):
-    words, message = CASES[case]
+def test_a_data_set_that_cannot_be_evaluated(tmp_path):
     folder = write_route(tmp_path / "data")
-    for number, command in enumerate(commands(folder, tmp_path / "out")):
-        code, last, torch_imported = run(*command, *words)
-        assert (code, torch_imported) == (2, False), command[0]
-        assert message in last
-        assert last.startswith("mlcore: error: "), number
+    asked = [
+        ([*command, *words], message)
+        for words, message in CASES.values()
+        for command in commands(folder, tmp_path / "out")
+    ]
+    errors = run(*(words for words, _ in asked))
+    for (words, message), last in zip(asked, errors, strict=True):
+        assert message in last, words
+        assert last.startswith("mlcore: error: "), words
     assert not (tmp_path / "out" / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("name", ["day_03.png", "night_39.png"])
-def test_an_image_file_that_is_missing(tmp_path, name):
-    folder = write_route(tmp_path / "data")
-    (folder / name).unlink()
-    for command in commands(folder, tmp_path / "out"):
-        code, last, torch_imported = run(*command)
-        assert (code, torch_imported) == (2, False), command[0]
+def test_an_image_file_that_is_missing(tmp_path):
+    asked = []
+    for name in ("day_03.png", "night_39.png"):
+        folder = write_route(tmp_path / name)
+        (folder / name).unlink()
+        asked += [(words, folder, name) for words in commands(folder, tmp_path / "out")]
+    errors = run(*(words for words, _, _ in asked))
+    for (_, folder, name), last in zip(asked, errors, strict=True):
         assert f"1 of 20 image files checked are missing, the first is {folder}" in last
         assert name in last
         assert "--training.skip_unreadable true" in last
 
 
-@pytest.mark.parametrize("dataset", ["images", "robotcar", "pittsburgh"])
-def test_a_wrong_root_of_every_data_set(tmp_path, dataset):
-    words = ["--dataset", dataset, "--dataset.root", tmp_path / "nowhere"]
-    code, last, torch_imported = run("train", *words, "--out", tmp_path / "out")
-    assert (code, torch_imported) == (2, False)
-    assert str(tmp_path / "nowhere") in last
+def test_a_wrong_root_of_every_data_set(tmp_path):
+    names = ("images", "robotcar", "pittsburgh")
+    root = ["--dataset.root", tmp_path / "nowhere", "--out", tmp_path / "out"]
+    errors = run(*(["train", "--dataset", name, *root] for name in names))
+    for name, last in zip(names, errors, strict=True):
+        assert str(tmp_path / "nowhere") in last, name
 
 
-@pytest.mark.slow
-def test_faults_stop_train_compare_and_evaluate_until_they_are_accepted(tmp_path):
-    folder, out = write_route(tmp_path / "data", far=4), tmp_path / "out"
-    for command in commands(folder, out):
-        code, last, torch_imported = run(*command)
-        assert (code, torch_imported) == (2, False), command[0]
+def test_faults_stop_train_compare_and_evaluate_until_they_are_accepted(tmp_path, capsys):
+    folder = write_route(tmp_path / "data", far=4)
+    for last in run(*commands(folder, tmp_path / "out")):
         assert "[far-rows]" in last
         assert "day_00.png" in last
         assert "--dataset.accept_faults far-rows" in last
     out = tmp_path / "accepted"
-    words = ["train", "--dataset", "images", "--dataset.root", folder, *TINY, "--out", out]
-    assert run(*words, "--dataset.accept_faults", "far-rows")[0] == 0
+    words, _ = commands(folder, out)
+    assert mlcore(*words, "--dataset.accept_faults", "far-rows") == 0
     assert 'accept_faults = [\n    "far-rows",\n]' in (out / "config.toml").read_text()
     notes = json.loads((out / "environment.json").read_text())["notes"]
     assert any(
         note.startswith("accepted by dataset.accept_faults [far-rows]") for note in notes
     )
-    assert run("report", out, "--explained", "0", "--pictures", "0")[0] == 0
+    assert mlcore("report", out, "--explained", "0", "--pictures", "0") == 0
     page = (out / "report.html").read_text()
     assert "accepted by dataset.accept_faults [far-rows]" in page
-    code, last, _ = run("evaluate", out, "--dataset.accept_faults", "")
-    assert code == 2
-    assert "[far-rows]" in last
-    assert run("evaluate", out)[0] == 0
+    assert mlcore("evaluate", out, "--dataset.accept_faults", "") == 2
+    assert "[far-rows]" in capsys.readouterr().err.splitlines()[-1]
+    assert mlcore("evaluate", out) == 0
 
 
-def test_a_name_that_no_fault_has(tmp_path):
-    folder = write_route(tmp_path / "data")
-    command = next(commands(folder, tmp_path / "out"))
-    code, last, _ = run(*command, "--dataset.accept_faults", "far-row")
-    assert code == 2
+def test_a_name_that_no_fault_has(tmp_path, capsys):
+    words, _ = commands(write_route(tmp_path / "data"), tmp_path / "out")
+    assert mlcore(*words, "--dataset.accept_faults", "far-row") == 2
+    last = capsys.readouterr().err.splitlines()[-1]
     assert "'far-row'" in last
     assert "did you mean 'far-rows'" in last
 
@@ -148,19 +159,19 @@ def test_a_name_that_no_fault_has(tmp_path):
     [
         # The first image is not the typical one.
         ([(48, 64), *[(64, 48)] * 19], "64 48", False),
-        pytest.param([(64, 48)], "64 48", False, marks=pytest.mark.slow),
+        ([(64, 48)], "64 48", False),
         # One too small to be a model's input has no say.
         ([(1, 1), *[(64, 48)] * 19], "64 48", False),
-        pytest.param([(400, 2), *[(64, 48)] * 19], "64 48", False, marks=pytest.mark.slow),
+        ([(400, 2), *[(64, 48)] * 19], "64 48", False),
         # A third is letterboxed whatever the size.
         ([(64, 48), (64, 48), (48, 64)], "64 48", True),
-        pytest.param([(48, 64), (64, 48), (48, 64)], "48 64", True, marks=pytest.mark.slow),
+        ([(48, 64), (64, 48), (48, 64)], "48 64", True),
     ],
 )
 def test_the_typical_image_decides_the_input(tmp_path, shapes, size, noted):
     folder, out = write_route(tmp_path / "data", shapes=shapes), tmp_path / "out"
-    words = ["train", "--dataset", "images", "--dataset.root", folder, *TINY, "--out", out]
-    assert run(*words, "--model.longest_side_px", "64")[0] == 0
+    words = ["--dataset", "images", "--dataset.root", folder, *TINY, *ONLY_TRAINED]
+    assert mlcore("train", *words, "--model.longest_side_px", "64", "--out", out) == 0
     config = (out / "config.toml").read_text()
     width, height = size.split()
     assert f"input_width_px = {width}\n" in config

@@ -22,16 +22,18 @@ from mlcore.training.strategy import Processes
 SUPPORT = Path(__file__).parents[1] / "support"
 NETWORK_FREE = [
     *("--dataset", "synthetic", "--training.checkpoint_every", "3"),
-    *("--training.log_every", "1", "--evaluation.dimensions", "8"),
+    *("--training.log_every", "1", "--training.accelerator", "cpu"),
     *("--training.precision", "64-true", "--training.learning_rate", "1e-3"),
-    *("--evaluation.baselines", "false", "--training.accelerator", "cpu"),
 ]
-WITHOUT_SAMPLING = [*NETWORK_FREE, "--model.width", "8", "--model.embedding_dim", "16"]
+SMALL = ["--model.width", "8", "--model.embedding_dim", "16"]
 TUPLES = [
     *("--sampling.tuples_per_batch", "2", "--sampling.near_per_tuple", "3"),
     *("--sampling.far_per_tuple", "3"),
 ]
-TINY = [*WITHOUT_SAMPLING, *TUPLES]
+ONLY_TRAINED = ["--training.evaluate", "false", "--evaluation.whitening", "none"]
+EVALUATED = ["--evaluation.dimensions", "8", "--evaluation.baselines", "false"]
+TINY = [*NETWORK_FREE, *SMALL, *TUPLES, *ONLY_TRAINED]
+FOUR = [*TINY, "--training.max_steps", "4"]
 CHOSEN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
 
 
@@ -43,7 +45,7 @@ def environment() -> dict[str, str]:
 def start(
     *words: object, by: tuple[str, ...] = (), more: dict[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    command = [sys.executable, *(by or ("-m", "mlcore")), "train", *map(str, words)]
+    command = [sys.executable, *(by or ("-m", "mlcore", "train")), *map(str, words)]
     return subprocess.Popen(
         command,
         env=environment() | (more or {}),
@@ -114,118 +116,74 @@ def test_two_processes_train_as_one(tmp_path, synthetic_plugin):
     assert found[0]["evaluations"][0]["distance_m"] == found[1]["evaluations"][0]["distance_m"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("loss", ["pml-triplet-margin", "pml-proxy-anchor", "triplet"])
-def test_losses_with_miners_and_parameters(loss, tmp_path):
-    words = [*TINY, "--training.max_steps", "4", "--loss", loss]
-    one, two = tmp_path / "one", tmp_path / "two"
-    train(*words, "--out", one)
-    train(*words, "--training.devices", "2", "--out", two)
-    assert_close_runs(two, one)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("loss", ["proposed", "pml-triplet-margin"])
-def test_every_process_remembers_the_joint_batch(loss, tmp_path):
-    words = [*TINY, "--training.max_steps", "4", "--training.memory", "20", "--loss", loss]
-    one, two = tmp_path / "one", tmp_path / "two"
-    train(*words, "--out", one)
-    train(*words, "--training.devices", "2", "--out", two)
-    assert [row["remembered"] for row in rows_of(two)] == [0, 14, 20, 20]
-    assert_close_runs(two, one)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "network",
-    [
-        "--backbone efficientnet-lite0 --pooling gem --training.batch_norm frozen",
-        "--backbone timm --backbone.model test_vit --pooling salad --pooling.num_clusters 4",
-        "--backbone timm --backbone.model test_vit --pooling boq --pooling.num_queries 4",
+NETWORKS = {
+    "lite0-gem": "--backbone efficientnet-lite0 --pooling gem --training.batch_norm frozen",
+    "vit-salad": (
+        "--backbone timm --backbone.model test_vit --pooling salad --pooling.num_clusters 4"
+    ),
+    "vit-boq": "--backbone timm --backbone.model test_vit --pooling boq --pooling.num_queries 4",
+}
+"""Batch norm is frozen: live statistics are each process's own."""
+PLACES = [
+    *(*NETWORK_FREE, *SMALL, *ONLY_TRAINED, "--training.max_steps", "5"),
+    *("--sampling.places_per_batch", "3", "--sampling.images_per_place", "3"),
+]
+CASES = {
+    "tuples": FOUR,
+    "pml-triplet-margin": [*FOUR, "--loss", "pml-triplet-margin"],
+    "pml-proxy-anchor": [*FOUR, "--loss", "pml-proxy-anchor"],
+    "triplet": [*FOUR, "--loss", "triplet"],
+    "memory of proposed": [*FOUR, "--training.memory", "20"],
+    "memory of pml-triplet-margin": (
+        [*FOUR, "--training.memory", "20", "--loss", "pml-triplet-margin"]
+    ),
+    **{
+        # By SGD, since AdamW makes rounding as large as a gradient where that is 0.
+        name: [
+            *(*NETWORK_FREE, *TUPLES, *ONLY_TRAINED, *words.split(), "--model.weights", "none"),
+            *("--training.optimizer", "sgd", "--training.learning_rate", "0.01"),
+            *("--training.max_steps", "3"),
+        ]
+        for name, words in NETWORKS.items()
+    },
+    "places": [*PLACES, "--sampling.scheme", "places"],
+    "cliques": [
+        *(*PLACES, "--sampling.scheme", "cliques", "--sampling.clique_centers", "4"),
+        *("--sampling.hard_features", "live", "--sampling.hard_refresh", "6"),
+        *("--sampling.hard_pool", "30"),
     ],
-    ids=["lite0-gem", "vit-salad", "vit-boq"],
-)
-def test_networks_of_timm(network, tmp_path):
-    """Batch norm is frozen: live statistics are each process's own.
+    # Gradients of earlier batches must not be added up over processes twice.
+    "accumulated and validated": [
+        *(*NETWORK_FREE, *SMALL, *TUPLES, "--loss", "pml-proxy-anchor"),
+        *("--training.max_steps", "4", "--training.accumulate", "2"),
+        *("--training.validate_every", "2", "--training.ema_decay", "0.5"),
+        *("--training.evaluate", "false", "--evaluation.whitening", "train"),
+        *("--evaluation.dimensions", "8"),
+    ],
+}
+IN_TWO = {name: ["--training.chunk_size", "5"] for name in NETWORKS}
+"""Further options of a case's run in two processes."""
+THIRTY = [*TINY, "--training.max_steps", "30"]
+TRAIN_EACH = """
+import json, sys
+from mlcore.cli.main import main
+sys.exit(max(main(["train", *words]) for words in json.loads(sys.argv[1])))
+"""
 
-    By SGD, since AdamW makes rounding as large as a gradient where that is 0.
+
+@pytest.fixture(scope="module")
+def step_of_two(tmp_path_factory):
+    """Train each case in two tasks, as srun starts them; return the folder of the runs.
+
+    What srun tells the tasks is all that SLURM does here. They train one case after the other,
+    since it takes longer to start them.
     """
     pytest.importorskip("timm")
-    words = [*NETWORK_FREE, *TUPLES, *network.split(), "--training.max_steps", "3"]
-    words += ["--model.weights", "none"]
-    words += ["--training.optimizer", "sgd", "--training.learning_rate", "0.01"]
-    one, two = tmp_path / "one", tmp_path / "two"
-    train(*words, "--out", one)
-    train(*words, "--training.devices", "2", "--training.chunk_size", "5", "--out", two)
-    assert_close_runs(two, one)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["places", "cliques"])
-def test_batches_of_places(scheme, tmp_path):
-    words = [*WITHOUT_SAMPLING, "--sampling.scheme", scheme]
-    words += [
-        "--sampling.places_per_batch",
-        "3",
-        "--sampling.images_per_place",
-        "3",
-        "--training.max_steps",
-        "5",
-    ]
-    if scheme == "cliques":
-        words += ["--sampling.hard_features", "live", "--sampling.hard_refresh", "6"]
-        words += ["--sampling.hard_pool", "30", "--sampling.clique_centers", "4"]
-    one, two = tmp_path / "one", tmp_path / "two"
-    train(*words, "--out", one)
-    train(*words, "--training.devices", "2", "--out", two)
-    assert_close_runs(two, one)
-
-
-@pytest.mark.slow
-def test_accumulated_and_validated_in_two_processes(tmp_path):
-    """Gradients of earlier batches must not be added up over processes twice."""
-    words = [*TINY, "--training.max_steps", "4", "--loss", "pml-proxy-anchor"]
-    words += ["--training.accumulate", "2", "--training.validate_every", "2"]
-    words += ["--training.ema_decay", "0.5"]
-    one, two = tmp_path / "one", tmp_path / "two"
-    train(*words, "--out", one)
-    train(*words, "--training.devices", "2", "--out", two)
-    assert_close_runs(two, one)
-    rows = [(run / "validation.jsonl").read_text().splitlines() for run in (one, two)]
-    assert [json.loads(row)["step"] for row in rows[1]] == [2, 4]
-    for row, other in zip(*rows, strict=True):
-        assert json.loads(row)["area"] == pytest.approx(json.loads(other)["area"], abs=1e-3)
-
-
-def test_other_commands_start_no_processes(tmp_path, synthetic_plugin, capsys):
-    words = [*TINY, "--training.max_steps", "2", "--training.devices", "2"]
-    out = str(tmp_path / "compared")
-    assert main(["compare", "--losses", "triplet,proposed", *words, "--out", out]) == 2
-    assert "--training.devices 2" in capsys.readouterr().err.splitlines()[-1]
-
-
-@pytest.mark.slow
-def test_torchrun_says_how_many(tmp_path):
-    words = [*TINY, "--training.max_steps", "4"]
-    one, two = tmp_path / "one", tmp_path / "two"
-    train(*words, "--out", one)
-    run = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29531")
-    train(*words, "--out", two, by=(*run, "-m", "mlcore"))
-    assert_close_runs(two, one)
-    said = train(
-        *(*words, "--training.devices", "3", "--out", tmp_path / "three"),
-        by=(*run, "-m", "mlcore"),
-        code=1,  # torchrun's own
-    )
-    assert "torchrun has started 2 processes, but --training.devices 3" in said
-
-
-@pytest.mark.slow
-def test_a_slurm_step_says_how_many(tmp_path):
-    """Two tasks as srun would start them: what it tells them is all that SLURM does here."""
-    words = [*TINY, "--training.max_steps", "4"]
-    one, two = tmp_path / "one", tmp_path / "two"
-    train(*words, "--out", one)
+    folder = tmp_path_factory.mktemp("step")
+    cases = {**CASES, "thirty": THIRTY}
+    runs = [[*words, *IN_TWO.get(name, ())] for name, words in cases.items()]
+    for name, words in zip(cases, runs, strict=True):
+        words += ["--out", str(folder / name)]
     step = {
         "SLURM_JOB_ID": "77",
         "SLURM_JOB_NAME": "train",
@@ -239,13 +197,59 @@ def test_a_slurm_step_says_how_many(tmp_path):
         "MASTER_PORT": "29877",
     }
     tasks = [
-        start(*words, "--out", two, more={**step, "SLURM_PROCID": n, "SLURM_LOCALID": n})
-        for n in "01"
+        start(
+            by=("-c", TRAIN_EACH, json.dumps(runs)),
+            more={**step, "SLURM_PROCID": number, "SLURM_LOCALID": number},
+        )
+        for number in "01"
     ]
     said = [task.communicate(timeout=280) for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], said
     assert said[1] == ("", "")  # the first one talks
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_a_slurm_step_of_two_trains_as_one(case, step_of_two, tmp_path, synthetic_plugin):
+    one, two = tmp_path / "one", step_of_two / case
+    assert main(["train", *CASES[case], "--out", str(one)]) == 0
     assert_close_runs(two, one)
+    if case.startswith("memory"):
+        assert [row["remembered"] for row in rows_of(two)] == [0, 14, 20, 20]
+    if "validated" in case:
+        rows = [(run / "validation.jsonl").read_text().splitlines() for run in (one, two)]
+        assert [json.loads(row)["step"] for row in rows[1]] == [2, 4]
+        for row, other in zip(*rows, strict=True):
+            assert json.loads(row)["area"] == pytest.approx(json.loads(other)["area"], abs=1e-3)
+
+
+def test_other_commands_start_no_processes(tmp_path, synthetic_plugin, capsys):
+    words = [*TINY, "--training.max_steps", "2", "--training.devices", "2"]
+    out = str(tmp_path / "compared")
+    assert main(["compare", "--losses", "triplet,proposed", *words, "--out", out]) == 2
+    assert "--training.devices 2" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_torchrun_says_how_many(tmp_path, synthetic_plugin):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main(["train", *FOUR, "--out", str(one)]) == 0
+    run = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29531")
+    train(*FOUR, "--out", two, by=(*run, "-m", "mlcore", "train"))
+    assert_close_runs(two, one)
+
+
+def test_another_number_than_torchrun_says_is_refused(
+    tmp_path, synthetic_plugin, capsys, monkeypatch
+):
+    told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+    for name, value in {**told, "TORCHELASTIC_RUN_ID": "1", "GROUP_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    words = ["--training.devices", "3", "--out", str(tmp_path / "three")]
+    assert main(["train", *FOUR, *words]) == 2
+    said = capsys.readouterr().err
+    assert "torchrun has started 2 processes, but --training.devices 3" in said
 
 
 def test_a_batch_script_is_no_task_of_its_job(monkeypatch):
@@ -274,24 +278,24 @@ def test_rows_are_dealt_evenly_and_in_order(num_rows, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=str)
-def test_two_stopped_processes_go_on_bit_for_bit(tmp_path, number):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    words = [*TINY, "--training.max_steps", "30", "--training.devices", "2"]
-    train(*words, "--out", whole)
-    process = start(*words, "--out", stopped)
+def test_two_stopped_processes_go_on_bit_for_bit(tmp_path, step_of_two, number):
+    stopped = tmp_path / "stopped"
+    words = [*NETWORK_FREE, *SMALL, *TUPLES, *EVALUATED, "--training.devices", "2"]
+    process = start(*words, "--training.max_steps", "30", "--out", stopped)
     wait_for_rows(stopped, 6)
     process.send_signal(number)
     _, said = process.communicate(timeout=120)
     assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGKILL), said
     assert not (stopped / "evaluation.json").exists()
     train("--resume", stopped)
-    assert_same_run(stopped, whole)
+    assert (stopped / "evaluation.json").exists()
+    assert_same_run(stopped, step_of_two / "thirty")
 
 
 @pytest.mark.slow
 def test_what_one_process_cannot_do_all_stop_for(tmp_path):
     broken = ",".join(str(index) for index in range(0, 180, 7))
-    words = [*TINY, "--training.devices", "2", "--training.max_steps", "30"]
+    words = [*THIRTY, "--training.devices", "2"]
     said = train(*words, "--dataset.broken", broken, "--out", tmp_path / "broken", code=2)
     assert said.count("mlcore: error: ") == 1
     assert "cannot be decoded" in said.splitlines()[-1]
@@ -300,29 +304,28 @@ def test_what_one_process_cannot_do_all_stop_for(tmp_path):
     assert "the loss of 'exploding' is nan at step 2" in said
 
 
+RESNET = [
+    *("--dataset", "synthetic", "--model", "resnet18", "--model.pretrained", "none"),
+    *("--sampling.near_per_tuple", "3", "--sampling.far_per_tuple", "3"),
+    *("--training.accelerator", "cpu", "--training.max_steps", "2", *ONLY_TRAINED),
+]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["--training.devices", "--training.chunk_size"])
-def test_live_batch_norm_is_refused_where_it_would_be_of_a_part(how, tmp_path):
-    words = [
-        *("--dataset", "synthetic", "--model", "resnet18", "--model.pretrained", "none"),
-        *("--sampling.near_per_tuple", "3", "--sampling.far_per_tuple", "3"),
-        *("--training.accelerator", "cpu", "--training.max_steps", "2", how, "2"),
-    ]
-    last = train(*words, "--out", tmp_path / "live", code=2).splitlines()[-1]
+def test_live_batch_norm_is_refused_where_it_would_be_of_a_part(
+    how, tmp_path, synthetic_plugin, capsys
+):
+    assert main(["train", *RESNET, how, "2", "--out", str(tmp_path / "live")]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
     assert "statistics of the current batch" in last
     assert "--training.batch_norm frozen" in last
 
 
 @pytest.mark.slow
-def test_frozen_batch_norm_goes_through(tmp_path):
-    words = [
-        *("--dataset", "synthetic", "--model", "resnet18", "--model.pretrained", "none"),
-        *("--sampling.near_per_tuple", "3", "--sampling.far_per_tuple", "3"),
-        *("--training.accelerator", "cpu", "--training.max_steps", "2"),
-        *("--training.batch_norm", "frozen", "--evaluation.baselines", "false"),
-    ]
+def test_frozen_batch_norm_goes_through(tmp_path, synthetic_plugin):
     run = tmp_path / "frozen"
-    train(*words, "--training.chunk_size", "2", "--out", run)
-    state = state_of(run)
+    words = ["--training.batch_norm", "frozen", "--training.chunk_size", "2"]
+    assert main(["train", *RESNET, *words, "--out", str(run)]) == 0
     name = "model.backbone.layers.bn1.num_batches_tracked"
-    assert int(state[name]) == 0
+    assert int(state_of(run)[name]) == 0

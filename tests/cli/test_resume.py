@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -22,9 +23,10 @@ TINY = [
     *("--dataset", "synthetic", "--model.width", "8", "--model.embedding_dim", "16"),
     *("--sampling.near_per_tuple", "3", "--sampling.far_per_tuple", "3"),
     *("--training.checkpoint_every", "2", "--training.log_every", "1"),
-    *("--evaluation.dimensions", "8", "--evaluation.baselines", "false"),
+    *("--training.evaluate", "false", "--evaluation.whitening", "none"),
     *("--training.accelerator", "cpu", "--training.schedule", "constant"),
 ]
+SUPPORT = Path(__file__).parents[1] / "support"
 
 pytestmark = pytest.mark.usefixtures("synthetic_plugin")
 
@@ -42,11 +44,19 @@ def state_of(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(newest, weights_only=True)["state_dict"]
 
 
-@pytest.fixture
-def run(tmp_path) -> Path:
-    path = tmp_path / "run"
-    assert train(*TINY, "--training.max_steps", "4", "--out", path) == 0
+@pytest.fixture(scope="module")
+def trained_run(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SUPPORT)
+        assert train(*TINY, "--training.max_steps", "4", "--out", path) == 0
     return path
+
+
+@pytest.fixture
+def run(trained_run, tmp_path) -> Path:
+    """Return a copy of the run, to be resumed or edited."""
+    return Path(shutil.copytree(trained_run, tmp_path / "run"))
 
 
 def refused(capsys, *words: str | Path) -> str:

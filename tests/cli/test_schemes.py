@@ -28,7 +28,7 @@ SCHEMES = {
 TINY = (
     *("--dataset", "synthetic", "--model.width", "8", "--model.embedding_dim", "16"),
     *("--training.checkpoint_every", "4", "--training.log_every", "1"),
-    *("--evaluation.baselines", "false", "--evaluation.dimensions", "8"),
+    *("--training.evaluate", "false", "--evaluation.whitening", "none"),
 )
 
 

@@ -20,18 +20,32 @@ import torch
 from mlcore.cli.main import main
 from mlcore.training.host_memory import HostMemory
 
-TINY = [
+SIZES = [
     *("--dataset", "synthetic", "--model.width", "8", "--model.embedding_dim", "16"),
     *("--sampling.tuples_per_batch", "2", "--sampling.near_per_tuple", "3"),
     *("--sampling.far_per_tuple", "3", "--training.checkpoint_every", "5"),
-    *("--training.log_every", "1", "--evaluation.dimensions", "8"),
+    *("--training.log_every", "1"),
 ]
+TINY = [*SIZES, "--training.evaluate", "false", "--evaluation.whitening", "none"]
+EVALUATED = [*SIZES, "--evaluation.dimensions", "8"]
+FORTY = ("--training.max_steps", "40")
+SUPPORT = Path(__file__).parents[1] / "support"
 
 pytestmark = pytest.mark.usefixtures("synthetic_plugin")
 
 
 def train(*words: str | Path) -> int:
     return main(["train", *(str(word) for word in words)])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """Return a run of 40 steps that nothing disturbed."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SUPPORT)
+        assert train(*TINY, *FORTY, "--out", run) == 0
+    return run
 
 
 def final_state(run: Path) -> dict[str, torch.Tensor]:
@@ -41,7 +55,7 @@ def final_state(run: Path) -> dict[str, torch.Tensor]:
 
 def test_a_run_writes_its_folder_and_prints_its_table(capsys, tmp_path):
     run = tmp_path / "run"
-    assert train(*TINY, "--training.max_steps", "7", "--out", run) == 0
+    assert train(*EVALUATED, "--training.max_steps", "7", "--out", run) == 0
     printed = capsys.readouterr()
     for word in ("sun", "night", "untrained", "pixels", "trained", "upper bound", "< 10 m"):
         assert word in printed.out
@@ -70,7 +84,7 @@ def test_a_run_writes_its_folder_and_prints_its_table(capsys, tmp_path):
 def test_a_short_run_in_16_bits_on_a_cpu_warns_of_nothing_and_keeps_what_ran(capsys, tmp_path):
     run = tmp_path / "run"
     words = ["--training.precision", "16-mixed", "--training.log_every", "100"]
-    assert train(*TINY, *words, "--training.max_steps", "1", "--out", run) == 0
+    assert train(*EVALUATED, *words, "--training.max_steps", "1", "--out", run) == 0
     said = capsys.readouterr().err
     assert "16-mixed needs a GPU; this run uses bf16-mixed on the CPU" in said
     assert "arning" not in said
@@ -80,7 +94,7 @@ def test_a_short_run_in_16_bits_on_a_cpu_warns_of_nothing_and_keeps_what_ran(cap
 
 def test_the_resolved_file_alone_repeats_the_run(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
-    assert train(*TINY, "--seed", "3", "--training.max_steps", "4", "--out", first) == 0
+    assert train(*EVALUATED, "--seed", "3", "--training.max_steps", "4", "--out", first) == 0
     assert train("--config", first / "config.toml", "--out", second) == 0
     for name in ("config.toml", "metrics.jsonl", "evaluation.json"):
         assert (second / name).read_text() == (first / name).read_text(), name
@@ -89,17 +103,15 @@ def test_the_resolved_file_alone_repeats_the_run(tmp_path):
 @pytest.mark.parametrize("loss", ["pml-triplet-margin", "pml-proxy-anchor", "quadruplet"])
 def test_losses_of_every_kind_train(loss, tmp_path):
     run = tmp_path / "run"
-    words = ["--training.max_steps", "2", "--evaluation.baselines", "false", "--out", run]
-    assert train(*TINY, "--loss", loss, *words) == 0
+    assert train(*TINY, "--loss", loss, "--training.max_steps", "2", "--out", run) == 0
     if loss == "pml-proxy-anchor":
         assert any(name.startswith("loss.") for name in final_state(run))
 
 
 def test_workers_change_no_number(tmp_path):
-    words = ["--training.max_steps", "3", "--evaluation.baselines", "false"]
     for workers in ("0", "2"):
-        out = tmp_path / workers
-        assert train(*TINY, *words, "--training.num_workers", workers, "--out", out) == 0
+        words = ["--training.max_steps", "3", "--training.num_workers", workers]
+        assert train(*TINY, *words, "--out", tmp_path / workers) == 0
     assert (tmp_path / "2" / "metrics.jsonl").read_text() == (
         tmp_path / "0" / "metrics.jsonl"
     ).read_text()
@@ -108,10 +120,9 @@ def test_workers_change_no_number(tmp_path):
 @pytest.mark.parametrize(
     ("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=str
 )
-def test_a_stopped_run_goes_on_bit_for_bit(capsys, tmp_path, number, exit_code):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    words = [*TINY, "--training.max_steps", "40", "--evaluation.baselines", "false"]
-    assert train(*words, "--out", whole) == 0
+def test_a_stopped_run_goes_on_bit_for_bit(capsys, tmp_path, whole, number, exit_code):
+    stopped = tmp_path / "stopped"
+    words = [*EVALUATED, "--evaluation.baselines", "false", *FORTY]
     killer = threading.Thread(target=send_after, args=(number, stopped, 8))
     killer.start()
     code = train(*words, "--out", stopped)
@@ -120,15 +131,14 @@ def test_a_stopped_run_goes_on_bit_for_bit(capsys, tmp_path, number, exit_code):
     assert f"mlcore train --resume {stopped}" in capsys.readouterr().err
     assert not (stopped / "evaluation.json").exists()
     assert train("--resume", stopped) == 0
+    assert (stopped / "evaluation.json").exists()
     assert_same_run(stopped, whole)
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    words = [*TINY, "--training.max_steps", "40", "--evaluation.baselines", "false"]
-    assert train(*words, "--out", whole) == 0
-    command = [sys.executable, "-m", "mlcore", "train", *words, "--out", str(killed)]
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path, whole):
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-m", "mlcore", "train", *TINY, *FORTY, "--out", str(killed)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         wait_for_rows(killed, 8)
         process.kill()
@@ -137,12 +147,9 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     assert_same_run(killed, whole)
 
 
-def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(capsys, tmp_path):
-    whole, torn = tmp_path / "whole", tmp_path / "torn"
-    words = [*TINY, "--training.max_steps", "10", "--evaluation.baselines", "false"]
-    for run in (whole, torn):
-        assert train(*words, "--out", run) == 0
-    newest = torn / "checkpoints" / "step-000000010.ckpt"
+def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(capsys, tmp_path, whole):
+    torn = Path(shutil.copytree(whole, tmp_path / "torn"))
+    newest = torn / "checkpoints" / "step-000000040.ckpt"
     newest.write_bytes(newest.read_bytes()[:-200])
     capsys.readouterr()
     assert train("--resume", torn) == 0
@@ -200,11 +207,8 @@ def test_a_batch_that_is_replayed_and_does_no_harm(capsys, tmp_path):
     assert "failed-batch.pt cannot be read" in capsys.readouterr().err
 
 
-def test_nothing_to_replay(capsys, tmp_path):
-    run = tmp_path / "run"
-    words = ["--training.max_steps", "1", "--evaluation.baselines", "false"]
-    assert train(*TINY, *words, "--out", run) == 0
-    assert main(["reproduce", str(run)]) == 2
+def test_nothing_to_replay(capsys, whole):
+    assert main(["reproduce", str(whole)]) == 2
     assert "the loss of this run was finite at every step" in capsys.readouterr().err
 
 
@@ -252,10 +256,8 @@ def test_a_data_loading_process_that_dies_is_one_message(capsys, tmp_path, monke
     assert "--training.num_workers" in message
 
 
-def test_a_kill_right_after_a_checkpoint_loses_no_row(tmp_path, monkeypatch):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    words = ["--training.max_steps", "10", "--evaluation.baselines", "false"]
-    assert train(*TINY, *words, "--out", whole) == 0
+def test_a_kill_right_after_a_checkpoint_loses_no_row(tmp_path, monkeypatch, whole):
+    killed = tmp_path / "killed"
 
     class Killed(BaseException):
         pass
@@ -265,15 +267,14 @@ def test_a_kill_right_after_a_checkpoint_loses_no_row(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("mlcore.run_folder.RunFolder.prune_checkpoints", kill)
-        assert train(*TINY, *words, "--out", killed) == 2
+        assert train(*TINY, *FORTY, "--out", killed) == 2
     assert train("--resume", killed) == 0
     assert_same_run(killed, whole)
 
 
 def test_rows_are_the_same_wherever_a_run_was_stopped(tmp_path, monkeypatch):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    words = ["--training.max_steps", "12", "--evaluation.baselines", "false"]
-    words += ["--training.log_every", "4"]
+    words = ["--training.max_steps", "12", "--training.log_every", "4"]
     assert train(*TINY, *words, "--out", whole) == 0
 
     def stop(self, trainer, pl_module, *_):
@@ -289,11 +290,9 @@ def test_rows_are_the_same_wherever_a_run_was_stopped(tmp_path, monkeypatch):
     assert_same_run(stopped, whole)
 
 
-def test_leftovers_of_a_kill_are_removed_when_it_goes_on(tmp_path):
-    run = tmp_path / "run"
-    words = ["--training.max_steps", "5", "--evaluation.baselines", "false"]
-    assert train(*TINY, *words, "--out", run) == 0
-    left = run / "checkpoints" / ".step-000000005.ckpt.1.tmp"
+def test_leftovers_of_a_kill_are_removed_when_it_goes_on(tmp_path, whole):
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    left = run / "checkpoints" / ".step-000000040.ckpt.1.tmp"
     left.write_bytes(b"half")
     assert train("--resume", run) == 0
     assert not left.exists()
@@ -344,7 +343,7 @@ def assert_same_run(run: Path, expected: Path) -> None:
 
 HARD = [
     *(*TINY, "--sampling.hard_per_tuple", "2", "--sampling.hard_refresh", "8"),
-    *("--sampling.hard_pool", "40", "--evaluation.baselines", "false"),
+    *("--sampling.hard_pool", "40"),
 ]
 
 

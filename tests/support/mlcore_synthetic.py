@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 import mlcore
@@ -19,6 +21,18 @@ from mlcore.protocols import PlaceTable, Split
 
 LAP = 60
 TRAVERSALS = ("overcast", "sun", "night")
+
+
+@cache
+def _pixels(index: int, height: int) -> NDArray[np.uint8]:
+    """Return an image ``(3, H, W)``; a run reads each of them several times."""
+    district, rest = divmod(index, LAP * len(TRAVERSALS))
+    traversal, place = divmod(rest, LAP)
+    generator = np.random.default_rng((district, place // 2))
+    colours = generator.uniform(60, 250, size=(3, height // 8, 8))
+    image = colours.repeat(8, axis=1).repeat(8, axis=2) * (1.0, 1.1, 0.5)[traversal]
+    noise = np.random.default_rng(index).normal(0, 4, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
 @dataclass
@@ -47,13 +61,7 @@ class SyntheticDataset:
     def load_image(self, index: int) -> Tensor:
         if index in self.broken:
             raise DataError(f"image {self.image_name(index)} cannot be decoded: synthetic")
-        district, rest = divmod(index, LAP * len(TRAVERSALS))
-        traversal, place = divmod(rest, LAP)
-        generator = np.random.default_rng((district, place // 2))
-        colours = generator.uniform(60, 250, size=(3, self.height // 8, 8))
-        image = colours.repeat(8, axis=1).repeat(8, axis=2) * (1.0, 1.1, 0.5)[traversal]
-        noise = np.random.default_rng(index).normal(0, 4, image.shape)
-        return torch.from_numpy(np.clip(image + noise, 0, 255).astype(np.uint8))
+        return torch.from_numpy(_pixels(index, self.height).copy())
 
     def image_name(self, index: int) -> str:
         return f"synthetic/{index:04d}"
