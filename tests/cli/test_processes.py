@@ -102,8 +102,8 @@ def wait_for_rows(run: Path, num_rows: int) -> None:
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path, synthetic_plugin):
     # One image cannot be read, so that both must leave its tuple's share out.
-    words = [*TINY, "--training.max_steps", "4", "--dataset.broken", "3,17,40,61,100,150"]
-    words += ["--training.skip_unreadable", "true"]
+    words = [*NETWORK_FREE, *SMALL, *TUPLES, *EVALUATED, "--training.max_steps", "4"]
+    words += ["--dataset.broken", "3,17,40,61,100,150", "--training.skip_unreadable", "true"]
     one, two = tmp_path / "one", tmp_path / "two"
     assert main(["train", *words, "--out", str(one)]) == 0
     said = train(*words, "--training.devices", "2", "--training.chunk_size", "3", "--out", two)
@@ -225,7 +225,7 @@ def test_a_slurm_step_of_two_trains_as_one(case, step_of_two, tmp_path, syntheti
 
 
 def test_other_commands_start_no_processes(tmp_path, synthetic_plugin, capsys):
-    words = [*TINY, "--training.max_steps", "2", "--training.devices", "2"]
+    words = [*NETWORK_FREE, *SMALL, *TUPLES, *EVALUATED, "--training.devices", "2"]
     out = str(tmp_path / "compared")
     assert main(["compare", "--losses", "triplet,proposed", *words, "--out", out]) == 2
     assert "--training.devices 2" in capsys.readouterr().err.splitlines()[-1]

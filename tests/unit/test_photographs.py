@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -147,12 +146,3 @@ def test_a_wrong_name_is_refused(capsys):
     with pytest.raises(SystemExit):
         photographs.main(["--sets", "corridor"])
     assert "give --data for corridor" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_the_quick_form_goes_through_everything(tmp_path, capsys):
-    words = ["--quick", "--runs", str(tmp_path)]
-    assert photographs.main(words) == 0
-    assert "### seneca: " in capsys.readouterr().out
-    trained = replace(TRAINED[0], learning_rates=("1e-3",))
-    assert (tmp_path / "quick" / "seneca" / trained.name / "search").is_dir()
