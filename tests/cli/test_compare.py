@@ -28,7 +28,7 @@ TINY = [
     *("--evaluation.dimensions", "8", "--training.log_every", "1"),
     *("--training.max_steps", "4"),
 ]
-
+THREE = ["--losses", "proposed,proposed+step,triplet"]
 SUPPORT = Path(__file__).parents[1] / "support"
 
 pytestmark = pytest.mark.usefixtures("synthetic_plugin")
@@ -38,14 +38,17 @@ def compare(*words):
     return main(["compare", *(str(word) for word in (*words, *TINY))])
 
 
-@pytest.fixture(scope="module")
-def compared(tmp_path_factory):
-    out = tmp_path_factory.mktemp("compared") / "out"
+def done(out, seeds):
+    """Compare three losses, one run after the other; return the folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(SUPPORT)
-        words = ["--losses", "proposed,proposed+step,triplet", "--seeds", "0,1"]
-        assert compare(*words, "--out", out) == 0
+        assert compare(*THREE, "--seeds", seeds, "--out", out) == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    return done(tmp_path_factory.mktemp("compared") / "out", "0,1")
 
 
 def test_every_loss_and_seed_is_a_run_and_a_row(compared):
@@ -67,7 +70,7 @@ def test_again_is_read_from_disk_and_more_adds_to_it(compared, tmp_path, capsys)
     out = tmp_path / "out"
     shutil.copytree(compared, out)
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/metrics.jsonl")}
-    words = ["--losses", "proposed,proposed+step,triplet", "--seeds", "0,1", "--out", out]
+    words = [*THREE, "--seeds", "0,1", "--out", out]
     assert compare(*words, "--json") == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((compared / "comparison.json").read_text())
@@ -95,7 +98,7 @@ def test_a_killed_comparison_goes_on_to_the_same_result(compared, tmp_path):
     (run / "evaluation.json").unlink()
     shutil.rmtree(out / "runs" / "proposed-seed-1")
     (out / "comparison.json").unlink()
-    words = ["--losses", "proposed,proposed+step,triplet", "--seeds", "0,1", "--out", out]
+    words = [*THREE, "--seeds", "0,1", "--out", out]
     assert compare(*words) == 0
     for name in ("comparison.json", "table.txt"):
         assert (out / name).read_text() == (compared / name).read_text()
@@ -159,7 +162,7 @@ def test_bad_input_is_told_before_any_run(tmp_path, capsys):
 def test_other_options_or_versions_are_not_mixed(compared, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(compared, out)
-    words = ["--losses", "proposed,proposed+step,triplet", "--seeds", "0,1", "--out", out]
+    words = [*THREE, "--seeds", "0,1", "--out", out]
     message = refused(capsys, *words, "--sampling.far_radius_m", "40")
     assert "holds runs of 'proposed' with other options" in message
     path = out / "runs" / "triplet-seed-1" / "environment.json"
@@ -170,24 +173,17 @@ def test_other_options_or_versions_are_not_mixed(compared, tmp_path, capsys):
     assert "cannot be compared: they were made with torch" in message
 
 
-THREE = ["--losses", "proposed,proposed+step,triplet", "--seeds", "0"]
-
-
 @pytest.fixture(scope="module")
-def compared_three(tmp_path_factory):
-    """Three runs one after the other, for what does the same in processes."""
-    out = tmp_path_factory.mktemp("compared") / "out"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SUPPORT)
-        assert compare(*THREE, "--out", out) == 0
-    return out
+def compared_once(tmp_path_factory):
+    """With one seed, for what does the same in processes, which take long to start."""
+    return done(tmp_path_factory.mktemp("compared") / "out", "0")
 
 
 @pytest.mark.slow
-def test_several_at_once_give_the_same(compared_three, tmp_path, capsys):
+def test_several_at_once_give_the_same(compared_once, tmp_path, capsys):
     out = tmp_path / "out"
-    assert compare(*THREE, "--parallel", "2", "--out", out) == 0
-    wanted = (compared_three / "comparison.json").read_text()
+    assert compare(*THREE, "--seeds", "0", "--parallel", "2", "--out", out) == 0
+    wanted = (compared_once / "comparison.json").read_text()
     assert (out / "comparison.json").read_text() == wanted
     assert "3 of 3 runs" in capsys.readouterr().err
     assert "training: 4 of 4" in (out / "logs" / "runs-triplet-seed-0.txt").read_text()
@@ -335,7 +331,7 @@ printf 'JobID|State\\n7_0|RUNNING\\n7_1|RUNNING\\n'
 
 
 @pytest.mark.slow
-def test_runs_as_slurm_jobs(tmp_path, monkeypatch, compared_three):
+def test_runs_as_slurm_jobs(tmp_path, monkeypatch, compared_once):
     """A stand-in for sbatch does at once what SLURM would do with the job array."""
     tools = tmp_path / "bin"
     tools.mkdir()
@@ -347,7 +343,7 @@ def test_runs_as_slurm_jobs(tmp_path, monkeypatch, compared_three):
     out = tmp_path / "out"
     words = ["--losses", "proposed,proposed+step", "--seeds", "0", "--launcher", "slurm"]
     assert compare(*words, "--slurm", "time=5,partition=gpu", "--out", out) == 0
-    wanted = json.loads((compared_three / "comparison.json").read_text())["entries"]
+    wanted = json.loads((compared_once / "comparison.json").read_text())["entries"]
     found = json.loads((out / "comparison.json").read_text())["entries"]
     for here, there in zip(found[:2], wanted[:2], strict=True):
         assert here["summaries"]["0"] == there["summaries"]["0"]
@@ -356,7 +352,7 @@ def test_runs_as_slurm_jobs(tmp_path, monkeypatch, compared_three):
 @contextmanager
 def long_comparison(out):
     """Give the process of a comparison which does two long runs at once."""
-    words = ["--losses", "proposed,proposed+step,triplet", "--seeds", "0,1", "--out", str(out)]
+    words = [*THREE, "--seeds", "0,1", "--out", str(out)]
     long = [*TINY[:-1], "400"]
     command = [sys.executable, "-m", "mlcore", "compare", *words, "--parallel", "2", *long]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:

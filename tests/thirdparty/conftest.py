@@ -55,10 +55,10 @@ class Environment:
         return done
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> Environment:
-    """An environment of one test's own: what it installs, no other test sees."""
-    folder = tmp_path / "environment"
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """An environment of a module's own: what it installs, no other test sees."""
+    folder = tmp_path_factory.mktemp("thirdparty") / "environment"
     venv.create(folder, with_pip=False, symlinks=True)
     made = Environment(folder)
     outer = sysconfig.get_path("purelib")

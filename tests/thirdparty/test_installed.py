@@ -13,15 +13,14 @@ EXAMPLE = Path(__file__).parent / "mlcore_example"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.fixture
-def installed(environment, tmp_path):
+@pytest.fixture(scope="module")
+def installed(environment, tmp_path_factory):
     """An environment with the example, installed from its wheel."""
-    source = tmp_path / "source"
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
     shutil.copytree(EXAMPLE, source)
-    environment.run(
-        "python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, source
-    )
-    (wheel,) = tmp_path.glob("mlcore_example-*.whl")
+    environment.run("python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, source)
+    (wheel,) = folder.glob("mlcore_example-*.whl")
     shutil.rmtree(source)
     environment.run("python", "-m", "pip", "install", wheel)
     return environment

@@ -45,7 +45,7 @@ def reference() -> ModuleType:
     return _load("reference.py")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """Compile a CUDA source for the host, once; ``descending`` turns the threads' order."""
     build = _load("host/build.py")

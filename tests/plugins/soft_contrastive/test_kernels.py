@@ -355,6 +355,19 @@ def _revealing_batch(route: Route) -> tuple[Tensor, Tensor, Tensor]:
     return embeddings, positions, headings
 
 
+def _revealing(route: Route) -> tuple[tuple[tuple[Tensor, Tensor, Tensor], int], ...]:
+    """Return the batches that reveal mutations, each with its width of tiles."""
+    return (_revealing_batch(route), TILE), (route(300, 120.0, 3), 2 * TILE)
+
+
+@pytest.mark.slow
+def test_the_kernels_as_they_are_pass_what_mutated_ones_fail(
+    kernels: Any, route: Route
+) -> None:
+    for batch, tile in _revealing(route):
+        assert max(errors(batch, kernels, Sigmoid(), tile)) < ROUNDING
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_mutated_kernel_fails(mutation: str, kernels: Any, route: Route) -> None:
@@ -365,8 +378,7 @@ def test_a_mutated_kernel_fails(mutation: str, kernels: Any, route: Route) -> No
         return kernels(source.replace(old, new), **order)
 
     found = 0.0
-    for batch, tile in ((_revealing_batch(route), TILE), (route(300, 120.0, 3), 2 * TILE)):
-        assert max(errors(batch, kernels, Sigmoid(), tile)) < ROUNDING
+    for batch, tile in _revealing(route):
         if found < ROUNDING:
             found = max(errors(batch, mutant, Sigmoid(), tile))
     if "barrier" in mutation:

@@ -48,8 +48,8 @@ def test_for_every_architecture(architecture: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("influence", [Sigmoid(), Linear(), Tanh(), Step()], ids=repr)
-def test_every_influence_function(influence: Any) -> None:
+@pytest.mark.parametrize("influence", [Linear(), Tanh(), Step()], ids=repr)
+def test_every_other_influence_function(influence: Any) -> None:
     assert "warning" not in compiler_log(tiles_source(influence.device_code()), 90)
 
 

@@ -30,6 +30,12 @@ from mlcore_soft_contrastive.inputs import checked_geometry
 
 ARCHITECTURES = (80, 90, 100)
 PASSES = ("most_attracting", "mining_extrema", "far", "sums", "gradient near", "gradient far")
+PRECISIONS = ("float32", "tf32", "bfloat16")
+CASES = [
+    (step, mining)
+    for step, mining in itertools.product(PASSES, (True, False))
+    if mining or step in {"sums", "far", "gradient near", "gradient far"}
+]
 # Of sm_86, sm_89 and sm_120, the least of all from sm_80 on.
 SHARED_BYTES = 99 * 1024
 
@@ -170,12 +176,13 @@ def test_float64_is_rounded_as_everywhere() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_registers_without_spills(architecture: int, precision: str) -> None:
-    for step, mining in itertools.product(PASSES, (True, False)):
-        if mining or step in {"sums", "far", "gradient near", "gradient far"}:
-            code = Sigmoid().device_code()
-            assert_fits(compiled(step, architecture, precision, code, mining=mining))
+    """Every pass on every architecture and in every precision, not in every pair of these."""
+    first = ARCHITECTURES.index(architecture) + PRECISIONS.index(precision)
+    for step, mining in CASES[first % 3 :: 3]:
+        code = Sigmoid().device_code()
+        assert_fits(compiled(step, architecture, precision, code, mining=mining))
 
 
 @pytest.mark.slow
