@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--only-company",
         action="store_true",
-        help="only the table of threads and busy processes",
+        help="only the table of threads and busy processes, saved as loss_step_company",
     )
     options = parser.parse_args(argv)
     if options.worker:
@@ -106,6 +106,7 @@ def _report(
         f"({REPEATS}, else 1), on the CPU each timed step right after an untimed one of the "
         "same loss (neither beyond 8,192), from 4,096 on again until 2 s have passed; median "
         "[smallest, largest]",
+        result="loss_step_company" if options.only_company else None,
         quiet=quiet,
     )
 
