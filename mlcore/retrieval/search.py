@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -70,7 +71,8 @@ def search(
     _check(references, queries, k)
     source = _Source(references, memory_bytes // 2)
     num_candidates = min(k + _SPARE_CANDIDATES, len(references))
-    candidates = _candidates(source, queries, num_candidates, progress)
+    with _reservoirs():
+        candidates = _candidates(source, queries, num_candidates, progress)
     return _ranked(source, queries, candidates, min(k, len(references)), memory_bytes)
 
 
@@ -148,6 +150,22 @@ class _Source:
         return self._size
 
 
+@contextmanager
+def _reservoirs() -> Iterator[None]:
+    """Let faiss collect 20 neighbours and more as it does 100: 4 % faster than its heaps.
+
+    A setting of the process. Searches of other threads take it on meanwhile, and find the same.
+    """
+    import faiss
+
+    before = faiss.cvar.distance_compute_min_k_reservoir
+    faiss.cvar.distance_compute_min_k_reservoir = min(before, 20)
+    try:
+        yield
+    finally:
+        faiss.cvar.distance_compute_min_k_reservoir = before
+
+
 def _candidates(
     source: _Source, queries: NDArray[np.float32], wanted: int, progress: Progress
 ) -> NDArray[np.int64]:
@@ -179,21 +197,19 @@ def _ranked(
 ) -> Neighbours:
     """Rank candidates ``(Q, k')``, as many queries at once as ``memory_bytes`` allow."""
     numbers = max(1, candidates.shape[1] * queries.shape[1])
-    taken = max(1, memory_bytes // 4 // (4 * numbers))
-    ranked = max(1, min(memory_bytes // 4, _RANKED_BYTES) // (16 * numbers))
-    found = Neighbours(
-        np.empty((len(queries), num_kept), dtype=np.float64),
-        np.empty((len(queries), num_kept), dtype=np.int64),
-    )
-    for start in range(0, len(queries), taken):
-        rows = source.take(np.maximum(candidates[start : start + taken], 0))
-        for first in range(0, len(rows), ranked):
-            here = slice(start + first, start + first + ranked)
-            part = queries[here].astype(np.float32, copy=False)
-            found.distance[here], found.row[here] = _rank(
-                rows[first : first + ranked], part, candidates[here], num_kept
+    num_taken = max(1, memory_bytes // 4 // (4 * numbers))
+    num_ranked = max(1, min(memory_bytes // 4, _RANKED_BYTES) // (16 * numbers))
+    distance = np.empty((len(queries), num_kept), dtype=np.float64)
+    row = np.empty((len(queries), num_kept), dtype=np.int64)
+    for start in range(0, len(queries), num_taken):
+        taken = slice(start, start + num_taken)
+        rows = source.take(np.maximum(candidates[taken], 0))
+        for first in range(0, len(rows), num_ranked):
+            here = slice(first, first + num_ranked)
+            distance[taken][here], row[taken][here] = _rank(
+                rows[here], queries[taken][here], candidates[taken][here], num_kept
             )
-    return found
+    return Neighbours(distance, row)
 
 
 def _rank(
@@ -204,7 +220,7 @@ def _rank(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Sort candidates ``(Q, k')``, the rows of which are given, by exact distance, then row."""
     difference = rows.astype(np.float64)
-    difference -= queries[:, None]
+    difference -= queries[:, None].astype(np.float32, copy=False)
     distance = np.sqrt(np.einsum("qkd,qkd->qk", difference, difference))
     distance[candidates < 0] = np.inf
     order = np.lexsort((candidates, distance), axis=1)[:, :num_kept]
