@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 resource: Any
@@ -21,6 +21,36 @@ MOST_SWITCHES_PER_S = 150.0
 two busy processes, 800 and more with four threads on two cores."""
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 16.0
 """Between two tries with all threads."""
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a thread used.
+
+    Attributes:
+        switches: How often the system took it off its core.
+        core_s: Seconds it spent on one.
+    """
+
+    switches: int = 0
+    core_s: float = 0.0
+
+    @classmethod
+    def now(cls) -> Used:
+        """Return what the calling thread has used so far.
+
+        Only Linux counts that for a thread; elsewhere it is nothing, and all threads work.
+        """
+        if not hasattr(resource, "RUSAGE_THREAD"):
+            return cls()
+        used = resource.getrusage(resource.RUSAGE_THREAD)
+        return cls(used.ru_nivcsw, used.ru_utime + used.ru_stime)
+
+    def __add__(self, other: Used) -> Used:
+        return Used(self.switches + other.switches, self.core_s + other.core_s)
+
+    def __sub__(self, other: Used) -> Used:
+        return Used(self.switches - other.switches, self.core_s - other.core_s)
 
 
 class Cores:
@@ -42,7 +72,7 @@ class Cores:
         self._limit: int | None = None
         self._limited_until_s = 0.0
         self._pause_s = SHORTEST_PAUSE_S
-        self._switches, self._core_s = 0, 0.0
+        self._seen_with, self._seen = 0, Used()
 
     def threads(self, wanted: int) -> int:
         """Return how many of the threads wanted to use now."""
@@ -51,31 +81,17 @@ class Cores:
                 self._limit = None
             return wanted if self._limit is None else min(wanted, self._limit)
 
-    @contextlib.contextmanager
-    def watched(self, threads: int) -> Iterator[None]:
-        """Watch the calling thread, one of so many."""
-        before = _used()
-        try:
-            yield
-        finally:
-            after = _used()
-            self.add(threads, after[0] - before[0], after[1] - before[1])
-
-    def add(self, threads: int, switches: int, core_s: float) -> None:
-        """Take into account what one of so many threads met with.
-
-        Args:
-            threads: How many work.
-            switches: How often this one was taken off its core.
-            core_s: Seconds it spent on one.
-        """
+    def add(self, threads: int, used: Sequence[Used]) -> None:
+        """Take into account what so many threads used while they worked at the same time."""
         with self._lock:
-            self._switches += switches
-            self._core_s += core_s
-            if self._core_s < WINDOW_S:
+            if threads != self._seen_with:
+                self._seen_with, self._seen = threads, Used()
+            for one in used:
+                self._seen += one
+            if self._seen.core_s < WINDOW_S:
                 return
-            crowded = self._switches > MOST_SWITCHES_PER_S * self._core_s
-            self._switches, self._core_s = 0, 0.0
+            crowded = self._seen.switches > MOST_SWITCHES_PER_S * self._seen.core_s
+            self._seen = Used()
             if crowded:
                 if self._limit is None:
                     self._limited_until_s = self._clock() + self._pause_s
@@ -86,14 +102,3 @@ class Cores:
 
 
 cores = Cores()
-
-
-def _used() -> tuple[int, float]:
-    """Return how often the calling thread was taken off its core, and its seconds on cores.
-
-    Only Linux counts that for a thread; elsewhere both are 0, and all threads always work.
-    """
-    if not hasattr(resource, "RUSAGE_THREAD"):
-        return 0, 0.0
-    used = resource.getrusage(resource.RUSAGE_THREAD)
-    return used.ru_nivcsw, used.ru_utime + used.ru_stime

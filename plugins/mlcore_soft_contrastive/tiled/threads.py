@@ -20,7 +20,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from mlcore_soft_contrastive.tiled.cores import cores
+from mlcore_soft_contrastive.tiled.cores import Used, cores
 
 T = TypeVar("T")
 
@@ -52,9 +52,10 @@ def in_turns(
         return
     turns = _Turns([set(touched(item)) for item in items])
 
-    def work_off() -> None:
+    def work_off() -> Used:
+        before = Used.now()
         # Tensors made in the caller's inference mode may be changed in that mode only.
-        with torch.inference_mode(), cores.watched(threads):
+        with torch.inference_mode():
             while (k := turns.take()) is not None:
                 try:
                     work(items[k])
@@ -62,14 +63,16 @@ def in_turns(
                     turns.stop()
                     raise
                 turns.finish(k)
+        return Used.now() - before
 
     # One item goes to a thread of the pool too: here, torch would share it among threads.
     started = [_pool(threads).submit(work_off) for _ in range(min(threads, len(items)))]
     try:
-        for future in started:
-            future.result()
+        used = [future.result() for future in started]
     finally:
         turns.stop()
+    if len(started) == threads:
+        cores.add(threads, used)
 
 
 def share(work: Callable[[int, int], None], size: int, threads: int) -> None:

@@ -11,6 +11,7 @@ from mlcore_soft_contrastive.tiled.cores import (
     SHORTEST_PAUSE_S,
     WINDOW_S,
     Cores,
+    Used,
 )
 
 OFTEN = int(2 * MOST_SWITCHES_PER_S * WINDOW_S)
@@ -35,7 +36,7 @@ def cores(clock: Clock) -> Cores:
 
 def test_all_threads_work_while_they_are_left_alone(cores: Cores) -> None:
     for _ in range(10):
-        cores.add(8, OFTEN // 4, WINDOW_S)
+        cores.add(8, [Used(OFTEN // 4, WINDOW_S)])
         assert cores.threads(8) == 8
 
 
@@ -44,14 +45,14 @@ def test_half_as_many_work_each_time_that_they_are_taken_off(cores: Cores) -> No
     for _ in range(5):
         threads = cores.threads(8)
         seen.append(threads)
-        cores.add(threads, OFTEN, WINDOW_S)
+        cores.add(threads, [Used(OFTEN, WINDOW_S)])
     assert seen == [8, 4, 2, 1, 1]
 
 
 def test_a_few_switches_in_a_short_time_decide_nothing(cores: Cores) -> None:
-    cores.add(8, OFTEN, WINDOW_S / 2)
+    cores.add(8, [Used(OFTEN, WINDOW_S / 2)])
     assert cores.threads(8) == 8
-    cores.add(8, 0, WINDOW_S * 10)  # the same switches, in a long time
+    cores.add(8, [Used(0, WINDOW_S * 10)])  # the same switches, in a long time
     assert cores.threads(8) == 8
 
 
@@ -60,32 +61,38 @@ def test_all_are_tried_again_after_pauses_that_double_in_vain(
 ) -> None:
     pauses = []
     for _ in range(8):
-        cores.add(cores.threads(4), OFTEN, WINDOW_S)
+        cores.add(cores.threads(4), [Used(OFTEN, WINDOW_S)])
         start = clock.now_s
         while cores.threads(4) < 4:
             clock.now_s += SHORTEST_PAUSE_S / 4
         pauses.append(clock.now_s - start)
     assert pauses == [1, 2, 4, 8, 16, 16, 16, 16]
     assert pauses[-1] == LONGEST_PAUSE_S
-    cores.add(4, 0, WINDOW_S)  # alone again
-    cores.add(4, OFTEN, WINDOW_S)
+    cores.add(4, [Used(0, WINDOW_S)])  # alone again
+    cores.add(4, [Used(OFTEN, WINDOW_S)])
     clock.now_s += SHORTEST_PAUSE_S
     assert cores.threads(4) == 4
 
 
-def test_where_threads_are_not_counted_all_work(
-    cores: Cores, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "resource", None)
-    for _ in range(100):
-        with cores.watched(2):
-            pass
-    assert cores.threads(2) == 2
+def test_what_other_numbers_of_threads_met_with_does_not_count(cores: Cores) -> None:
+    cores.add(8, [Used(OFTEN, WINDOW_S / 2)])
+    cores.add(2, [Used(0, WINDOW_S)])
+    assert cores.threads(8) == 8
 
 
-def test_seconds_on_a_core_are_counted(cores: Cores, monkeypatch: pytest.MonkeyPatch) -> None:
-    used = iter([(3, 1.0), (3 + 2 * OFTEN, 1.0 + 2 * WINDOW_S)])
-    monkeypatch.setattr(module, "_used", lambda: next(used))
-    with cores.watched(2):
-        pass
+def test_all_threads_count(cores: Cores) -> None:
+    cores.add(2, [Used(OFTEN // 2, WINDOW_S / 2), Used(OFTEN // 2, WINDOW_S / 2)])
     assert cores.threads(2) == 1
+
+
+def test_where_threads_are_not_counted_all_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "resource", None)
+    assert Used.now() == Used()
+
+
+def test_seconds_on_a_core_are_counted() -> None:
+    before = Used.now()
+    sum(range(2_000_000))
+    used = Used.now() - before
+    assert used.core_s > 0.0
+    assert used.switches >= 0
