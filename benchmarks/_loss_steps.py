@@ -160,7 +160,7 @@ def _best(run: Step, device: str) -> float:
 
 
 def beside(
-    busy: int, steps: dict[str, Step], threads: list[int], repeats: int
+    busy: int, steps: dict[str, Step], threads: list[int], repeats: int, turn_s: float
 ) -> dict[int, dict[str, list[float]]]:
     """Return the seconds of each step, by number of threads, in turns.
 
@@ -168,7 +168,8 @@ def beside(
         busy: How many other processes compute without pause meanwhile.
         steps: What to time.
         threads: Numbers of threads.
-        repeats: Times of each.
+        repeats: Turns of each.
+        turn_s: Least length of a turn, in which the step is run again and again.
     """
     seconds: dict[int, dict[str, list[float]]] = {
         n: {name: [] for name in steps} for n in threads
@@ -185,15 +186,23 @@ def beside(
             for n in threads:
                 torch.set_num_threads(n)
                 for name, run in steps.items():
-                    start = time.perf_counter()
-                    run()
-                    if turn >= 0:
-                        seconds[n][name].append(time.perf_counter() - start)
+                    taken = _turn(run, turn_s)
+                    seconds[n][name] += taken if turn >= 0 else []
     finally:
         for neighbour in neighbours:
             neighbour.kill()
             neighbour.wait()
     return seconds
+
+
+def _turn(run: Step, turn_s: float) -> list[float]:
+    """Return the seconds of one step after the other."""
+    taken: list[float] = []
+    while not taken or sum(taken) < turn_s:
+        start = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - start)
+    return taken
 
 
 def runnable(steps: dict[str, Step], device: str) -> tuple[dict[str, Step], dict[str, str]]:

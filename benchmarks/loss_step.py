@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--only-company",
         action="store_true",
-        help="only the table of threads and busy processes",
+        help="only the table of threads and busy processes, saved as loss_step_company",
     )
     options = parser.parse_args(argv)
     if options.worker:
@@ -105,7 +105,8 @@ def _report(
         method=f"D = {DIM} unless said; 1 warm-up, then rounds in turns "
         f"({REPEATS}, else 1), on the CPU each timed step right after an untimed one of the "
         "same loss (neither beyond 8,192), from 4,096 on again until 2 s have passed; median "
-        "[smallest, largest]",
+        "[smallest, largest]; beside busy processes, turns of one second",
+        result="loss_step_company" if options.only_company else None,
         quiet=quiet,
     )
 
@@ -192,7 +193,8 @@ def _company_jobs(*, quick: bool) -> list[dict[str, Any]]:
             "device": "cpu",
             "busy": busy,
             "names": COMPANY_NAMES,
-            "repeats": 2 if quick else 7,
+            "repeats": 1 if quick else 3,
+            "turn_s": 0.0 if quick else 1.0,
         }
         for data in (("route",) if quick else ("dense", "route"))
         for busy in (COMPANY_BUSY[:2] if quick else COMPANY_BUSY)
@@ -247,7 +249,8 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
         return work.on_gpu(job["names"], size, dim, data, job["setting"], job["repeats"])
     steps, failed = work.runnable(work.steps(job["names"], size, dim, data, device), device)
     if job["what"] == "company":
-        seconds = work.beside(job["busy"], steps, COMPANY_THREADS, job["repeats"])
+        turns = job["repeats"], job["turn_s"]
+        seconds = work.beside(job["busy"], steps, COMPANY_THREADS, *turns)
         return {"seconds": seconds, "failed": failed}
     flops, exponentials = work.yardstick(dim, device)
     timings = common.measure(

@@ -97,9 +97,11 @@ def open_model(
 
 
 def require_run_or_map(path: Path) -> None:
-    """Raise DataError for a folder that is neither a run nor a map; a missing one passes."""
+    """Raise DataError unless there is a run or a map at ``path``."""
     from mlcore.deployment.map_folder import is_map
 
+    if not path.exists():
+        raise DataError(f"no run folder at {path}, nor a map")
     if path.is_dir() and not RunFolder(path).config.is_file() and not is_map(path):
         raise DataError(
             f"{path} is not a run folder, which has a config.toml, nor a map of 'mlcore "

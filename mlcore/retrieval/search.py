@@ -6,6 +6,9 @@ Shapes: ``N`` references, ``Q`` queries, ``D`` dimensions, ``k`` neighbours.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +22,8 @@ _SPARE_CANDIDATES = 8
 _QUERIES_AT_ONCE = 4096
 _RANKED_BYTES = 8 * 2**20
 """Of candidates ranked at once: freed memory of this size is used again, not mapped anew."""
+_READERS, _PIECE_BYTES = 2, 8 * 2**20
+"""Threads that read a block, each so much at a time: two fill the memory's bandwidth."""
 
 
 class Neighbours(NamedTuple):
@@ -66,7 +71,8 @@ def search(
     _check(references, queries, k)
     source = _Source(references, memory_bytes // 2)
     num_candidates = min(k + _SPARE_CANDIDATES, len(references))
-    candidates = _candidates(source, queries, num_candidates, progress)
+    with _reservoirs():
+        candidates = _candidates(source, queries, num_candidates, progress)
     return _ranked(source, queries, candidates, min(k, len(references)), memory_bytes)
 
 
@@ -115,18 +121,28 @@ class _Source:
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield the first row and the rows of each block, which the next one overwrites."""
-        buffer = None
-        if self._on_disk is not None:
-            rows = min(self._block, self._size)
-            buffer = np.empty((rows, self._on_disk.shape[1]), dtype=np.float32)
-        for start in range(0, self._size, self._block):
-            stop = min(start + self._block, self._size)
-            if self._on_disk is None:
-                block = self._in_memory
-            else:
-                block = self._on_disk.read(start, stop, buffer)
-            _require_finite("reference", block)
-            yield start, block
+        if self._on_disk is None:
+            _require_finite("reference", self._in_memory)
+            yield 0, self._in_memory
+            return
+        buffer = np.empty((min(self._block, self._size), self._on_disk.shape[1]), np.float32)
+        with ThreadPoolExecutor(_READERS) as readers:
+            for start in range(0, self._size, self._block):
+                block = buffer[: min(self._block, self._size - start)]
+                pieces = range(0, len(block), max(1, _PIECE_BYTES // block[0].nbytes))
+                read = partial(self._read, start, block, pieces.step)
+                for _ in readers.map(read, pieces):
+                    pass
+                yield start, block
+        self._on_disk.are_finite = True
+
+    def _read(self, start: int, block: NDArray[np.float32], num_rows: int, first: int) -> None:
+        """Read and check so many rows of a block that begins at row ``start``."""
+        assert self._on_disk is not None
+        piece = block[first : first + num_rows]
+        self._on_disk.read(start + first, start + first + len(piece), piece)
+        if not self._on_disk.are_finite:
+            _require_finite("reference", piece)
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return rows ``(..., D)``."""
@@ -134,6 +150,22 @@ class _Source:
 
     def __len__(self) -> int:
         return self._size
+
+
+@contextmanager
+def _reservoirs() -> Iterator[None]:
+    """Let faiss collect 20 neighbours and more as it does 100: 4 % faster than its heaps.
+
+    A setting of the process. Searches of other threads take it on meanwhile, and find the same.
+    """
+    import faiss
+
+    before = faiss.cvar.distance_compute_min_k_reservoir
+    faiss.cvar.distance_compute_min_k_reservoir = min(before, 20)
+    try:
+        yield
+    finally:
+        faiss.cvar.distance_compute_min_k_reservoir = before
 
 
 def _candidates(
@@ -166,26 +198,31 @@ def _ranked(
     memory_bytes: int,
 ) -> Neighbours:
     """Rank candidates ``(Q, k')``, as many queries at once as ``memory_bytes`` allow."""
-    bytes_per_query = 2 * candidates.shape[1] * (queries.shape[1] + 4) * 8
-    chunk = max(1, min(memory_bytes, _RANKED_BYTES) // bytes_per_query)
+    numbers = max(1, candidates.shape[1] * queries.shape[1])
+    num_taken = max(1, memory_bytes // 4 // (4 * numbers))
+    num_ranked = max(1, min(memory_bytes // 4, _RANKED_BYTES) // (16 * numbers))
     distance = np.empty((len(queries), num_kept), dtype=np.float64)
     row = np.empty((len(queries), num_kept), dtype=np.int64)
-    for start in range(0, len(queries), chunk):
-        rows = slice(start, start + chunk)
-        part = queries[rows].astype(np.float32, copy=False)
-        distance[rows], row[rows] = _rank(source, part, candidates[rows], num_kept)
+    for start in range(0, len(queries), num_taken):
+        taken = slice(start, start + num_taken)
+        rows = source.take(np.maximum(candidates[taken], 0))
+        for first in range(0, len(rows), num_ranked):
+            here = slice(first, first + num_ranked)
+            distance[taken][here], row[taken][here] = _rank(
+                rows[here], queries[taken][here], candidates[taken][here], num_kept
+            )
     return Neighbours(distance, row)
 
 
 def _rank(
-    source: _Source,
+    rows: NDArray[np.float32],
     queries: NDArray[np.float32],
     candidates: NDArray[np.int64],
     num_kept: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Sort candidates ``(Q, k')`` by exact distance, then row."""
-    difference = source.take(np.maximum(candidates, 0)).astype(np.float64)
-    difference -= queries[:, None]
+    """Sort candidates ``(Q, k')``, the rows of which are given, by exact distance, then row."""
+    difference = rows.astype(np.float64)
+    difference -= queries[:, None].astype(np.float32, copy=False)
     distance = np.sqrt(np.einsum("qkd,qkd->qk", difference, difference))
     distance[candidates < 0] = np.inf
     order = np.lexsort((candidates, distance), axis=1)[:, :num_kept]

@@ -87,7 +87,10 @@ class ShardedEmbeddings:
 
     Attributes:
         shape: ``(N, D)``.
+        are_finite: Whether a search has found that every value is.
     """
+
+    are_finite = False
 
     def __init__(self, parts: list[NDArray[np.float32]]) -> None:
         if not parts:

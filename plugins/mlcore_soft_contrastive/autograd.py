@@ -86,15 +86,18 @@ class TileEvaluation:
 
     def forward(self, embeddings: Tensor, references: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the terms of each row."""
+        with self.plan.own_threads(), self.plan.products.rounding():
+            return self._forward(embeddings, references)
+
+    def _forward(self, embeddings: Tensor, references: Tensor | None) -> tuple[Tensor, Tensor]:
         plan = self.plan
         self.x = UnitRows.of(embeddings, plan.rows, plan.threads or 1)
         self.y = self.x
         if references is not None:
             self.y = UnitRows.of(references, plan.columns, plan.threads or 1)
         self.walk = Walk(plan, self.x, self.y)
-        with plan.products.rounding():
-            self.walk.mine()
-            self.walk.sum()
+        self.walk.mine()
+        self.walk.sum()
         attraction, repulsion = plan.state.terms()
         dtype = self.x.values.dtype
         return (
@@ -107,10 +110,13 @@ class TileEvaluation:
     ) -> tuple[Tensor, Tensor | None]:
         """Return the gradients by embeddings and references, given those by the terms."""
         plan, x, y = self.plan, self.x, self.y
-        attraction, repulsion = (g.double()[plan.rows.order] for g in (attraction, repulsion))
-        plan.state.start_gradient(attraction, repulsion)
         # Also if backward is called inside autocast, products are as configured.
-        with torch.autocast(x.values.device.type, enabled=False), plan.products.rounding():
+        exact = torch.autocast(x.values.device.type, enabled=False)
+        with plan.own_threads(), exact, plan.products.rounding():
+            attraction, repulsion = (
+                g.double()[plan.rows.order] for g in (attraction, repulsion)
+            )
+            plan.state.start_gradient(attraction, repulsion)
             by_x, by_y = self.walk.differentiate(
                 repulsion.abs().amax(), needs_columns=needs_columns
             )

@@ -19,6 +19,7 @@ from mlcore_soft_contrastive.fused import choice as fused
 from mlcore_soft_contrastive.geometry import Geometry
 from mlcore_soft_contrastive.inputs import require_finite_embeddings
 from mlcore_soft_contrastive.tiled import cupy_launch, numba_backend
+from mlcore_soft_contrastive.tiled.cores import cores
 from mlcore_soft_contrastive.tiled.layout import blocks, share_of, tile_pairs
 from mlcore_soft_contrastive.tiled.products import Products
 from mlcore_soft_contrastive.tiled.state import MakeBackend, TileState
@@ -237,4 +238,4 @@ def _is_small(geometry: Geometry) -> bool:
 
 
 def _threads(geometry: Geometry) -> int:
-    return 1 if _is_small(geometry) else torch.get_num_threads()
+    return 1 if _is_small(geometry) else cores.threads(torch.get_num_threads())

@@ -52,7 +52,7 @@ def test_chunks_change_nothing():
     references = rng.normal(size=(300, 16)).astype(np.float32)
     queries = rng.normal(size=(70, 16)).astype(np.float32)
     whole = search(references, queries, 5)
-    for memory_bytes in (1, 20_000):
+    for memory_bytes in (1, 20_000, 60_000):
         chunked = search(references, queries, 5, memory_bytes=memory_bytes)
         np.testing.assert_array_equal(chunked.row, whole.row)
         np.testing.assert_array_equal(chunked.distance, whole.distance)
@@ -66,7 +66,7 @@ def write_shards(folder, references, sizes):
     return ShardedEmbeddings.open(folder)
 
 
-@pytest.mark.parametrize("memory_bytes", [1, 3_000, 10**6])
+@pytest.mark.parametrize("memory_bytes", [1, 3_000, 60_000, 10**6])
 def test_references_on_disk_are_found_as_in_memory(tmp_path, memory_bytes):
     rng = np.random.default_rng(1)
     references = rng.normal(size=(300, 16)).astype(np.float32)

@@ -20,6 +20,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from mlcore_soft_contrastive.tiled.cores import Used, cores
+
 T = TypeVar("T")
 
 ONE_THREAD = 2**14
@@ -30,7 +32,7 @@ def in_turns(
     work: Callable[[T], None],
     items: Sequence[T],
     touched: Callable[[T], Iterable[Hashable]],
-    threads: int | None,
+    threads: int,
 ) -> None:
     """Call ``work`` on each item, in several threads.
 
@@ -42,17 +44,16 @@ def in_turns(
         work: Called once per item; an exception in any thread is raised here.
         items: What to work on.
         touched: What of the shared data the work on an item reads and writes.
-        threads: In each, torch computes single-threaded; one is the calling thread. None is
-            the calling thread too, with torch's own threads.
+        threads: With 1, everything is done in the calling thread.
     """
-    if threads is None or threads <= 1 or not items:
-        with contextlib.nullcontext() if threads is None else _single_threaded():
-            for item in items:
-                work(item)
+    if threads <= 1 or not items:
+        for item in items:
+            work(item)
         return
     turns = _Turns([set(touched(item)) for item in items])
 
-    def work_off() -> None:
+    def work_off() -> Used:
+        before = Used.now()
         # Tensors made in the caller's inference mode may be changed in that mode only.
         with torch.inference_mode():
             while (k := turns.take()) is not None:
@@ -62,14 +63,16 @@ def in_turns(
                     turns.stop()
                     raise
                 turns.finish(k)
+        return Used.now() - before
 
     # One item goes to a thread of the pool too: here, torch would share it among threads.
     started = [_pool(threads).submit(work_off) for _ in range(min(threads, len(items)))]
     try:
-        for future in started:
-            future.result()
+        used = [future.result() for future in started]
     finally:
         turns.stop()
+    if len(started) == threads:
+        cores.add(threads, used)
 
 
 def share(work: Callable[[int, int], None], size: int, threads: int) -> None:
@@ -94,11 +97,10 @@ def mean(values: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def _single_threaded() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """Let torch compute single-threaded in the calling thread.
 
-    A thread of the pool would do as well, but its memory is its own: at 1,024 rows, a third
-    slower. Another thread whose first call of torch falls into this time stays with one.
+    Another thread whose first call of torch falls into this time stays with one.
     """
     before = torch.get_num_threads()
     if before > 1:

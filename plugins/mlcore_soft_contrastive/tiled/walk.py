@@ -12,6 +12,7 @@ factor of its row, so that the upper triangle suffices::
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import compress
@@ -26,7 +27,7 @@ from mlcore_soft_contrastive.tiled.layout import Blocks, Ordered, TilePair
 from mlcore_soft_contrastive.tiled.memory import TileMemory, most_kept
 from mlcore_soft_contrastive.tiled.products import Products
 from mlcore_soft_contrastive.tiled.state import TileState
-from mlcore_soft_contrastive.tiled.threads import in_turns, mean
+from mlcore_soft_contrastive.tiled.threads import in_turns, mean, single_threaded
 from mlcore_soft_contrastive.tiled.unit_rows import UnitRows
 
 ROUNDING = 1e-5
@@ -51,8 +52,8 @@ class Plan:
         pairs: The tiles; of several processes, this one's.
         state: State of each image, and the back end; serves one evaluation.
         products: The matrix products.
-        threads: How many threads take tiles, in each of which torch computes single-threaded;
-            None for the calling thread and what torch starts itself.
+        threads: How many threads take tiles, while torch computes single-threaded in each;
+            None leaves threads to torch.
         group: The processes that share the tiles. What decides about a tile (extrema,
             thresholds, lengths of gradients) is joined before it is used, so that each
             decides as one process would that has all tiles.
@@ -72,6 +73,14 @@ class Plan:
     def square(self) -> bool:
         """Whether the embeddings are compared with each other."""
         return self.columns is self.rows
+
+    def own_threads(self) -> AbstractContextManager[None]:
+        """Keep torch to one thread, in forward and backward, where ``threads`` are given.
+
+        Torch's threads would meet at a barrier in every step between the walks, and wait there
+        for one that another process keeps from its core.
+        """
+        return nullcontext() if self.threads is None else single_threaded()
 
     def is_near(self, pair: TilePair) -> bool:
         """Return whether some pair of the tile may attract."""
@@ -212,7 +221,7 @@ class Walk:
                 with self._memory.scratch() as scratch:
                     work(k, self._similarities(k, scratch, keep=keep))
 
-        in_turns(visit, numbers, self._touched, self.plan.threads)
+        in_turns(visit, numbers, self._touched, self.plan.threads or 1)
 
     def _touched(self, k: int) -> list[tuple[str, int]]:
         """Return the blocks whose state and gradient tile ``k`` changes."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mlcore_soft_contrastive import dispatch, pairwise_distance
 from mlcore_soft_contrastive.tiled.layout import _in_rounds
-from mlcore_soft_contrastive.tiled.threads import in_turns, mean, share
+from mlcore_soft_contrastive.tiled.threads import in_turns, mean, share, single_threaded
 
 Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
 Evaluate = Callable[..., tuple[Tensor, Tensor, str]]
@@ -183,20 +183,24 @@ def test_a_mean_has_the_same_bits_for_any_number_of_threads(size: int) -> None:
         assert torch.equal(actual, expected)
 
 
-@pytest.mark.parametrize(("items", "threads"), [(1, 3), (3, 1)])
-def test_one_item_or_one_thread_is_one_thread_of_torch_too(items: int, threads: int) -> None:
+def test_a_single_item_is_worked_on_by_one_thread_of_torch() -> None:
     torch.set_num_threads(3)
     inside: list[int] = []
-    in_turns(
-        lambda _: inside.append(torch.get_num_threads()), range(items), lambda k: [k], threads
-    )
+    in_turns(lambda _: inside.append(torch.get_num_threads()), range(1), lambda k: [k], 3)
     torch.set_num_threads(1)
-    assert inside == [1] * items
+    assert inside == [1]
 
 
-def test_without_a_number_of_threads_torch_uses_its_own() -> None:
+def test_torch_has_its_threads_again_after_an_error() -> None:
+    def broken() -> None:
+        with single_threaded():
+            inside.append(torch.get_num_threads())
+            raise RuntimeError("broken")
+
     torch.set_num_threads(3)
     inside: list[int] = []
-    in_turns(lambda _: inside.append(torch.get_num_threads()), range(2), lambda k: [k], None)
+    with pytest.raises(RuntimeError, match="broken"):
+        broken()
+    outside = torch.get_num_threads()
     torch.set_num_threads(1)
-    assert inside == [3, 3]
+    assert (inside, outside) == ([1], 3)
