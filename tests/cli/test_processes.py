@@ -165,10 +165,16 @@ IN_TWO = {name: ["--training.chunk_size", "5"] for name in NETWORKS}
 """Further options of a case's run in two processes."""
 THIRTY = [*TINY, "--training.max_steps", "30"]
 TRAIN_EACH = """
-import json, sys
+import json, os, sys
+from torch import distributed
 from mlcore.cli.main import main
-sys.exit(max(main(["train", *words]) for words in json.loads(sys.argv[1])))
+for port, words in enumerate(json.loads(sys.argv[1]), 29877):
+    os.environ["MASTER_PORT"] = str(port)
+    if code := main(["train", *words]):
+        sys.exit(code)
+    distributed.destroy_process_group()
 """
+"""Each run begins as in fresh processes, which have not met yet."""
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +200,6 @@ def step_of_two(tmp_path_factory):
         "SLURM_NODEID": "0",
         "SLURM_NODELIST": "localhost",
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": "29877",
     }
     tasks = [
         start(
