@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mlcore_soft_contrastive.dense import RowTerms
 from mlcore_soft_contrastive.geometry import Geometry
+from mlcore_soft_contrastive.tiled.threads import own_threads
 from mlcore_soft_contrastive.tiled.unit_rows import UnitRows
 from mlcore_soft_contrastive.tiled.walk import Plan, Walk, unsorted
 
@@ -86,7 +87,7 @@ class TileEvaluation:
 
     def forward(self, embeddings: Tensor, references: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the terms of each row."""
-        with self.plan.own_threads(), self.plan.products.rounding():
+        with own_threads(self.plan.threads), self.plan.products.rounding():
             return self._forward(embeddings, references)
 
     def _forward(self, embeddings: Tensor, references: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -112,7 +113,7 @@ class TileEvaluation:
         plan, x, y = self.plan, self.x, self.y
         # Also if backward is called inside autocast, products are as configured.
         exact = torch.autocast(x.values.device.type, enabled=False)
-        with plan.own_threads(), exact, plan.products.rounding():
+        with own_threads(plan.threads), exact, plan.products.rounding():
             attraction, repulsion = (
                 g.double()[plan.rows.order] for g in (attraction, repulsion)
             )

@@ -23,7 +23,7 @@ from mlcore_soft_contrastive.tiled.cores import cores
 from mlcore_soft_contrastive.tiled.layout import blocks, share_of, tile_pairs
 from mlcore_soft_contrastive.tiled.products import Products
 from mlcore_soft_contrastive.tiled.state import MakeBackend, TileState
-from mlcore_soft_contrastive.tiled.threads import mean
+from mlcore_soft_contrastive.tiled.threads import mean, own_threads
 from mlcore_soft_contrastive.tiled.torch_backend import TorchBackend
 from mlcore_soft_contrastive.tiled.walk import Plan
 
@@ -194,20 +194,22 @@ def plan_tiles(
     places = geometry.rows, geometry.columns
     if geometry.num_regions > MOST_REGIONS:
         places = replace(places[0], region=None), replace(places[1], region=None)
-    rows = blocks(places[0], tile)
-    columns = rows if square else blocks(places[1], tile)
-    pairs = tile_pairs(rows, columns, symmetric=square)
-    return Plan(
-        geometry=geometry,
-        config=config,
-        rows=rows,
-        columns=columns,
-        pairs=pairs if group is None else share_of(pairs, group.rank, group.count),
-        state=TileState(geometry, config, rows, columns, make, dtype, group),
-        products=Products(),
-        threads=_threads(geometry) if name == "tiled-numba" else None,
-        group=group,
-    )
+    threads = _threads(geometry) if name == "tiled-numba" else None
+    with own_threads(threads):
+        rows = blocks(places[0], tile)
+        columns = rows if square else blocks(places[1], tile)
+        pairs = tile_pairs(rows, columns, symmetric=square)
+        return Plan(
+            geometry=geometry,
+            config=config,
+            rows=rows,
+            columns=columns,
+            pairs=pairs if group is None else share_of(pairs, group.rank, group.count),
+            state=TileState(geometry, config, rows, columns, make, dtype, group),
+            products=Products(),
+            threads=threads,
+            group=group,
+        )
 
 
 def choose(

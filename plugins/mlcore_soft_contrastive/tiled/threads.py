@@ -97,19 +97,25 @@ def mean(values: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def single_threaded() -> Iterator[None]:
-    """Let torch compute single-threaded in the calling thread.
+def own_threads(threads: int | None) -> Iterator[None]:
+    """Keep torch to one thread in the calling thread, where the work has threads of its own.
 
-    Another thread whose first call of torch falls into this time stays with one.
+    Between the walks, torch's threads would meet at a barrier in every step and wait there for
+    one that another process keeps from its core, and spin beside ours afterwards. Another
+    thread whose first call of torch falls into this time stays with one.
+
+    Args:
+        threads: How many the work has; None leaves threads to torch.
     """
     before = torch.get_num_threads()
-    if before > 1:
-        torch.set_num_threads(1)
+    if threads is None or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
     try:
         yield
     finally:
-        if before > 1:
-            torch.set_num_threads(before)
+        torch.set_num_threads(before)
 
 
 class _Turns:

@@ -12,7 +12,6 @@ factor of its row, so that the upper triangle suffices::
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import compress
@@ -27,7 +26,7 @@ from mlcore_soft_contrastive.tiled.layout import Blocks, Ordered, TilePair
 from mlcore_soft_contrastive.tiled.memory import TileMemory, most_kept
 from mlcore_soft_contrastive.tiled.products import Products
 from mlcore_soft_contrastive.tiled.state import TileState
-from mlcore_soft_contrastive.tiled.threads import in_turns, mean, single_threaded
+from mlcore_soft_contrastive.tiled.threads import in_turns, mean
 from mlcore_soft_contrastive.tiled.unit_rows import UnitRows
 
 ROUNDING = 1e-5
@@ -73,14 +72,6 @@ class Plan:
     def square(self) -> bool:
         """Whether the embeddings are compared with each other."""
         return self.columns is self.rows
-
-    def own_threads(self) -> AbstractContextManager[None]:
-        """Keep torch to one thread, in forward and backward, where ``threads`` are given.
-
-        Torch's threads would meet at a barrier in every step between the walks, and wait there
-        for one that another process keeps from its core.
-        """
-        return nullcontext() if self.threads is None else single_threaded()
 
     def is_near(self, pair: TilePair) -> bool:
         """Return whether some pair of the tile may attract."""

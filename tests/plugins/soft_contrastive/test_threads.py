@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mlcore_soft_contrastive import dispatch, pairwise_distance
 from mlcore_soft_contrastive.tiled.layout import _in_rounds
-from mlcore_soft_contrastive.tiled.threads import in_turns, mean, share, single_threaded
+from mlcore_soft_contrastive.tiled.threads import in_turns, mean, own_threads, share
 
 Route = Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]
 Evaluate = Callable[..., tuple[Tensor, Tensor, str]]
@@ -193,7 +193,7 @@ def test_a_single_item_is_worked_on_by_one_thread_of_torch() -> None:
 
 def test_torch_has_its_threads_again_after_an_error() -> None:
     def broken() -> None:
-        with single_threaded():
+        with own_threads(2):
             inside.append(torch.get_num_threads())
             raise RuntimeError("broken")
 
@@ -204,3 +204,11 @@ def test_torch_has_its_threads_again_after_an_error() -> None:
     outside = torch.get_num_threads()
     torch.set_num_threads(1)
     assert (inside, outside) == ([1], 3)
+
+
+def test_threads_are_left_to_torch_where_the_work_has_none() -> None:
+    torch.set_num_threads(3)
+    with own_threads(None):
+        inside = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert inside == 3
