@@ -18,7 +18,7 @@ TOWN = {
     "query_spacing_m": 4,
     "num_processes": 1,
 }
-STEPS = "60"
+STEPS = "250"
 AT_MOST = 0.01
 PAPER = Path(__file__).parents[2] / "benchmarks/configs/paper_robotcar.toml"
 
