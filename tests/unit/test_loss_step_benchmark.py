@@ -125,5 +125,5 @@ def test_a_loss_that_fails_does_not_stop_the_others():
 
 def test_busy_neighbours_end_with_the_measurement():
     """One thread and no neighbour count: each step is timed ``repeats`` times."""
-    seconds = work.beside(1, {"step": lambda: math.sqrt(2.0)}, [1], 2)
+    seconds = work.beside(1, {"step": lambda: math.sqrt(2.0)}, [1], 2, 0.0)
     assert len(seconds[1]["step"]) == 2

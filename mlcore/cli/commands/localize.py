@@ -107,9 +107,9 @@ def run(argv: Sequence[str]) -> int:
     reranking, changes = _reranking(options, changes)
     if is_map(options.run):
         return localize_in_maps(options, changes, parser.command, reranking)
-    require_run_or_map(options.run)
     if options.predictions is not None:
         require_keys(options.images)
+    require_run_or_map(options.run)
     trained = _open(options, changes, parser.command)
 
     from mlcore.retrieval.localization import resolve_images
