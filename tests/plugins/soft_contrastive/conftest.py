@@ -62,6 +62,19 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     return make
 
 
+@pytest.fixture
+def filled_with_nan() -> Iterator[None]:
+    """Fill memory with NaN as torch allocates it, so that what is read unwritten shows.
+
+    Otherwise it may hold the very numbers that an earlier call wrote there.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
 @pytest.fixture(scope="session")
 def route() -> Callable[[int, float, int], tuple[Tensor, Tensor, Tensor]]:
     """Make embeddings, raw UTM positions and headings in random order along a road."""

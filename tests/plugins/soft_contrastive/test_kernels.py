@@ -251,17 +251,13 @@ def test_order_of_threads_does_not_matter(kernels: Any, route: Route) -> None:
     assert torch.equal(ascending[1], descending[1])
 
 
-def test_no_number_is_left_as_it_was_allocated(kernels: Any, route: Route) -> None:
-    """Filled with NaN, which deterministic mode does, memory that is read unwritten shows."""
+def test_no_number_is_left_as_it_was_allocated(
+    kernels: Any, route: Route, request: pytest.FixtureRequest
+) -> None:
     batch = route(300, 1500.0, 2)
     expected = evaluate(*batch, kernels, Sigmoid())
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    try:
-        assert torch.utils.deterministic.fill_uninitialized_memory
-        found = evaluate(*batch, kernels, Sigmoid())
-    finally:
-        torch.use_deterministic_algorithms(before)
+    request.getfixturevalue("filled_with_nan")
+    found = evaluate(*batch, kernels, Sigmoid())
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
 

@@ -53,6 +53,7 @@ PAIRWISE_MUTATIONS = {
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("filled_with_nan")
 @pytest.mark.parametrize("mutation", PAIRWISE_MUTATIONS)
 def test_a_mutated_pairwise_kernel_fails(mutation: str, kernels: Any) -> None:
     old, new = PAIRWISE_MUTATIONS[mutation]
