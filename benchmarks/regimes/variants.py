@@ -87,7 +87,7 @@ VARIANTS = (
     *_grid("support_limit_m", "15", "20", "30", "50"),
     *_grid("mining", "false"),
     *_grid("epsilon", "0.05", "0.2"),
-    *_grid("aggregation", "plain"),
+    _options(aggregation="plain"),  # without exponents it has no lambda
     *(
         _options(base=base, alpha=alpha, beta=beta)
         for base in ("0.7", "0.8")

@@ -19,6 +19,7 @@ from benchmarks.regimes.variants import MOST_RUNS, SEARCH_TOWNS, VARIANTS
 from mlcore.cli.main import main as mlcore
 from mlcore.evaluation.documents import from_document
 from mlcore.evaluation.results import Evaluation, EvaluationProtocol
+from mlcore.factories import BuildContext
 from mlcore.options import parse_run
 from mlcore.protocols import LossOutput
 from mlcore.registry.discovery import Registry
@@ -80,7 +81,11 @@ def test_there_are_as_many_losses_and_tries_as_the_comparison_asks_for(registry)
         for setting in row.settings:
             parse_run([*REGIMES["frozen"].options(), *row.options(setting)], registry)
     for variant in VARIANTS:
-        parse_run([*variant.row.options(Setting("1e-3", ""))], registry)
+        config = parse_run([*variant.row.options(Setting("1e-3", ""))], registry)
+        chosen = config.influence
+        influence = chosen.factory.build(chosen.options, BuildContext(has_headings=True))
+        context = BuildContext(has_headings=True, influence=influence)
+        config.loss.factory.build(config.loss.options, context)
     assert len({variant.name for variant in VARIANTS}) == len(VARIANTS)
 
 
