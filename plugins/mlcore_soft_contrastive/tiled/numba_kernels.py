@@ -27,6 +27,11 @@ from mlcore_soft_contrastive.tiled.numba_pairs import (
     pair_weights,
     total,
 )
+from mlcore_soft_contrastive.tiled.numba_pieces import FAR, NEAR, UNDER, cut, piece
+
+CALLED = "846c65c5d79024fa"
+"""Digest of the two modules above. numba keeps compiled code on disk until the file of a
+function changes, not those of functions it calls; so this one changes with them, by a test."""
 
 
 @compiled("contract", "nsz")
@@ -41,11 +46,13 @@ def most_attracting(
     """Find the largest p."""
     bi, bj = tile.shape
     by_column = np.zeros(bj, np.float32)
-    pieces = cut(span, bi, bj, rows, columns, rule)
+    t_rows = rows.attraction[span.row : span.row + bi]
+    t_columns = columns.attraction[span.column : span.column + bj]
+    pieces = cut(span, bi, bj, rows, columns, rule, t_rows, t_columns)
     scratch = np.empty(5 * bj, np.float32)
     for k in range(len(pieces)):
-        first, last, left, right, near = piece(pieces, k)
-        if not near:
+        first, last, left, right, kind = piece(pieces, k)
+        if kind < NEAR:
             continue
         out = scratch[: 5 * (right - left)].reshape(5, right - left)
         largest, p = by_column[left:right], out[1]
@@ -58,7 +65,7 @@ def most_attracting(
                 largest[j] = max(largest[j], p[j])
             rows.attraction[row] = max(rows.attraction[row], largest_of(p))
     if span.mirrored:
-        _raise(columns.attraction[span.column : span.column + bj], by_column)
+        _raise(t_columns, by_column)
 
 
 @compiled("contract", "nsz")
@@ -70,20 +77,31 @@ def mining_extrema(
     self_column: Any,
     rule: Rule,
 ) -> None:
-    """Find the largest n, and the largest (t - s) w+; ``attraction`` holds t by now."""
+    """Find the largest n, and the largest (t - s) w+; ``attraction`` holds t by now.
+
+    As s >= 0, the second is below ``t w+``: a piece whose w+ are too small to raise it, of its
+    rows and of its columns, is looked at only where ``n <= s`` may raise the first.
+    """
     bi, bj = tile.shape
-    by_column = np.zeros((2, bj), np.float32)
-    t_columns = columns.attraction[span.column : span.column + bj].astype(np.float32)
-    pieces = cut(span, bi, bj, rows, columns, rule)
+    here, there = slice(span.row, span.row + bi), slice(span.column, span.column + bj)
+    t_columns = columns.attraction[there]
+    by_column = np.full((2, bj), np.float32(np.inf))
+    if span.mirrored:
+        by_column[0], by_column[1] = columns.below[there], columns.above[there]
+    row_bars = _least_weights(rows.above[here], rows.attraction[here])
+    column_bars = _least_weights(by_column[1], t_columns)
+    pieces = cut(span, bi, bj, rows, columns, rule, row_bars, column_bars)
     scratch = np.empty(5 * bj, np.float32)
     n, shortfall = np.empty(bj, np.float32), np.zeros(bj, np.float32)
     for k in range(len(pieces)):
-        first, last, left, right, near = piece(pieces, k)
+        first, last, left, right, kind = piece(pieces, k)
         out = scratch[: 5 * (right - left)].reshape(5, right - left)
         largest, lacking = by_column[0, left:right], by_column[1, left:right]
         for i in range(first, last):
             row, similarity = span.row + i, tile[i, left:right]
-            if near:
+            if kind == UNDER and not _any_above(similarity, rows.below[row], largest):
+                continue
+            if kind != FAR:
                 own = self_column[row] - span.column - left
                 pair_weights(row, span.column + left, rows, columns, own, rule, out)
                 t, t_others = np.float32(rows.attraction[row]), t_columns[left:right]
@@ -101,8 +119,8 @@ def mining_extrema(
                     largest[j] = max(largest[j], n[j])
             rows.below[row] = max(rows.below[row], largest_of(n[: right - left]))
     if span.mirrored:
-        _raise(columns.below[span.column : span.column + bj], by_column[0])
-        _raise(columns.above[span.column : span.column + bj], by_column[1])
+        _raise(columns.below[there], by_column[0])
+        _raise(columns.above[there], by_column[1])
 
 
 @compiled("contract", "nsz")
@@ -117,16 +135,17 @@ def most_repelling(
     """Find the largest n; return whether any may be kept."""
     bi, bj = tile.shape
     by_row, by_column = np.zeros(bi, np.float32), np.zeros(bj, np.float32)
-    pieces = cut(span, bi, bj, rows, columns, rule)
+    none = np.empty(0, np.float32)
+    pieces = cut(span, bi, bj, rows, columns, rule, none, none)
     scratch = np.empty(5 * bj, np.float32)
     for k in range(len(pieces)):
-        first, last, left, right, near = piece(pieces, k)
+        first, last, left, right, kind = piece(pieces, k)
         out = scratch[: 5 * (right - left)].reshape(5, right - left)
         largest, n = by_column[left:right], out[2]
         out[1] = ONE
         for i in range(first, last):
             row, similarity = span.row + i, tile[i, left:right]
-            if near:
+            if kind != FAR:
                 own = self_column[row] - span.column - left
                 pair_weights(row, span.column + left, rows, columns, own, rule, out)
             for j in range(len(n)):
@@ -163,10 +182,11 @@ def sums(
     """Sum over the kept attracting and over the kept repelling pairs."""
     bi, bj = tile.shape
     alpha, beta, base, plain = rule.alpha, rule.beta, rule.base, rule.plain
-    pieces = cut(span, bi, bj, rows, columns, rule)
+    none = np.empty(0, np.float32)
+    pieces = cut(span, bi, bj, rows, columns, rule, none, none)
     scratch, of_piece = np.empty(5 * bj, np.float32), np.empty((2, bj), np.float32)
     for k in range(len(pieces)):
-        first, last, left, right, near = piece(pieces, k)
+        first, last, left, right, kind = piece(pieces, k)
         out = scratch[: 5 * (right - left)].reshape(5, right - left)
         attraction, repulsion = of_piece[0, : right - left], of_piece[1, : right - left]
         attraction[:], repulsion[:] = ZERO, ZERO
@@ -175,7 +195,7 @@ def sums(
         for i in range(first, last):
             row, similarity = span.row + i, tile[i, left:right]
             row_below, row_above = rows.below[row], rows.above[row]
-            if near:
+            if kind != FAR:
                 own = self_column[row] - span.column - left
                 pair_weights(row, span.column + left, rows, columns, own, rule, out)
                 if 0 <= own < len(similarity):
@@ -224,10 +244,11 @@ def gradient(
     attractions = columns.attraction[span.column : span.column + bj].astype(np.float32) * both
     repulsions = columns.repulsion[span.column : span.column + bj].astype(np.float32) * both
     alpha, beta, base, plain = rule.alpha, rule.beta, rule.base, rule.plain
-    pieces = cut(span, bi, bj, rows, columns, rule)
+    none = np.empty(0, np.float32)
+    pieces = cut(span, bi, bj, rows, columns, rule, none, none)
     scratch = np.empty(5 * bj, np.float32)
     for k in range(len(pieces)):
-        first, last, left, right, near = piece(pieces, k)
+        first, last, left, right, kind = piece(pieces, k)
         out = scratch[: 5 * (right - left)].reshape(5, right - left)
         attraction, repulsion = attractions[left:right], repulsions[left:right]
         below = columns.below[span.column + left : span.column + right]
@@ -238,7 +259,7 @@ def gradient(
             row_attraction = np.float32(rows.attraction[row])
             row_repulsion = np.float32(rows.repulsion[row])
             own = self_column[row] - span.column - left
-            if near:
+            if kind != FAR:
                 pair_weights(row, span.column + left, rows, columns, own, rule, out)
                 if 0 <= own < len(similarity):
                     out[0, own] = ZERO  # its p < 0 is in no sum, and might overflow
@@ -268,90 +289,26 @@ def gradient(
 
 
 @compiled()
+def _least_weights(lacking: Floats, t: Floats) -> Any:
+    """Return, of each image, the w+ up to which ``t w+`` cannot raise what is lacking."""
+    bars = np.full(len(t), np.float32(np.inf))
+    for j in range(len(t)):
+        if t[j] > ZERO:
+            bars[j] = lacking[j] / t[j]
+    return bars
+
+
+@compiled()
+def _any_above(values: Floats, bar: Any, bars: Floats) -> Any:
+    """Return whether any value is above ``bar``, or above its own of ``bars``."""
+    found = np.int32(0)
+    for j in range(len(values)):
+        found |= np.int32(values[j] > min(bar, bars[j]))
+    return found > 0
+
+
+@compiled()
 def _raise(values: Floats, found: Floats) -> None:
     """Raise each value to what was found."""
     for j in range(len(values)):
         values[j] = max(values[j], found[j])
-
-
-CHUNK = 32
-"""Rows of a piece, and columns of a box."""
-_SHORTEST_FAR = 64
-"""Fewer far columns between near ones are treated as near: short loops are slow ones."""
-
-
-@compiled()
-def cut(span: Span, height: int, width: int, rows: Side, columns: Side, rule: Rule) -> Any:
-    """Cut a tile into pieces that are near, or far as a whole.
-
-    Args:
-        span: Where the tile lies.
-        height: Rows of the tile.
-        width: Columns of the tile.
-        rows: The rows of the matrix.
-        columns: The columns of the matrix.
-        rule: For the support.
-
-    Returns:
-        ``(pieces, 6)`` int64, chunk by chunk and from left to right: number of the chunk,
-        first row in the tile, row after the last, first column, column after the last,
-        whether it is near. See :func:`piece`.
-    """
-    chunks, groups = -(-height // CHUNK), -(-width // CHUNK)
-    pieces = np.empty((chunks * groups, 6), np.int64)
-    boxes, box, count = np.empty((groups, 6)), np.empty(6), 0
-    if span.near:
-        for group in range(groups):
-            start, stop = group * CHUNK, min(width, (group + 1) * CHUNK)
-            _bound(columns, span.column + start, span.column + stop, boxes[group])
-    for chunk in range(chunks):
-        first, last, begin = chunk * CHUNK, min(height, (chunk + 1) * CHUNK), count
-        if span.near:
-            _bound(rows, span.row + first, span.row + last, box)
-        for group in range(groups):
-            near = np.int64(span.near and _gap_m(box, boxes[group]) < rule.support_m)
-            left, right = group * CHUNK, min(width, (group + 1) * CHUNK)
-            if count > begin and pieces[count - 1, 5] == near:
-                pieces[count - 1, 4] = right
-            elif count > begin + 1 and near and left - pieces[count - 1, 3] < _SHORTEST_FAR:
-                count -= 1
-                pieces[count - 1, 4] = right
-            else:
-                new = pieces[count]
-                new[0], new[1], new[2], new[3], new[4], new[5] = (
-                    chunk,
-                    first,
-                    last,
-                    left,
-                    right,
-                    near,
-                )
-                count += 1
-    return pieces[:count]
-
-
-@compiled()
-def piece(pieces: Any, k: int) -> Any:
-    """Return rows, columns and nearness of a piece, to be unpacked."""
-    at = pieces[k]
-    return at[1], at[2], at[3], at[4], at[5] > 0
-
-
-@compiled()
-def _bound(side: Side, first: int, last: int, box: Any) -> None:
-    """Fill ``box`` (6,) with the lower and the upper corner of some images."""
-    for axis in range(3):
-        lower = upper = side.exact[axis, first]
-        for k in range(first + 1, last):
-            lower = min(lower, side.exact[axis, k])
-            upper = max(upper, side.exact[axis, k])
-        box[axis], box[3 + axis] = lower, upper
-
-
-@compiled()
-def _gap_m(a: Any, b: Any) -> Any:
-    """Return the distance of two boxes."""
-    squared = 0.0
-    for axis in range(3):
-        squared += max(a[axis] - b[3 + axis], b[axis] - a[3 + axis], 0.0) ** 2
-    return np.sqrt(squared)
