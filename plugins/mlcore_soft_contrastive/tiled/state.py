@@ -132,6 +132,34 @@ class TileState:
         """
         return min(float(side.attraction[span].min()) for side, span in self.sides(pair))
 
+    def is_weak(self, pair: TilePair, weight: float) -> bool:
+        """Return whether a tile need not be looked at for the extrema, from those so far.
+
+        In one that need not,
+
+        - all its w+ are below ``max n + epsilon`` of all its rows (and columns). Then
+          ``p <= w+ < below``, whatever else raises ``below``: all its attracting pairs are
+          kept, and can be summed before ``below`` is final; and
+        - no pair lowers ``least``. As s >= 0, its ``(s - t) w+`` is at least ``-t w+``, which
+          is below ``least`` only if ``t w+ > -least``.
+
+        The pair of an image with itself has the weight ``w+(0) - 1 <= 0``, for which the second
+        does not hold. Its tile has gap 0, and is weak only if ``w+(0) < epsilon``: then
+        ``above <= t - epsilon < 0``, whatever ``least`` is, and every repelling pair is kept.
+
+        Args:
+            pair: The tile.
+            weight: The most that a w+ of it can be.
+        """
+        epsilon = self._config.epsilon
+        if pair.gap_m <= 0.0 and weight >= epsilon:
+            return False
+        return not any(
+            weight >= float(side.below[span].min()) + epsilon
+            or bool((weight * side.attraction[span] > side.above[span]).any())
+            for side, span in self.sides(pair)
+        )
+
     def mining_extrema(self, tile: Tensor, pair: TilePair) -> None:
         """Mining, second step, when every t is known: max n and ``least``."""
         self.backend("mining_extrema", tile, pair)
@@ -154,20 +182,6 @@ class TileState:
             rows.sums *= torch.exp(rows.shifts - shifts)
             rows.shifts.copy_(shifts)
             rows.sums.copy_(self._group.add_up(rows.sums))
-
-    def settled_weights(self) -> Tensor:
-        """Return, by sorted row, the largest w+ whose pairs cannot lower ``least``.
-
-        As s >= 0, a pair's ``(s - t) w+`` is at least ``-t w+``, which is below ``least``
-        only if ``w+ > -least / t``. With t = 0 no pair of positive weight lowers it.
-
-        The pair of an image with itself has the weight ``w+(0) - 1 <= 0``, for which this
-        does not hold. It lies in a tile of gap 0, which is walked once only if
-        ``w+(0) < epsilon``: then ``above <= t - epsilon < 0``, whatever ``least`` is, and
-        every repelling pair is kept.
-        """
-        t, lacking = self._rows.attraction.double(), self._rows.above.double()
-        return torch.where(t > 0.0, lacking / t, torch.inf)
 
     def start_sums(self) -> None:
         """Turn the extrema into thresholds."""

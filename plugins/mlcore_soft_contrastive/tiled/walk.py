@@ -53,7 +53,7 @@ class Plan:
         products: The matrix products.
         threads: How many threads take tiles, while torch computes single-threaded in each;
             None leaves threads to torch.
-        group: The processes that share the tiles. What decides about a tile (extrema,
+        group: The processes that share the tiles. What decides about a pair (extrema,
             thresholds, lengths of gradients) is joined before it is used, so that each
             decides as one process would that has all tiles.
     """
@@ -112,15 +112,10 @@ class Walk:
         """Find the extrema that decide which pairs are kept, from the near tiles.
 
         A far tile has ``w+ = 0``: its p are 0 and its ``(s - t) w+`` too, so that it changes
-        neither t nor ``least``. A near tile is *weak*, and walked once like a far one, if
-
-        - all its w+ are below epsilon. Then ``p <= w+ < epsilon <= below``, as the largest n
-          is at least 0: all its attracting pairs are kept, whatever ``below`` comes to; and
-        - all its w+ are settled for all its rows: it cannot lower ``least``, so that
-          ``above`` is final without it.
-
-        Its n do count in ``below``, which near tiles are summed with: weak and far tiles are
-        visited before them, see :meth:`sum`.
+        neither t nor ``least``. A near tile whose turn comes late may be *weak*, see
+        :meth:`mlcore_soft_contrastive.tiled.state.TileState.is_weak`, and is walked once like a
+        far one. Its n do count in ``below``, which near tiles are summed with: weak and far
+        tiles are visited before them, see :meth:`sum`.
         """
         plan, state = self.plan, self.plan.state
         if not plan.config.mining:
@@ -137,21 +132,16 @@ class Walk:
             wanted=lambda k: weights[k] > state.least_most_attracting(plan.pairs[k]),
         )
         state.join_most_attracting()
-        candidates = [k for k in nearest_first if weights[k] < plan.config.epsilon]
-        self._near = [k for k in nearest_first if weights[k] >= plan.config.epsilon]
-        extrema = partial(self._on, state.mining_extrema)
-        self._visit(self._near, extrema)
+        weak = dict.fromkeys(nearest_first, False)
+
+        def is_strong(k: int) -> bool:
+            weak[k] = state.is_weak(plan.pairs[k], weights[k])
+            return not weak[k]
+
+        self._visit(nearest_first, partial(self._on, state.mining_extrema), wanted=is_strong)
         state.join_extrema()
-        settled = _least(state.settled_weights(), plan.rows) if candidates else {}
-        strong: list[int] = []
-        for k in candidates:
-            pair = plan.pairs[k]
-            spans = [pair.rows, *([pair.columns] if pair.mirrored else [])]
-            weak = all(weights[k] <= settled[span.start] for span in spans)
-            (self._weak if weak else strong).append(k)
-        self._visit(strong, extrema)
-        state.join_extrema()
-        self._near += strong
+        self._weak = [k for k in nearest_first if weak[k]]
+        self._near = [k for k in nearest_first if not weak[k]]
 
     def sum(self) -> None:
         """Accumulate the sums of every row.

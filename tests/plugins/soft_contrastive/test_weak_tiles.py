@@ -58,10 +58,10 @@ def streets(*starts_m: float) -> Tensor:
     return positions
 
 
-def random_looks(seed: int) -> Tensor:
-    """Return embeddings of three streets' images that have nothing to do with places."""
+def random_looks(seed: int, *, num_streets: int = 3) -> Tensor:
+    """Return embeddings of streets' images that have nothing to do with places."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(3 * TILE, 8, generator=generator, dtype=torch.float64) + 0.8
+    return torch.randn(num_streets * TILE, 8, generator=generator, dtype=torch.float64) + 0.8
 
 
 @pytest.fixture
@@ -116,6 +116,17 @@ def test_one_that_lowers_a_least_attraction_is_mined(steps: Steps, off: Off) -> 
     looks = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.86, 0.0, 0.51]])
     assert off(looks.repeat_interleave(TILE, dim=0), streets(0.0, 18.9, 60.0)) < 2e-6
     assert any(17.8 < gap < 18.9 for gap in steps["mining_extrema"])
+
+
+def test_one_is_weak_once_nearer_ones_repel_more_than_it_attracts(
+    steps: Steps, off: Off
+) -> None:
+    """17 m apart, w+ is up to 0.17; some neighbours 14 m off have n of 0.2 before."""
+    for seed in range(4):
+        looks = random_looks(seed, num_streets=4)
+        assert off(looks, streets(0.0, 15.0, 33.0, 48.0)) < 2e-6
+    assert any(16.9 < gap < 17.2 for gap in steps["most_repelling"])
+    assert not any(16.9 < gap < 17.2 for gap in steps["mining_extrema"])
 
 
 def test_settled_weights_are_no_larger_than_they_may_be(steps: Steps, off: Off) -> None:
