@@ -20,10 +20,10 @@ from mlcore.retrieval.shards import ShardedEmbeddings
 
 _SPARE_CANDIDATES = 8
 _QUERIES_AT_ONCE = 4096
-_RANKED_BYTES = 8 * 2**20
-"""Of candidates ranked at once: freed memory of this size is used again, not mapped anew."""
+_RANKED_BYTES = 32 * 2**20
+"""Of candidates measured at once: freed memory of this size is used again, not mapped anew."""
 _READERS, _PIECE_BYTES = 2, 8 * 2**20
-"""Threads that read a block, each so much at a time: two fill the memory's bandwidth."""
+"""Threads that read references, each so much at a time: two fill the memory's bandwidth."""
 
 
 class Neighbours(NamedTuple):
@@ -53,7 +53,7 @@ def search(
     of the references (up to 8 of them beyond the k-th place) with any number of threads.
 
     Beyond queries and result, the search takes about ``memory_bytes``, 20 MB of faiss's own
-    and 24 bytes per candidate of each query: references that are mapped from disk, or shards,
+    and 48 bytes per candidate of each query: references that are mapped from disk, or shards,
     are read block by block, each once, then the candidates again. References in memory are
     not copied if they are contiguous float32.
 
@@ -145,7 +145,7 @@ class _Source:
             _require_finite("reference", piece)
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return rows ``(..., D)``."""
+        """Return rows ``(n, D)``."""
         return self._in_memory[rows] if self._on_disk is None else self._on_disk.take(rows)
 
     def __len__(self) -> int:
@@ -197,36 +197,31 @@ def _ranked(
     num_kept: int,
     memory_bytes: int,
 ) -> Neighbours:
-    """Rank candidates ``(Q, k')``, as many queries at once as ``memory_bytes`` allow."""
-    numbers = max(1, candidates.shape[1] * queries.shape[1])
-    num_taken = max(1, memory_bytes // 4 // (4 * numbers))
-    num_ranked = max(1, min(memory_bytes // 4, _RANKED_BYTES) // (16 * numbers))
-    distance = np.empty((len(queries), num_kept), dtype=np.float64)
-    row = np.empty((len(queries), num_kept), dtype=np.int64)
-    for start in range(0, len(queries), num_taken):
-        taken = slice(start, start + num_taken)
-        rows = source.take(np.maximum(candidates[taken], 0))
-        for first in range(0, len(rows), num_ranked):
-            here = slice(first, first + num_ranked)
-            distance[taken][here], row[taken][here] = _rank(
-                rows[here], queries[taken][here], candidates[taken][here], num_kept
-            )
-    return Neighbours(distance, row)
+    """Sort candidates ``(Q, k')`` by exact distance, then row, and keep some of each query.
 
+    Their rows are read in the order of the references, some at once.
+    """
+    wanted = np.maximum(candidates, 0).ravel()
+    order = np.argsort(wanted, kind="stable")
+    distance = np.empty(len(wanted), dtype=np.float64)
 
-def _rank(
-    rows: NDArray[np.float32],
-    queries: NDArray[np.float32],
-    candidates: NDArray[np.int64],
-    num_kept: int,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Sort candidates ``(Q, k')``, the rows of which are given, by exact distance, then row."""
-    difference = rows.astype(np.float64)
-    difference -= queries[:, None].astype(np.float32, copy=False)
-    distance = np.sqrt(np.einsum("qkd,qkd->qk", difference, difference))
-    distance[candidates < 0] = np.inf
-    order = np.lexsort((candidates, distance), axis=1)[:, :num_kept]
-    return np.take_along_axis(distance, order, 1), np.take_along_axis(candidates, order, 1)
+    def measure(pairs: NDArray[np.int64]) -> None:
+        difference = source.take(wanted[pairs]).astype(np.float64)
+        difference -= queries[pairs // candidates.shape[1]].astype(np.float32, copy=False)
+        distance[pairs] = np.sqrt(np.einsum("id,id->i", difference, difference))
+
+    pair_bytes = _READERS * 16 * queries.shape[1]
+    step = max(1, min(memory_bytes // 2, _RANKED_BYTES) // max(1, pair_bytes))
+    with ThreadPoolExecutor(_READERS) as threads:
+        pieces = (order[first : first + step] for first in range(0, len(order), step))
+        for _ in threads.map(measure, pieces):
+            pass
+    distance[candidates.ravel() < 0] = np.inf
+    by_query = distance.reshape(candidates.shape)
+    nearest = np.lexsort((candidates, by_query), axis=1)[:, :num_kept]
+    return Neighbours(
+        np.take_along_axis(by_query, nearest, 1), np.take_along_axis(candidates, nearest, 1)
+    )
 
 
 def _check(

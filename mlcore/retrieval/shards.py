@@ -159,11 +159,10 @@ class ShardedEmbeddings:
         """Return rows ``(...)``, in any order, as ``(..., D)``."""
         found = np.empty((*rows.shape, self.shape[1]), dtype=np.float32)
         place = np.searchsorted(self._starts, rows, side="right") - 1
-        for number, part in enumerate(self._parts):
-            here = place == number
-            if here.any():
-                found[here] = part[rows[here] - self._starts[number]]
-                give_back(part)
+        for number in np.unique(place):
+            here, part = place == number, self._parts[number]
+            found[here] = part[rows[here] - self._starts[number]]
+            give_back(part)
         return found
 
 
