@@ -208,7 +208,8 @@ def _ranked(
     def measure(pairs: NDArray[np.int64]) -> None:
         difference = source.take(wanted[pairs]).astype(np.float64)
         difference -= queries[pairs // candidates.shape[1]].astype(np.float32, copy=False)
-        distance[pairs] = np.sqrt(np.einsum("id,id->i", difference, difference))
+        # Not by einsum, which adds up a single long row in another order than one of several.
+        distance[pairs] = np.sqrt(np.square(difference, out=difference).sum(axis=1))
 
     pair_bytes = _READERS * 16 * queries.shape[1]
     step = max(1, min(memory_bytes // 2, _RANKED_BYTES) // max(1, pair_bytes))

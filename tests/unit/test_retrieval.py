@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcore.errors import ConfigError, DataError
-from mlcore.retrieval.search import search
+from mlcore.retrieval.search import rank_candidates, search
 from mlcore.retrieval.shards import ShardedEmbeddings
 
 
@@ -149,3 +149,12 @@ def test_references_may_be_strided_or_float64():
 def test_bad_input(references, queries, k, error, message):
     with pytest.raises(error, match=message):
         search(references.astype(np.float32), queries.astype(np.float32), k)
+
+
+@pytest.mark.parametrize("count", [1, 2, 117])
+def test_equal_long_embeddings_keep_their_order_in_any_piece(count):
+    """Of 9,000 numbers, 116 are measured at a time: the last piece may be a single one."""
+    row, query = np.random.default_rng(0).standard_normal((2, 1, 9000), dtype=np.float32)
+    candidates = np.arange(count)[None]
+    found = rank_candidates(row.repeat(count, axis=0), query, candidates, count)
+    assert found.row.tolist() == candidates.tolist()

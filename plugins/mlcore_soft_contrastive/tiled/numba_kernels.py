@@ -29,8 +29,8 @@ from mlcore_soft_contrastive.tiled.numba_pairs import (
 )
 from mlcore_soft_contrastive.tiled.numba_pieces import FAR, NEAR, UNDER, cut, piece
 
-CALLED = "846c65c5d79024fa"
-"""Digest of the two modules above. numba keeps compiled code on disk until the file of a
+CALLED = "aa261d08eb414b96 a384d4f5d0800fd6"
+"""Digests of the two modules above. numba keeps compiled code on disk until the file of a
 function changes, not those of functions it calls; so this one changes with them, by a test."""
 
 
@@ -48,7 +48,8 @@ def most_attracting(
     by_column = np.zeros(bj, np.float32)
     t_rows = rows.attraction[span.row : span.row + bi]
     t_columns = columns.attraction[span.column : span.column + bj]
-    pieces = cut(span, bi, bj, rows, columns, rule, t_rows, t_columns)
+    column_bars = t_columns if span.mirrored else np.full(bj, np.float32(np.inf))
+    pieces = cut(span, bi, bj, rows, columns, rule, t_rows, column_bars)
     scratch = np.empty(5 * bj, np.float32)
     for k in range(len(pieces)):
         first, last, left, right, kind = piece(pieces, k)

@@ -15,6 +15,9 @@ from mlcore_soft_contrastive.tiled.numba_pairs import (
     weigh_exactly,
 )
 
+CALLED = "aa261d08eb414b96"
+"""Digest of the module above, as in :mod:`mlcore_soft_contrastive.tiled.numba_kernels`."""
+
 CHUNK = 32
 """Rows of a piece, and columns of a box."""
 _SHORTEST = 64
@@ -91,13 +94,14 @@ def _kind(a: Any, b: Any, rule: Rule) -> Any:
     """Return the kind of the pairs between two boxes.
 
     At the gap between them w+ is largest, as it never rises with distance, but for rounding:
-    of the exponent of a sigmoid, which is at most 80 where its value counts, that is below
-    1e-4 of w+.
+    of a distance in float32, by less than 1e-6 of it, and of the exponent of a sigmoid, which
+    is at most 80, by less than 1e-5 of w+.
     """
     gap_m = _gap_m(a, b)
     if gap_m >= rule.support_m:
         return np.int64(FAR)
-    if gap_m <= 0.0 or weigh_exactly(gap_m, rule) * (1.0 + 1e-4) > min(a[6], b[6]):
+    largest = weigh_exactly(gap_m * (1.0 - 1e-6), rule) * (1.0 + 1e-5)
+    if gap_m <= 0.0 or largest > min(a[6], b[6]):
         return np.int64(NEAR)
     return np.int64(UNDER)
 
