@@ -82,13 +82,15 @@ class Table:
 
         return cls(regime, evaluations(PLAIN), evaluations(WHITENED), settings, diverged)
 
-    def differences(self, quantity: Quantity) -> dict[str, Difference]:
-        """Return each other row's difference from the proposed loss."""
-        if PROPOSED.name not in self.rows:
+    def differences(
+        self, quantity: Quantity, reference: str = PROPOSED.name
+    ) -> dict[str, Difference]:
+        """Return each other row's difference from the proposed loss, or from another row."""
+        if reference not in self.rows:
             return {}
-        names = [name for name in self.rows if name != PROPOSED.name]
+        names = [name for name in self.rows if name != reference]
         others = [self.rows[name] for name in names]
-        found = against(self.rows[PROPOSED.name], others, quantity)
+        found = against(self.rows[reference], others, quantity)
         return dict(zip(names, found, strict=True))
 
 
@@ -122,7 +124,7 @@ def markdown(table: Table) -> str:
                     *_setting(name, table.settings),
                     *(_cell(column, table.rows[name]) for column in accuracy),
                     f"{100 * mean(table.whitened[name], _area):.1f}",
-                    *_versus(area.get(name)),
+                    *versus(area.get(name)),
                 ]
                 for name in names
             ],
@@ -139,7 +141,7 @@ def markdown(table: Table) -> str:
                 [
                     _shown(name),
                     *(_cell(column, table.rows[name]) for column in graded),
-                    *_versus(order.get(name)),
+                    *versus(order.get(name)),
                 ]
                 for name in names
             ],
@@ -185,7 +187,8 @@ def _cell(column: Column, evaluations: Evaluations) -> str:
     return column.text(mean(evaluations, column.value))
 
 
-def _versus(difference: Difference | None) -> tuple[str, str]:
+def versus(difference: Difference | None) -> tuple[str, str]:
+    """Return a difference with its interval in points, and p."""
     if difference is None:
         return "", ""
     shown, low, high = (100 * value for value in difference[:3])
