@@ -180,15 +180,17 @@ def report(comparison: Comparison, variants: Sequence[Variant]) -> tuple[str, li
         for name in ranked
     ]
     beyond = table.differences(AREA, stock)
-    decision = [[one.name, *versus(beyond.get(one.name))] for one in first]
+    decision = common.markdown_table(
+        ("variant", "area less its [95 %]", "p (Holm)"),
+        [[one.name, *versus(beyond.get(one.name))] for one in first],
+    )
     heading = ["variant", *(f"town {town}" for town in SEARCH_TOWNS), "mean"]
     body = (
         f"## Test, towns {TEST_TOWNS[0]} to {TEST_TOWNS[-1]}\n\n"
         "`proposed` has the paper's constants; the next three rows by validation are "
         f"{', '.join(f'`{one.name}`' for one in first)}; `{stock}` was the best other loss on "
         f"validation of town 1.\n\n{markdown(table)}\n\n"
-        f"Does a variant beat `{stock}`?\n\n"
-        f"{common.markdown_table(('variant', 'area less its [95 %]', 'p (Holm)'), decision)}\n\n"
+        f"Does a variant beat `{stock}`?\n\n{decision}\n\n"
         f"## Search: area to 25 m on validation (%), learning rate {rate}\n\n"
         f"{common.markdown_table(heading, rows)}"
     )
