@@ -124,8 +124,8 @@ class Walk:
         # Influence never rises with distance: this is the most that a pair of a tile has,
         # and, since s <= 1 but for rounding, the most that its p can be. A distance in float32
         # is off by less than 1e-6 of it.
-        weights = plan.geometry.influence(gaps_m * (1.0 - 1e-6)) * (1.0 + ROUNDING)
-        weights = weights.tolist()
+        most = plan.geometry.influence(gaps_m * (1.0 - 1e-6)) * (1.0 + ROUNDING)
+        weights: list[float] = most.tolist()
         # Nearest first: they raise t most, and spare farther tiles the visit.
         nearest_first = sorted(self._near, key=lambda k: plan.pairs[k].gap_m)
         self._visit(
