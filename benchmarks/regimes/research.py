@@ -5,7 +5,7 @@ Dense, for the batches of the comparison: 25 images. Without a change, it is the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mlcore.protocols import Batch, LossOutput, Pairs, Triplets
 from mlcore_soft_contrastive.dense import log_one_plus_sum_exp, mine, normalized
 from mlcore_soft_contrastive.geometry import PairWeights, pair_weights
+from mlcore_soft_contrastive.influence import Sigmoid
 from mlcore_soft_contrastive.inputs import checked_geometry
 from mlcore_soft_contrastive.loss import BatchLoss
 
@@ -30,6 +31,25 @@ class Spread(NamedTuple):
     sharpness: float
 
 
+class Cutoffs(NamedTuple):
+    """A cutoff that changes from step to step.
+
+    Attributes:
+        first_m: In the first step.
+        last_m: In the last one and after it.
+        steps: How many there are.
+    """
+
+    first_m: float
+    last_m: float
+    steps: int
+
+    def at(self, step: int) -> float:
+        """Return the cutoff of a step, the first of which is 0."""
+        done = min(1.0, step / max(1, self.steps - 1))
+        return self.first_m + (self.last_m - self.first_m) * done
+
+
 @dataclass(frozen=True)
 class Change:
     """What differs from the proposed loss.
@@ -38,10 +58,13 @@ class Change:
         spread: Lambda and beta by the batch; None: those of the options.
         divides: Whether the sum over attracting pairs of a row is divided by the sum of their
             weights.
+        cutoffs: Cutoff of the influence function that goes evenly from one to another; None:
+            that of the options.
     """
 
     spread: Spread | None = None
     divides: bool = False
+    cutoffs: Cutoffs | None = None
 
     def __call__(self, loss: nn.Module) -> nn.Module:
         """Return the changed form of a loss."""
@@ -49,14 +72,27 @@ class Change:
         return ChangedLoss(loss, self)
 
 
-def weights_of(loss: BatchLoss, embeddings: Tensor, batch: Batch) -> PairWeights:
-    """Return the weights that a loss gives to the pairs of a batch; each ``(B, B)``."""
+def weights_of(
+    loss: BatchLoss, embeddings: Tensor, batch: Batch, cutoff_m: float | None = None
+) -> PairWeights:
+    """Return the weights that a loss gives to the pairs of a batch; each ``(B, B)``.
+
+    Args:
+        loss: The loss.
+        embeddings: Of the batch.
+        batch: Where its images are.
+        cutoff_m: Instead of that of the loss's influence function.
+    """
+    influence = loss.influence
+    if cutoff_m is not None:
+        assert isinstance(influence, Sigmoid)
+        influence = replace(influence, cutoff_m=cutoff_m)
     geometry = checked_geometry(
         embeddings,
         batch.positions_m,
         batch.headings_rad,
         region=batch.region,
-        influence=loss.influence,
+        influence=influence,
         heading_limit_rad=loss.heading_limit_rad,
     )
     return pair_weights(geometry)
@@ -74,13 +110,17 @@ class ChangedLoss(nn.Module):
         super().__init__()
         self.original = loss
         self.change = change
+        self.steps = 0
 
     def forward(
         self, embeddings: Tensor, batch: Batch, tuples: Pairs | Triplets | None = None
     ) -> LossOutput:
         """Return the mean loss of the batch's images; ``embeddings`` is ``(B, D)``."""
         config = self.original.config
-        weights = weights_of(self.original, embeddings, batch)
+        cutoffs = self.change.cutoffs
+        cutoff_m = None if cutoffs is None else cutoffs.at(self.steps)
+        weights = weights_of(self.original, embeddings, batch, cutoff_m)
+        self.steps += 1
         x = normalized(embeddings)
         similarity = torch.relu(x @ x.T)
         similarity = torch.where(weights.same, similarity.detach(), similarity)

@@ -22,7 +22,7 @@ from benchmarks.regimes.plan import (
     results_of,
     search_areas,
 )
-from benchmarks.regimes.research import Change, Spread
+from benchmarks.regimes.research import Change, Cutoffs, Spread
 from benchmarks.regimes.rows import BY_NAME, PROPOSED, REGIMES, Row, Setting
 from benchmarks.regimes.runs import AdaptLoss, Job
 from benchmarks.regimes.statistics import AREA
@@ -113,6 +113,14 @@ VARIANTS = (
             adapt=Change(Spread(above, 5.0), divides=True),
         )
         for above in (0.0, 1.0, 2.0)
+    ),
+    *(
+        Variant(
+            f"cutoff from {first_m} to {last_m} m, base {_BASE}",
+            ("--loss.base", _BASE),
+            Change(cutoffs=Cutoffs(first_m, last_m, REGIMES["frozen"].max_steps)),
+        )
+        for first_m, last_m in ((25, 15), (50, 15), (25, 5))
     ),
 )
 assert len(VARIANTS) * len(SEARCH_TOWNS) <= MOST_RUNS

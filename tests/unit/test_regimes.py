@@ -13,7 +13,7 @@ import torch
 from benchmarks import localization
 from benchmarks.regimes import main as regimes
 from benchmarks.regimes import plan, runs, statistics, towns
-from benchmarks.regimes.research import Change, ChangedLoss, Spread
+from benchmarks.regimes.research import Change, ChangedLoss, Cutoffs, Spread
 from benchmarks.regimes.rows import BY_NAME, REGIMES, ROWS, Setting
 from benchmarks.regimes.variants import MOST_RUNS, SEARCH_TOWNS, VARIANTS
 from mlcore.cli.main import main as mlcore
@@ -251,6 +251,15 @@ def test_without_a_change_it_is_the_proposed_loss(mining):
         value.backward()
         gradients.append((value.detach(), leaf.grad))
     torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
+
+
+def test_a_cutoff_goes_from_one_to_another_and_stays():
+    embeddings, batch = scene()
+    config = SoftContrastiveConfig()
+    loss = ChangedLoss(BatchLoss(config, Sigmoid()), Change(cutoffs=Cutoffs(25.0, 5.0, 3)))
+    for cutoff_m in (25.0, 15.0, 5.0, 5.0):
+        expected = BatchLoss(config, Sigmoid(cutoff_m=cutoff_m))(embeddings, batch).loss
+        torch.testing.assert_close(loss(embeddings, batch).loss, expected)
 
 
 @pytest.mark.parametrize("divides", [True, False])
