@@ -126,8 +126,9 @@ class Walk:
         # is off by less than 1e-6 of it.
         most = plan.geometry.influence(gaps_m * (1.0 - 1e-6)) * (1.0 + ROUNDING)
         weights: list[float] = most.tolist()
-        # Nearest first: they raise t most, and spare farther tiles the visit.
-        nearest_first = sorted(self._near, key=lambda k: plan.pairs[k].gap_m)
+        # Nearest first: they raise t most, and spare farther tiles the visit. Those of about
+        # the same weight stay in rounds, in which threads need not wait for each other.
+        nearest_first = sorted(self._near, key=lambda k: (-int(4.0 * weights[k]), k))
         self._visit(
             nearest_first,
             lambda k, tile: state.most_attracting(tile, plan.pairs[k]),
@@ -143,7 +144,7 @@ class Walk:
         self._visit(nearest_first, partial(self._on, state.mining_extrema), wanted=is_strong)
         state.join_extrema()
         self._weak = [k for k in nearest_first if weak[k]]
-        self._near = [k for k in nearest_first if not weak[k]]
+        self._near = [k for k in self._near if not weak[k]]
 
     def sum(self) -> None:
         """Accumulate the sums of every row.
