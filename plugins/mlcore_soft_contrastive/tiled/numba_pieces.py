@@ -15,7 +15,7 @@ from mlcore_soft_contrastive.tiled.numba_pairs import (
     weigh_exactly,
 )
 
-CALLED = "aa261d08eb414b96"
+CALLED = "1913d2c2b62cd10d"
 """Digest of the module above, as in :mod:`mlcore_soft_contrastive.tiled.numba_kernels`."""
 
 CHUNK = 32
